@@ -1,0 +1,162 @@
+"""All rollouts of one journal partition: a pure function of the journal's prefix."""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from guardian.decisions import Decision
+from guardian.effects import Decide, Effect, Show
+from guardian.engine import (
+    JudgeConfig,
+    Now,
+    advance_time,
+    is_due,
+    is_waiting,
+    take_override,
+    take_policy,
+    take_receipt,
+    take_sums,
+)
+from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, Summary
+from guardian.names import Millis
+from guardian.sources import Sources
+from guardian.state import RolloutState
+
+__all__ = ["Bank", "JudgeConfig"]
+
+SWEEP_MS = 1_000
+"""How often rollouts that nothing was said of are looked at, in journal time."""
+
+
+class Bank:
+    """
+    State of every rollout in one journal partition.
+
+    Each part (the sources, each rollout) knows the journal offset that it
+    has seen, and an entry at or below it is skipped for that part. So parts
+    may be loaded from snapshots of different age as long as the sources are
+    the oldest: write the snapshot named ``SOURCES`` last.
+    """
+
+    SOURCES = ""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        self.config = config
+        self.sources = Sources()
+        self.rollouts: dict[str, RolloutState] = {}
+        self._changed: set[str] = set()
+        self._waiting: set[str] = set()
+        self.unwatched: dict[str, int] = {}
+
+    def apply(self, offset: int, entry: Entry) -> list[Effect]:
+        """Take one entry into account; the same prefix always gives the same effects."""
+        if offset > self.sources.offset:
+            self.sources.offset = offset
+            self._changed.add(self.SOURCES)
+            if isinstance(entry, PolicyEntry | Override | ReceiptEntry):
+                self.sources.tick(entry.at_ms)
+            else:
+                self.sources.hear(entry.source, entry.at_ms, entry.passed_ms)
+        swept = self.sources.sweep(SWEEP_MS)
+        now = Now(self.sources.now_ms, self.sources.passed_ms(self.config.idle_source_ms))
+        effects: list[Effect] = []
+        touched = self._take(offset, entry, now, effects)
+        for key in sorted(self.rollouts.keys() if swept else self._waiting | touched):
+            state = self.rollouts[key]
+            if key in touched or (state.offset < offset and is_due(state, now, self.config)):
+                effects += self._pass_time(key, state, offset, now)
+        return effects
+
+    def _take(self, offset: int, entry: Entry, now: Now, effects: list[Effect]) -> set[str]:
+        """Take what the entry says of rollouts; return the keys of those it touched."""
+        touched: set[str] = set()
+        if isinstance(entry, Summary):
+            for sums in entry.flags:
+                state = self.rollouts.get(sums.key)
+                if state is None:
+                    self.unwatched[sums.key] = self.unwatched.get(sums.key, 0) + 1
+                elif state.offset < offset:
+                    take_sums(state, entry.source, entry.offsets, sums, now, self.config)
+                    touched.add(sums.key)
+        elif isinstance(entry, PolicyEntry):
+            known = self.rollouts.get(entry.key)
+            if known is None:
+                self.rollouts[entry.key] = RolloutState(entry.key, entry.document, entry.hash)
+                touched.add(entry.key)
+            elif known.offset < offset:
+                take_policy(known, entry)
+                touched.add(entry.key)
+        elif isinstance(entry, Override | ReceiptEntry):
+            state = self.rollouts.get(entry.key)
+            if state is not None and state.offset < offset:
+                if isinstance(entry, Override):
+                    effects += take_override(state, entry, now)
+                else:
+                    take_receipt(state, entry, self.config)
+                touched.add(entry.key)
+        return touched
+
+    def _pass_time(self, key: str, state: RolloutState, offset: int, now: Now) -> list[Effect]:
+        state.offset = offset
+        effects = advance_time(state, now, self.config)
+        (self._waiting.add if is_waiting(state) else self._waiting.discard)(key)
+        self._changed.add(key)
+        return effects
+
+    def dirty(self) -> dict[str, bytes]:
+        """Return snapshots of the parts that changed since the last call, ``SOURCES`` last, and forget that they did."""
+        parts = {key: self.snapshot(key) for key in sorted(self._changed) if key != self.SOURCES}
+        if self.SOURCES in self._changed:
+            parts[self.SOURCES] = self.snapshot(self.SOURCES)
+        self._changed.clear()
+        return parts
+
+    def snapshot(self, part: str) -> bytes:
+        """Return a part's snapshot: the journal offset it has seen (8 bytes, big-endian), then its state."""
+        if part == self.SOURCES:
+            return struct.pack(">q", self.sources.offset) + msgspec.msgpack.encode(self.sources)
+        state = self.rollouts[part]
+        return struct.pack(">q", state.offset) + state.snapshot()
+
+    def load(self, part: str, snapshot: bytes) -> bool:
+        """Take a part from its snapshot unless the one held is newer; say whether it was taken."""
+        offset = self.offset_of(snapshot)
+        if part == self.SOURCES:
+            if offset <= self.sources.offset:
+                return False
+            self.sources = msgspec.msgpack.decode(snapshot[8:], type=Sources)
+            return True
+        held = self.rollouts.get(part)
+        if held is not None and held.offset >= offset:
+            return False
+        self.rollouts[part] = RolloutState.restore(snapshot[8:])
+        (self._waiting.add if is_waiting(self.rollouts[part]) else self._waiting.discard)(part)
+        return True
+
+    def outbox(self) -> list[Decision]:
+        """Return the decisions that no receipt has answered yet, oldest first."""
+        pending = [p for _, state in sorted(self.rollouts.items()) for p in state.outbox]
+        return [p.decision() for p in sorted(pending, key=lambda p: p.sent_ms)]
+
+    def passed_ms(self) -> Millis:
+        """Return the event time that all live sources have passed."""
+        return self.sources.passed_ms(self.config.idle_source_ms)
+
+    @staticmethod
+    def offset_of(snapshot: bytes) -> int:
+        """Return the journal offset that a snapshot has seen."""
+        if len(snapshot) < 8:
+            raise ValueError(f"a snapshot has at least 8 bytes, this one {len(snapshot)}")
+        return int(struct.unpack_from(">q", snapshot)[0])
+
+
+def decisions_of(effects: list[Effect]) -> list[Decision]:
+    """Return the decisions among effects."""
+    return [effect.decision for effect in effects if isinstance(effect, Decide)]
+
+
+def views_of(effects: list[Effect]) -> list[Show]:
+    """Return what is to be shown among effects."""
+    return [effect for effect in effects if isinstance(effect, Show)]

@@ -1,0 +1,31 @@
+"""What judging an entry leads to: values that ``streams`` carries out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guardian.decisions import Decision, Receipt, RolloutView
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """Publish a decision; it stays in the outbox until its receipt is read. A repeat has the same id."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Publish a receipt that only judge can write: did exposures end after the kill?"""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Publish a rollout as it is now."""
+
+    view: RolloutView
+
+
+Effect = Decide | Confirm | Show

@@ -1,0 +1,236 @@
+"""
+One journal entry and one rollout: the whole of what may happen, in one order.
+
+``step`` changes the state it is given and returns the effects. It reads
+nothing else: no clock, no chance; time is in the entry. So the same prefix of
+the journal always leads to the same state and the same effects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guardian.decide import begin, decide, record
+from guardian.effects import Confirm, Decide, Effect, Show
+from guardian.evaluate import read_ready
+from guardian.intake import DRIP_GAP_MS, known_change, take
+from guardian.journal import Override, PolicyEntry, ReceiptEntry
+from guardian.names import Millis
+from guardian.policy import Action, Policy
+from guardian.rollout import Status
+from guardian.state import RolloutState
+from guardian.summaries import FlagSums
+from guardian.verify import WINDOW_MS, applied, confirm
+from guardian.views import STALE_MS, view
+from guardian.watch import VariationWatch, Watch, tested
+
+MIXED_TOLD_AT = 5
+"""Units seen under two variations before the owner is told."""
+MIXED_TOLD_PART = 0.01
+"""... and their part of the sampled cohort or of the failed units' number, so that a few shared devices tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeConfig:
+    """What judging depends on besides the journal; the same for every worker."""
+
+    lag_min_ms: int = 100
+    lag_max_ms: int = 15_000
+    idle_source_ms: int = 5_000
+    propagation_ms: int = 3_000
+    resend_ms: int = 5_000
+    show_ms: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The journal's clock and the event time that all live sources have passed."""
+
+    at_ms: Millis
+    passed_ms: Millis
+
+
+def lag_of(state: RolloutState, config: JudgeConfig) -> Millis:
+    """Return the lag in force for the rollout."""
+    return state.lag.value_ms(config.lag_min_ms, config.lag_max_ms)
+
+
+def take_sums(state: RolloutState, source: str, offsets: list[int], sums: FlagSums, now: Now, config: JudgeConfig) -> None:
+    """Take one flush of one source into the state."""
+    policy = state.policy
+    if offsets:
+        seen = state.sources.setdefault(source, [offsets[0], offsets[-1]])
+        seen[1] = max(seen[1], offsets[-1])
+    take(state, policy, sums, now.at_ms, lag_of(state, config))
+    begin(state)
+    if state.variations and not state.stage_since_ms:
+        state.stage_since_ms = now.at_ms
+    state.to_show = True
+
+
+def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Effect]:
+    """Let the tests read what is ready, decide, confirm, advance; then show the rollout if it is time."""
+    policy = state.policy
+    effects: list[Effect] = []
+    if read_ready(state, policy, now.passed_ms, lag_of(state, config)):
+        effects += [Decide(decision) for decision in decide(state, policy, now.at_ms)]
+    effects += [Confirm(receipt) for receipt in confirm(state, now.passed_ms, now.at_ms)]
+    effects += _stage(state, policy, now)
+    effects += _tell_mixed(state, policy, now)
+    effects += resend(state, now, config)
+    if effects or _show_due(state, now, config):
+        state.shown_ms, state.to_show = now.at_ms, False
+        effects.append(Show(view(state, policy, now.at_ms, now.passed_ms, lag_of(state, config))))
+    return effects
+
+
+def is_waiting(state: RolloutState) -> bool:
+    """Say whether time alone can change something here: ticks to mature, answers or stages to wait for."""
+    return bool(state.population.waiting or state.outbox or state.verify or state.to_show or _next_stage_s(state))
+
+
+def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
+    """Say whether letting time pass would change the state now; where not, it is left alone, snapshot and all."""
+    waiting = state.population.waiting
+    return (
+        (bool(waiting) and min(waiting) <= now.passed_ms - lag_of(state, config))
+        or any(now.at_ms - pending.sent_ms >= config.resend_ms for pending in state.outbox)
+        or any(v.applied_ms and now.passed_ms >= v.applied_ms + WINDOW_MS for v in state.verify.values())
+        or _show_due(state, now, config)
+        or _stage_due(state, now)
+    )
+
+
+def _show_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
+    """News at most every ``show_ms``; and once more when telemetry falls silent."""
+    if state.to_show:
+        return now.at_ms - state.shown_ms >= config.show_ms
+    return bool(state.data_ms) and now.at_ms - state.data_ms > STALE_MS >= state.shown_ms - state.data_ms
+
+
+def resend(state: RolloutState, now: Now, config: JudgeConfig) -> list[Effect]:
+    """Return the decisions that have waited too long for a receipt; a repeat has the same id and does no harm."""
+    effects: list[Effect] = []
+    for pending in state.outbox:
+        if now.at_ms - pending.sent_ms >= config.resend_ms:
+            pending.sent_ms = now.at_ms
+            effects.append(Decide(pending.decision()))
+    return effects
+
+
+def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) -> None:
+    """A store answered: the decision leaves the outbox; a change of shares that was carried out opens an epoch."""
+    answered = [p for p in state.outbox if p.decision_id == entry.decision_id]
+    state.outbox = [p for p in state.outbox if p.decision_id != entry.decision_id]
+    if entry.status in ("applied", "already"):
+        applied(state, entry.decision_id, entry.at_ms, config.propagation_ms)
+        for pending in answered:
+            if pending.decision().action in ("advance", "step_back", "resume"):
+                known_change(state, state.policy, entry.at_ms, pending.decision().action)
+
+
+def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
+    """A policy came for a rollout that is known: new terms, new accounts, the same past; a kill stays a kill."""
+    if entry.hash == state.policy_hash:
+        return
+    state.document, state.policy_hash = entry.document, entry.hash
+    policy = state.policy
+    state.stage = min(state.stage, max(len(policy.stages) - 1, 0))
+    for watch in state.variations.values():
+        _renew(watch, policy)
+    if state.variations:
+        known_change(state, policy, entry.at_ms, "the policy changed")
+
+
+def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect]:
+    """A person's wish always wins; it is recorded as a decision with the name and the reason."""
+    policy = state.policy
+    said = f"{entry.by}: {entry.reason}" if entry.by else entry.reason
+    variations = [entry.variation] if entry.variation else sorted(state.variations)
+    if entry.action == "resume":
+        _revive(state, policy, variations)
+    elif entry.action == "kill":
+        for name in variations:
+            watch = state.variations.setdefault(name, VariationWatch())
+            if not watch.guardrails:
+                _renew(watch, policy)
+            watch.killed, watch.killed_at_ms = True, now.at_ms
+    variation = entry.variation or (variations[0] if len(variations) == 1 else "")
+    action = "kill_flag" if entry.action == "kill" and not entry.variation and len(variations) != 1 else entry.action
+    decision = record(
+        state, policy, now.at_ms, action=action, variation=variation, guardrail="", reason=said, caused_by=entry.id
+    )
+    return [Decide(decision)]
+
+
+def _renew(watch: VariationWatch, policy: Policy) -> None:
+    watch.guardrails = [Watch.begin(g.when) for g in tested(policy)]
+    for held in watch.guardrails:
+        for lane in (held.full, held.fast):
+            if lane is not None:
+                lane.offered = watch.offered / max(len(watch.guardrails), 1)
+
+
+def _revive(state: RolloutState, policy: Policy, variations: list[str]) -> None:
+    for name in variations:
+        watch = state.variations.get(name)
+        if watch is not None and watch.killed:
+            watch.killed = False
+            for held in watch.guardrails:
+                held.reset()
+        state.verify.pop(name, None)
+
+
+def _next_stage_s(state: RolloutState) -> float | None:
+    stages = state.policy.stages
+    if state.status != Status.RUNNING or not state.stage_since_ms or state.stage + 1 >= len(stages):
+        return None
+    return stages[state.stage].for_s
+
+
+def _stage_due(state: RolloutState, now: Now) -> bool:
+    wait_s = _next_stage_s(state)
+    fresh = now.at_ms - state.data_ms <= DRIP_GAP_MS
+    return wait_s is not None and fresh and now.at_ms - state.stage_since_ms >= wait_s * 1_000
+
+
+def _stage(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:
+    """Advance to the next stage when its time is over, telemetry is fresh and nothing points at harm."""
+    if not _stage_due(state, now):
+        return []
+    if not all(_is_calm(state.variations[v]) for v in state.alive()) or not state.alive():
+        return []
+    state.stage += 1
+    state.stage_since_ms = now.at_ms
+    stage = policy.stages[state.stage]
+    alive = state.alive()
+    decision = record(
+        state, policy, now.at_ms, action="advance", variation=alive[0] if len(alive) == 1 else "", guardrail="",
+        share=stage.share, reason=f"stage {state.stage + 1} of {len(policy.stages)}",
+    )  # fmt: skip
+    return [Decide(decision)]
+
+
+def _is_calm(watch: VariationWatch) -> bool:
+    lanes = [lane for held in watch.guardrails for lane in (held.full, held.fast) if lane is not None]
+    return any(lane.read for lane in lanes) and all(lane.numbers()[0] < 1.0 for lane in lanes)
+
+
+def _tell_mixed(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:
+    mixed = len(state.mixed)
+    if mixed < MIXED_TOLD_AT or mixed < 4 * state.mixed_told:
+        return []
+    epoch = state.population.now
+    exposed = sum(epoch.size(v, state.population.by_exposures) for v in epoch.arms) if epoch is not None else 0
+    if mixed < MIXED_TOLD_PART * exposed / 10:
+        return []
+    state.mixed_told = mixed
+    services = ", ".join(state.mixed_services) or "services that gave no name"
+    reason = (
+        f"{mixed} units saw two variations of this flag; {services} put the same users into different variations, "
+        "so these units carry no evidence"
+    )
+    decision = record(
+        state, policy, now.at_ms, action=Action.ALERT, variation="", guardrail="one unit, one variation", reason=reason
+    )
+    return [Decide(decision)]

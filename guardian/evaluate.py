@@ -1,0 +1,100 @@
+"""Letting the tests read what has become ready, in an order that only past exposures and clocks decide."""
+
+from __future__ import annotations
+
+from guardian.conditions import Absolute
+from guardian.names import Millis
+from guardian.policy import Policy
+from guardian.population import Epoch, Waiting
+from guardian.state import RolloutState
+from guardian.watch import Block, VariationWatch, tested
+
+BLOCK_UNITS = 4
+BLOCK_MS = 1_000
+"""A block closes once both arms are in it and it holds this many treated outcomes, or spans this long."""
+
+
+def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: Millis) -> bool:
+    """
+    Read every mature block and every fresh first failure; say whether there was anything to read.
+
+    ``passed_ms`` is the event time that all live sources have passed.
+    """
+    read = False
+    for end_ms, tick in state.population.mature(passed_ms - lag_ms):
+        for variation in state.alive():
+            read |= _read_tick(state, policy, variation, end_ms, tick)
+    for epoch in state.population.epochs:
+        for variation in sorted(epoch.fresh):
+            read |= _read_failures(state, policy, epoch, variation)
+    return read
+
+
+def _read_tick(state: RolloutState, policy: Policy, variation: str, end_ms: Millis, tick: Waiting) -> bool:
+    watch = state.variations[variation]
+    epoch = state.population.epoch_of(tick.start_ms)
+    if epoch is None:
+        return False
+    if watch.open is None or watch.open_epoch_ms != epoch.start_ms:
+        # What waited for its second arm when the shares changed is given up: a block never mixes epochs.
+        watch.open, watch.open_epoch_ms = Block(from_ms=tick.start_ms), epoch.start_ms
+    block = watch.open
+    arm, base = tick.arms.get(variation), tick.arms.get(policy.control)
+    if arm is not None:
+        block.n_t += arm.outcomes
+        block.x_t += arm.first
+    if base is not None:
+        block.n_c += base.outcomes
+        block.x_c += base.first
+    block.to_ms = end_ms
+    if block.n_t + block.n_c == 0:
+        watch.open = None
+        return False
+    if block.n_t < 1 or block.n_c < 1:
+        return False
+    if block.n_t < BLOCK_UNITS and block.to_ms - block.from_ms < BLOCK_MS:
+        return False
+    _read_block(state, policy, variation, watch, block)
+    watch.open = None
+    return True
+
+
+def _read_block(state: RolloutState, policy: Policy, variation: str, watch: VariationWatch, block: Block) -> None:
+    guardrails = tested(policy)
+    _deposit(state, watch, len(guardrails))
+    p_hat = watch.control_rate.p_hat
+    for guardrail, held in zip(guardrails, watch.guardrails, strict=True):
+        absolute = isinstance(guardrail.when.bound, Absolute)
+        held.read_block(guardrail.when, _with_late(block, watch.late) if absolute else block, p_hat)
+    watch.late = None
+    elapsed_s = max(block.to_ms - watch.remembered_ms, 0) / 1_000.0 if watch.remembered_ms else 0.0
+    watch.control_rate.remember(block.n_c, block.x_c, elapsed_s)
+    watch.remembered_ms = block.to_ms
+
+
+def _with_late(block: Block, late: Block | None) -> Block:
+    """A fixed bound knows no arms to mix: what came late is tested with the next block."""
+    if late is None:
+        return block
+    return Block(block.from_ms, block.to_ms, block.n_t + late.n_t, block.x_t + late.x_t, block.n_c, block.x_c)
+
+
+def _read_failures(state: RolloutState, policy: Policy, epoch: Epoch, variation: str) -> bool:
+    watch = state.variations[variation]
+    if watch.killed:
+        del epoch.fresh[variation]
+        return False
+    share = epoch.share_at_risk(variation, policy.control, state.population.by_exposures)
+    if share is None:
+        return False
+    x_t, x_c = epoch.fresh.pop(variation)
+    guardrails = tested(policy)
+    _deposit(state, watch, len(guardrails))
+    for guardrail, held in zip(guardrails, watch.guardrails, strict=True):
+        held.read_failures(guardrail.when, x_t, x_c, share)
+    return True
+
+
+def _deposit(state: RolloutState, watch: VariationWatch, guardrails: int) -> None:
+    for held in watch.guardrails:
+        held.deposit(watch.offered / guardrails, state.population.by_exposures)

@@ -1,0 +1,133 @@
+"""
+The recent past of a rollout in one-second steps: for the numbers people read, never for the verdict.
+
+A decision names the stretch in which the harm lives ("since 14:02:31"), not
+the diluted totals of a long good history. The stretch is the one that speaks
+loudest; that choice makes its numbers a description, not a test.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from guardian.names import Millis
+from guardian.population import Cell, Cells, cell_of
+
+STEP_MS = 1_000
+STEPS_MAX = 120
+COARSE = 10
+COARSE_MAX = 90
+RECENT_MS = 30_000
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """Sums of a variation and of control over the same starts ``[from_ms, to_ms)``."""
+
+    from_ms: Millis
+    to_ms: Millis
+    arm: Cell
+    control: Cell
+
+
+class History(msgspec.Struct):
+    """
+    Sums per second of start time for the last two minutes, then by ten seconds for a quarter of an hour; older ones go.
+
+    Both maps are keyed by the second in which a step begins.
+    """
+
+    fine: dict[int, Cells] = {}
+    coarse: dict[int, Cells] = {}
+
+    def add(self, start_ms: Millis, variation: str, cell: Cell) -> None:
+        """Add a tick's sums to the second in which it starts."""
+        second = start_ms // STEP_MS
+        if second not in self.fine and self.coarse and second < max(self.coarse) + COARSE:
+            self._add_coarse(second, variation, cell)
+            return
+        if second not in self.fine:
+            self.fine[second] = {}
+            if len(self.fine) > STEPS_MAX:
+                self._fold()
+        cell_of(self.fine.setdefault(second, {}), variation).add(cell)
+
+    def _fold(self) -> None:
+        for second in sorted(self.fine)[:COARSE]:
+            for variation, cell in self.fine.pop(second).items():
+                self._add_coarse(second, variation, cell)
+
+    def _add_coarse(self, second: int, variation: str, cell: Cell) -> None:
+        cells = self.coarse.setdefault(second // COARSE * COARSE, {})
+        cell_of(cells, variation).add(cell)
+        while len(self.coarse) > COARSE_MAX:
+            del self.coarse[min(self.coarse)]
+
+    def steps(self) -> list[tuple[int, Cells]]:
+        """Return all steps, latest first, each with the second in which it begins."""
+        return sorted([*self.fine.items(), *self.coarse.items()], key=lambda step: -step[0])
+
+    def failed_units(self, variation: str) -> float:
+        """Return how many units failed for the first time under the variation, as far as the history reaches."""
+        return sum(cells[variation].first for _, cells in self.steps() if variation in cells)
+
+    def since(self, from_ms: Millis, variation: str, control: str) -> Stretch:
+        """Return the sums from ``from_ms`` on."""
+        arm, base, last = Cell(), Cell(), from_ms // STEP_MS
+        for second, cells in self.steps():
+            if second < from_ms // STEP_MS:
+                break
+            arm.add(cells.get(variation, _NOTHING))
+            base.add(cells.get(control, _NOTHING))
+            last = max(last, second + 1)
+        return Stretch(from_ms, last * STEP_MS, arm, base)
+
+    def onset(self, variation: str, control: str, bound: float | None) -> Stretch:
+        """
+        Return the latest stretch up to now in which the variation looks worst.
+
+        Maximises the log likelihood ratio of "worse" against "the same" over
+        all starting seconds: against control of the same seconds, or against
+        ``bound`` where one is given.
+        """
+        best, best_gain = Stretch(0, 0, Cell(), Cell()), -1.0
+        arm, base, end = Cell(), Cell(), 0
+        for second, cells in self.steps():
+            end = end or second + 1
+            arm.add(cells.get(variation, _NOTHING))
+            base.add(cells.get(control, _NOTHING))
+            gain = _gain(arm, base, bound)
+            if gain > best_gain:
+                best, best_gain = Stretch(second * STEP_MS, end * STEP_MS, _copy(arm), _copy(base)), gain
+        return best
+
+
+_NOTHING = Cell()
+
+
+def _copy(cell: Cell) -> Cell:
+    return Cell(cell.exposures, cell.outcomes, cell.errors, cell.first)
+
+
+def _gain(arm: Cell, base: Cell, bound: float | None) -> float:
+    n_t, x_t, n_c, x_c = arm.outcomes, arm.first, base.outcomes, base.first
+    if n_t <= 0:
+        return -0.5
+    p_t = x_t / n_t
+    if bound is not None:
+        return _log_likelihood(n_t, x_t, p_t) - _log_likelihood(n_t, x_t, bound) if p_t > bound else 0.0
+    if n_c <= 0 or p_t <= x_c / n_c:
+        return 0.0
+    pooled = (x_t + x_c) / (n_t + n_c)
+    apart = _log_likelihood(n_t, x_t, p_t) + _log_likelihood(n_c, x_c, x_c / n_c)
+    return apart - _log_likelihood(n_t + n_c, x_t + x_c, pooled)
+
+
+def _log_likelihood(n: float, x: float, p: float) -> float:
+    total = 0.0
+    if x > 0.0:
+        total += x * math.log(max(p, 1e-300))
+    if n > x:
+        total += (n - x) * math.log(max(1.0 - p, 1e-300))
+    return total

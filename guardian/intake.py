@@ -1,0 +1,159 @@
+"""Taking one flush of one source into a rollout: who started, who finished, who failed for the first time."""
+
+from __future__ import annotations
+
+from guardian.names import Millis
+from guardian.policy import Policy
+from guardian.population import Cell, cell_of
+from guardian.state import RolloutState
+from guardian.summaries import Arm, FlagSums, Tick
+from guardian.watch import Block, VariationWatch, Watch, tested
+
+DAY_MS = 86_400_000
+DRIP_GAP_MS = 2_000
+"""Longest silence that still counts as telemetry for the drip of the budget."""
+MIXED_MAX = 20_000
+
+
+def take(state: RolloutState, policy: Policy, sums: FlagSums, now_ms: Millis, lag_ms: Millis) -> None:
+    """Add what ``sums`` brings; ``lag_ms`` is the lag in force before it."""
+    _drip(state, policy, now_ms)
+    _notice(state, policy, sums)
+    for unit in sums.mixed:
+        _mix(state, unit.unit, unit.services)
+    for hashed, (variation, service) in sums.cohort.items():
+        earlier = state.cohort.see(hashed, variation, service)
+        if earlier is not None:
+            _mix(state, hashed, [earlier[1], service])
+    for tick in sums.ticks:
+        for variation, arm in tick.arms.items():
+            _take_arm(state, policy, tick, variation, arm, now_ms, lag_ms)
+    state.lag.learn(sums.delays, now_ms)
+    _look_for_moved_shares(state, policy, now_ms)
+
+
+def offer(state: RolloutState, amount: float, variations: list[str]) -> None:
+    """Offer an amount of budget (expected false alarms) to the variations, in equal parts."""
+    for variation in variations:
+        state.variations[variation].offered += amount / len(variations)
+
+
+def known_change(state: RolloutState, policy: Policy, at_ms: Millis, why: str) -> None:
+    """A change of shares that was told: open an epoch, and offer the budget of a step."""
+    state.population.open(at_ms, why)
+    offer(state, policy.false_kills.per_step, state.alive())
+
+
+def is_tested(policy: Policy, variation: str) -> bool:
+    """Say whether the policy watches the variation: those it names, or all but control where it names none."""
+    return variation != policy.control and (not policy.variations or variation in policy.variations)
+
+
+def _drip(state: RolloutState, policy: Policy, now_ms: Millis) -> None:
+    alive = state.alive()
+    if alive and 0 < now_ms - state.data_ms <= DRIP_GAP_MS:
+        offer(state, policy.false_kills.per_day * (now_ms - state.data_ms) / DAY_MS, alive)
+    state.data_ms = max(state.data_ms, now_ms)
+
+
+def _notice(state: RolloutState, policy: Policy, sums: FlagSums) -> None:
+    """Notice new variations and the first exposure events; both open an epoch at the tick in which they began."""
+    began: dict[str, Millis] = {}
+    exposed_ms: Millis | None = None
+    for tick in sums.ticks:
+        for variation, arm in tick.arms.items():
+            if variation not in state.variations and is_tested(policy, variation):
+                began[variation] = min(began.get(variation, tick.start_ms), tick.start_ms)
+            if arm.exposures and not state.population.by_exposures:
+                exposed_ms = tick.start_ms if exposed_ms is None else min(exposed_ms, tick.start_ms)
+    for variation in sorted(began):
+        state.variations[variation] = VariationWatch(guardrails=[Watch.begin(g.when) for g in tested(policy)])
+    if began:
+        state.population.open(min(began.values()), f"{', '.join(sorted(began))} began")
+        _offer_start(state, policy, sorted(began))
+    if exposed_ms is not None:
+        state.population.by_exposures = True
+        now = state.population.now
+        if now is not None and exposed_ms > now.start_ms:
+            state.population.open(exposed_ms, "exposure events began")
+
+
+def _offer_start(state: RolloutState, policy: Policy, began: list[str]) -> None:
+    """Offer the start's budget: by parts where the policy names its variations, else to those that began first."""
+    kills = policy.false_kills
+    if policy.variations:
+        for variation in began:
+            state.variations[variation].offered += kills.per_rollout / len(policy.variations)
+    else:
+        # Whoever joins later joins as a step: the start's budget has been given away.
+        offer(state, kills.per_step if state.begun else kills.per_rollout, began)
+    state.begun = True
+
+
+def _mix(state: RolloutState, unit: int, services: list[str]) -> None:
+    if len(state.mixed) < MIXED_MAX:
+        state.mixed[unit] = True
+    for service in services:
+        if service and service not in state.mixed_services and len(state.mixed_services) < 50:
+            state.mixed_services = sorted([*state.mixed_services, service])
+
+
+def _take_arm(
+    state: RolloutState,
+    policy: Policy,
+    tick: Tick,
+    variation: str,
+    arm: Arm,
+    now_ms: Millis,
+    lag_ms: Millis,
+) -> None:
+    cell = Cell(arm.exposures, arm.outcomes, arm.errors, _first_failures(state, policy, arm, now_ms))
+    population = state.population
+    state.history.add(tick.start_ms, variation, cell)
+    epoch = population.epoch_of(tick.start_ms)
+    late = tick.end_ms <= population.closed_ms
+    if epoch is not None:
+        cell_of(epoch.arms, variation).add(cell)
+        # Fast failures come before slow ones: until the epoch is as old as outcomes take, who fails *faster*
+        # would look like who fails *more*. The full lane tests these starts when they are mature.
+        steady = now_ms >= epoch.start_ms + lag_ms
+        if cell.first > 0.0 and (steady if population.by_exposures else late):
+            epoch.failed(variation, cell.first, policy.control, state.variations)
+    if not late:
+        population.wait(tick.start_ms, tick.end_ms, variation, cell)
+    elif variation in state.variations and arm.outcomes:
+        watch = state.variations[variation]
+        watch.late = watch.late or Block()
+        watch.late.n_t += cell.outcomes
+        watch.late.x_t += cell.first
+    _verify(state, policy, tick, variation, arm)
+
+
+def _first_failures(state: RolloutState, policy: Policy, arm: Arm, now_ms: Millis) -> float:
+    first = 0.0
+    for unit in arm.units:
+        if state.failed.add(unit, now_ms) and unit not in state.mixed:
+            first += 1.0
+    # Without unit ids a cluster of failures may be one user: each counts as its part of one.
+    return min(first + arm.anonymous / policy.unit_cluster, float(arm.outcomes))
+
+
+def _verify(state: RolloutState, policy: Policy, tick: Tick, variation: str, arm: Arm) -> None:
+    seen = arm.exposures if state.population.by_exposures else arm.outcomes
+    if not seen:
+        return
+    for killed, verify in state.verify.items():
+        if verify.applied_ms and tick.start_ms >= verify.applied_ms:
+            if variation == killed:
+                verify.still_exposed += seen
+            elif variation == policy.control:
+                verify.control_exposed += seen
+
+
+def _look_for_moved_shares(state: RolloutState, policy: Policy, now_ms: Millis) -> None:
+    epoch = state.population.now
+    if epoch is None:
+        return
+    by_exposures = state.population.by_exposures
+    if any([epoch.moved(v, policy.control, by_exposures) for v in state.alive()]):
+        state.population.open(now_ms, "the share moved")

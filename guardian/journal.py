@@ -1,0 +1,90 @@
+"""
+The entries of the journal: all that ``judge`` knows, in one order.
+
+Sums, time, policies, what people want, what stores answered: whatever may
+change a verdict is an entry, and nothing else is. Time is in the entry
+(``at_ms``); ``judge`` has no clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from guardian.summaries import FlagSums
+
+
+class Summary(msgspec.Struct, tag="summary", omit_defaults=True, kw_only=True):
+    """
+    The sums of one flush of one source, for all flags of one journal partition.
+
+    ``source`` is ``topic/partition``. ``at_ms`` is the clock of the flush.
+    ``passed_ms`` promises that what the source held for earlier event times
+    has been read, as far as it had arrived: the clock where the source is
+    read to its end, else the event time reached. ``offsets`` are the first
+    and last input offset summed here.
+    """
+
+    source: str
+    at_ms: int
+    passed_ms: int
+    offsets: list[int] = []
+    flags: list[FlagSums] = []
+
+
+class Beat(msgspec.Struct, tag="beat", omit_defaults=True, kw_only=True):
+    """Time passes: ``source`` had nothing to say and has been read as far as ``passed_ms``."""
+
+    source: str
+    at_ms: int
+    passed_ms: int
+
+
+class PolicyEntry(msgspec.Struct, tag="policy", kw_only=True):
+    """A rollout's policy as JSON document (``Policy.to_document()``), new or changed; ``hash`` names its content."""
+
+    at_ms: int
+    key: str
+    hash: str
+    document: dict[str, Any]
+    by: str = ""
+
+
+class Override(msgspec.Struct, tag="override", omit_defaults=True, kw_only=True):
+    """What a person wants of a rollout: ``kill``, ``pause``, ``resume``; always with a name and a reason."""
+
+    at_ms: int
+    key: str
+    action: str
+    variation: str = ""
+    by: str = ""
+    reason: str = ""
+    id: str = ""
+
+
+class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=True):
+    """What the store answered to a decision: ``applied``, ``already``, ``failed``, ``conflict``, ``shadow``."""
+
+    at_ms: int
+    key: str
+    decision_id: str
+    status: str
+    detail: str = ""
+    version: str = ""
+
+
+Entry = Summary | Beat | PolicyEntry | Override | ReceiptEntry
+
+_decoder = msgspec.json.Decoder(Entry)
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def encode(entry: Entry) -> bytes:
+    """Return the entry as JSON; the same entry always gives the same bytes."""
+    return _encoder.encode(entry)
+
+
+def decode(raw: bytes) -> Entry:
+    """Return the entry; raises ``msgspec.ValidationError`` or ``msgspec.DecodeError`` with the reason."""
+    return _decoder.decode(raw)

@@ -1,0 +1,79 @@
+"""
+How long to wait for outcomes: a high quantile of past delays, the same for all arms.
+
+Within one allocation epoch every lag is valid; the lag only keeps a
+*harmless* slowdown of one variation from looking like errors
+(docs/statistics.md, "two lanes").
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from guardian.names import Millis
+
+DELAY_GAMMA = 1.2
+"""Ratio of two neighbouring delay buckets: bucket k holds delays in (gamma^(k-1), gamma^k] ms."""
+QUANTILE = 0.99
+HALF_LIFE_MS = 60_000
+LEARNED_AT = 20.0
+"""Outcomes of a variation before its delays are believed."""
+
+
+def delay_bucket(delay_ms: float) -> int:
+    """Return the bucket of a delay; everything up to 1 ms is bucket 0."""
+    return 0 if delay_ms <= 1.0 else math.ceil(math.log(delay_ms) / math.log(DELAY_GAMMA) - 1e-9)
+
+
+UNKNOWN_MS = 1_000
+"""The lag while no variation has shown its delays."""
+
+
+class Lag(msgspec.Struct):
+    """Decayed histogram of delays per variation, and the lag last learned from it."""
+
+    decayed_ms: Millis = 0
+    counts: dict[str, dict[int, float]] = {}
+    learned_ms: Millis = UNKNOWN_MS
+
+    def learn(self, delays: dict[str, dict[int, int]], now_ms: Millis) -> None:
+        """
+        Add what one flush saw.
+
+        Once a second the lag is learned anew, from what was added *before*
+        this flush, and the past fades (half-life a minute). So the lag in
+        force never depends on the outcomes that it is applied to.
+        """
+        since_ms = now_ms - self.decayed_ms
+        if since_ms >= 1_000:
+            self.learned_ms = self._quantile_ms()
+            self._fade(0.5 ** (since_ms / HALF_LIFE_MS))
+            self.decayed_ms = now_ms
+        for variation, buckets in delays.items():
+            mine = self.counts.setdefault(variation, {})
+            for bucket, count in buckets.items():
+                mine[bucket] = mine.get(bucket, 0.0) + count
+
+    def value_ms(self, lag_min_ms: Millis, lag_max_ms: Millis) -> Millis:
+        """Return the lag in force: the largest of the variations' 99 % delays, clamped."""
+        return min(max(self.learned_ms, lag_min_ms), lag_max_ms)
+
+    def _fade(self, factor: float) -> None:
+        for variation, buckets in self.counts.items():
+            self.counts[variation] = {k: c * factor for k, c in buckets.items() if c * factor > 0.01}
+
+    def _quantile_ms(self) -> Millis:
+        learned_ms = 0.0
+        for buckets in self.counts.values():
+            total = sum(buckets.values())
+            if total < LEARNED_AT:
+                continue
+            seen = 0.0
+            for bucket in sorted(buckets):
+                seen += buckets[bucket]
+                if seen >= QUANTILE * total:
+                    learned_ms = max(learned_ms, DELAY_GAMMA**bucket)
+                    break
+        return math.ceil(learned_ms) or UNKNOWN_MS

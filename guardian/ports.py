@@ -1,0 +1,184 @@
+"""
+What the guardian asks of the outside: flag stores, people to tell, a record to keep.
+
+Adapters live in ``streams``; each family has a memory one that is real code. What can go wrong with a store::
+
+    GuardianError
+    └── StoreError
+        ├── UnknownFlag        the store has no such flag: asking again will not help
+        └── StoreUnavailable   no answer, or no proof of one: read back, then send the same command again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol, get_args
+
+from guardian.errors import GuardianError
+
+CommandKind = Literal["kill", "kill_flag", "set_share", "pause", "resume"]
+"""
+kill         the variation goes to 0, its users to control, until a resume
+kill_flag    everybody gets control, until a resume
+set_share    the variation gets this share, control the rest
+pause        the share stays where it is
+resume       a kill is taken back; the share is again what was last set, or the one given
+"""
+
+ApplyStatus = Literal["applied", "already", "failed", "conflict"]
+"""
+applied      changed by this command, and read back
+already      nothing was to be done: it was so before, or this very command was applied before
+failed       cannot be done, and asking again will not help; the detail says what would
+conflict     nothing was done, as another change stands against it; decide again on the new state
+"""
+
+
+class StoreError(GuardianError):
+    """A flag store did not do as it was asked; *retryable* says whether the command may be sent again."""
+
+    retryable: ClassVar[bool] = False
+
+
+class UnknownFlag(StoreError):  # noqa: N818 - says what is the matter, as a name of the port
+    """The store does not know the flag in this environment."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - likewise
+    """The store did not answer in time, or what it did is not known; read back before sending again."""
+
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCapabilities:
+    """What a store can do; ``typical_propagation_ms``: from the command to a client that evaluates by it."""
+
+    can_kill_variation: bool
+    can_set_share: bool
+    needs_full_document: bool
+    has_compare_and_set: bool
+    requires_approval: bool
+    typical_propagation_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class FlagState:
+    """
+    A flag as its store serves it now.
+
+    *weights* holds a share in [0, 1] for every variation, as served to a unit that no targeting rule singles
+    out; it is empty where the answer is computed and has no fixed shares. *enabled* is false when people
+    disabled the flag or the guardian killed it whole. *version* changes with every change of the guardian's.
+    """
+
+    flag_key: str
+    environment: str
+    enabled: bool
+    variations: tuple[str, ...]
+    weights: Mapping[str, float]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlagCommand:
+    """
+    One thing to do to one flag. A repeat carries the same *command_id* and is harmless.
+
+    ``variation`` may be empty for ``kill_flag``, and for a ``resume`` of the whole flag; ``share`` is in
+    [0, 1], needed by ``set_share`` and optional for the ``resume`` of a variation.
+
+    Raises:
+        ValueError: a field is missing or does not fit the kind; the text names it and its value.
+    """
+
+    command_id: str
+    decision_id: str
+    flag_key: str
+    environment: str
+    kind: CommandKind
+    variation: str
+    control: str
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(CommandKind):
+            raise ValueError(f"kind: {self.kind!r}: write one of {', '.join(get_args(CommandKind))}")
+        for name in ("command_id", "flag_key", "environment", "control"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: is empty in a {self.kind} command")
+        if not self.variation and (self.kind not in ("kill_flag", "resume") or self.share is not None):
+            raise ValueError(f"variation: is empty in a {self.kind} command")
+        if self.variation == self.control and self.kind != "kill_flag":
+            raise ValueError(f"variation: {self.variation!r} is the control itself in a {self.kind} command")
+        if self.kind == "set_share" and self.share is None:
+            raise ValueError("share: is missing in a set_share command; write a number from 0 to 1")
+        if self.share is not None and not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"share: {self.share!r} is not a number from 0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a command: *state* is what was read back, ``None`` where there is none to read."""
+
+    status: ApplyStatus
+    version: str
+    detail: str
+    state: FlagState | None
+
+
+class FlagStore(Protocol):
+    """Where flags are kept."""
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """What this store can do."""
+        ...
+
+    async def read(self, environment: str, flag_key: str) -> FlagState:
+        """
+        The flag as it is served now.
+
+        Raises:
+            UnknownFlag: the store has no such flag in this environment.
+            StoreUnavailable: the store did not answer.
+        """
+        ...
+
+    async def apply(self, command: FlagCommand) -> Applied:
+        """
+        Carry out a command and read back what it led to. What cannot be done is an answer, not an exception.
+
+        Raises:
+            StoreUnavailable: no proof that it was done, nor that it was not; read back before sending again.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something to tell people: one sentence, and where it belongs."""
+
+    notice_id: str
+    flag_key: str
+    environment: str
+    owner: str
+    urgent: bool
+    text: str
+
+
+class Notifier(Protocol):
+    """Tells people."""
+
+    async def notify(self, notice: Notice) -> None:
+        """Deliver the notice; a repeat with the same ``notice_id`` is told once where the channel can."""
+        ...
+
+
+class AuditLog(Protocol):
+    """Keeps what was decided and done, beside the topics."""
+
+    async def record(self, entry: Mapping[str, object]) -> None:
+        """Append one entry; entries are never changed."""
+        ...

@@ -1,0 +1,77 @@
+"""
+Tests that may be looked at all the time: e-values in log space, and the account that turns them into a kill.
+
+A ``..._block`` function takes the sums of one block and returns K log e-values, one an alternative. `Account`
+takes budgets and log e-values and says when to kill. Everything else serves these two.
+"""
+
+from __future__ import annotations
+
+from guardian.sequential.account import Account, advance
+from guardian.sequential.control_rate import ControlRate
+from guardian.sequential.counts import count_block
+from guardian.sequential.grid import DEFAULT_GRID, ratio_grid
+from guardian.sequential.intervals import rate_interval, ratio_interval
+from guardian.sequential.latency import (
+    Exceedances,
+    LatencyMemory,
+    bucket_edge,
+    bucket_key,
+    exceedances,
+    latency_block,
+    margin_shift,
+    quantile_key,
+)
+from guardian.sequential.multiplicity import anytime_p, e_bh, e_lond, log_e_value, pooled_log_s
+from guardian.sequential.power import information, samples_bound
+from guardian.sequential.proportions import (
+    additive_margin_block,
+    additive_margin_pair,
+    two_sample_block,
+    two_sample_blocks,
+)
+from guardian.sequential.ratings import DEFAULT_BETS, RatingCentre, ratings_block
+from guardian.sequential.shares import DEFAULT_LIFTS, share_block, share_log_bayes_factor
+from guardian.sequential.stream import BlockResult, ErrorRateStream
+from guardian.sequential.threshold import mixture_prior, threshold_block, threshold_mixture
+
+__all__ = [
+    "DEFAULT_BETS",
+    "DEFAULT_GRID",
+    "DEFAULT_LIFTS",
+    "Account",
+    "BlockResult",
+    "ControlRate",
+    "ErrorRateStream",
+    "Exceedances",
+    "LatencyMemory",
+    "RatingCentre",
+    "additive_margin_block",
+    "additive_margin_pair",
+    "advance",
+    "anytime_p",
+    "bucket_edge",
+    "bucket_key",
+    "count_block",
+    "e_bh",
+    "e_lond",
+    "exceedances",
+    "information",
+    "latency_block",
+    "log_e_value",
+    "margin_shift",
+    "mixture_prior",
+    "pooled_log_s",
+    "quantile_key",
+    "rate_interval",
+    "ratings_block",
+    "ratio_grid",
+    "ratio_interval",
+    "samples_bound",
+    "share_block",
+    "share_log_bayes_factor",
+    "threshold_block",
+    "threshold_mixture",
+    "two_sample_block",
+    "two_sample_blocks",
+]

@@ -1,0 +1,168 @@
+"""
+The point of the null that is hardest to tell from an alternative, and what each outcome is worth against it.
+
+A two-sample alternative is a pair (theta_c, theta_t) above the boundary of the null. Its reverse information
+projection is the boundary point q that minimises ``w KL(theta_t || t(q)) + v KL(theta_c || q)``, where ``w``
+and ``v = 1 - w`` are the shares of the arms and ``t(q)`` is ``r q`` (relative margin) or ``q + delta``
+(absolute margin). Likelihood ratios against that point have expectation 1 all along the boundary (Turner, Ly,
+Grünwald 2024, theorem 1, for r = 1; the same argument, through the inequality of the means, for any line).
+
+Subtracting nearly equal probabilities loses digits just where a rollout lives: small rates, tiny shares. So
+no log here is taken of a quotient near 1. The projection is carried as two positive gaps,
+
+    rise = q - theta_c        fall = theta_t - t(q)
+
+each computed without cancellation, and every log ratio is a ``log1p`` of a quotient of them:
+
+    log(theta_t/t(q)) =  log1p(fall/t(q))         log((1-theta_t)/(1-t(q))) = -log1p(fall/(1-theta_t))
+    log(theta_c/q)    = -log1p(rise/theta_c)      log((1-theta_c)/(1-q))    =  log1p(rise/(1-q))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_NEWTON_STEPS_MAX = 100
+_NEWTON_DONE = 1e-12
+
+
+class Arithmetic(NamedTuple):
+    """
+    One formula, two arithmetics: a block a time runs on floats, many streams a time on arrays.
+    """
+
+    sqrt: Callable[[Any], Any]
+    log1p: Callable[[Any], Any]
+    choose: Callable[[Any, Any, Any], Any]
+
+
+FLOATS = Arithmetic(math.sqrt, math.log1p, lambda condition, yes, no: yes if condition else no)
+ARRAYS = Arithmetic(np.sqrt, np.log1p, np.where)
+
+
+def ratio_fall(
+    w: Any, v: Any, steep: Any, z: Any, sqrt: Callable[[Any], Any], choose: Callable[..., Any]
+) -> Any:
+    """
+    Return ``phi = fall/(1 - theta_t)`` of the projection on ``t(q) = r q``; then ``rise = w (1-theta_c)
+    phi/(v + phi)``.
+
+    With ``u = 1 - r theta_c``: ``z = (theta_t - r theta_c)/(1 - theta_t)`` is the alternative, ``steep = w
+    (r-1)/u`` the margin. Stationarity reads ``w fall (1-q) = v rise (1 - r q)`` and becomes ``phi**2 + s phi
+    - v z = 0``, solved for its positive root in the form that does not cancel. For r = 1 it is ``phi = v z``.
+    """
+    s = (1.0 + steep) + (steep - v) * z
+    product = v * z
+    larger = abs(s) + sqrt(s * s + 4.0 * product)
+    return choose(s >= 0.0, 2.0 * product / larger, 0.5 * larger)
+
+
+def ratio_log_e(
+    counts: tuple[Any, Any, Any, Any],
+    theta_c: Any,
+    margin: float,
+    room: Any,
+    grid: Sequence[float],
+    on: Arithmetic,
+) -> list[Any]:
+    """
+    Return log e of a block (``counts`` is ``n_t, x_t, n_c, x_c``) for each ratio of ``grid``, against ``t(q)
+    = margin * q``.
+
+    The alternative has odds g times those of the boundary rate ``margin * theta_c``. (Lifted from ``theta_c``
+    itself it could fall inside the null for margins above 1, and its e-value would exceed 1 on average.)
+    ``room`` is ``1 - margin * theta_c``, passed on its own since it may be known to more digits than the
+    subtraction leaves.
+    """
+    n_t, x_t, n_c, x_c = counts
+    sqrt, log1p, choose = on
+    w, v = n_t / (n_t + n_c), n_c / (n_t + n_c)
+    ok_t, ok_c, odds = n_t - x_t, n_c - x_c, n_t / n_c
+    boundary = margin * theta_c
+    steep = w * (margin - 1.0) / room
+    scale = w * (1.0 - theta_c) / theta_c
+    answer = []
+    for g in grid:
+        z = (g - 1.0) * boundary
+        phi = v * z if margin == 1.0 else ratio_fall(w, v, steep, z, sqrt, choose)
+        lift = scale * phi / (v + phi)
+        answer.append(
+            (x_t * log1p(room * phi / ((1.0 + z) * (boundary * (1.0 + lift)))) - ok_t * log1p(phi))
+            + (ok_c * log1p(odds * phi / (1.0 + phi)) - x_c * log1p(lift))
+        )
+    return answer
+
+
+class Difference(NamedTuple):
+    """
+    One alternative and the line ``t(q) = q + delta``; ``gap = theta_t - theta_c - delta`` and ``rest = 1 -
+    theta_t``.
+    """
+
+    theta_c: float
+    delta: float
+    gap: float
+    rest: float
+
+    def rho(self, rise: float, fall: float) -> tuple[float, float]:
+        """
+        Return ``rho(q) = q (1-q) / (t (1-t))`` at ``q = theta_c + rise``, ``t = q + delta``, and the slope of
+        its logarithm.
+        """
+        q, q_rest = self.theta_c + rise, (1.0 - self.theta_c) - rise
+        t, t_rest = q + self.delta, self.rest + fall
+        return (q / t) * (q_rest / t_rest), self.delta / (q * t) + self.delta / (q_rest * t_rest)
+
+    def split(self, odds: float) -> tuple[float, float]:
+        """
+        Return ``(rise, fall)`` with ``rise/fall = odds`` and ``rise + fall = gap``.
+        """
+        return self.gap * (odds / (1.0 + odds)), self.gap / (1.0 + odds)
+
+
+def project_difference(odds: float, line: Difference) -> tuple[float, float]:
+    """
+    Return ``(rise, fall)`` of the projection on ``t(q) = q + delta``, where ``odds = w/v``.
+
+    Stationarity is ``rise/fall = odds * rho(q)``. In the log of ``rise/fall`` the equation is increasing,
+    with a slope between 0 and 1 for ``delta > 0`` and of at least 1 for ``delta < 0``, and rho is monotone,
+    so its values at both ends bracket the root: Newton inside a shrinking bracket always arrives, here in
+    three or four steps.
+    """
+    base = math.log(odds)
+    ends = base + math.log(line.rho(0.0, line.gap)[0]), base + math.log(line.rho(line.gap, 0.0)[0])
+    lo, hi = min(ends), max(ends)
+    y = min(max(base, lo), hi)
+    for _ in range(_NEWTON_STEPS_MAX):
+        rise, fall = line.split(math.exp(y))
+        rho, slope = line.rho(rise, fall)
+        excess = y - base - math.log(rho)
+        lo, hi = (y, hi) if excess < 0.0 else (lo, y)
+        following = y - excess / max(1.0 - slope * rise * fall / line.gap, 1e-9)
+        if not lo <= following <= hi:
+            following = 0.5 * (lo + hi)
+        moved, y = abs(following - y), following
+        if moved < _NEWTON_DONE:
+            break
+    # One evaluation of the equation itself takes the rounding of exp(y) out again.
+    return line.split(odds * line.rho(*line.split(math.exp(y)))[0])
+
+
+def difference_log_e(counts: tuple[float, float, float, float], line: Difference) -> tuple[float, float]:
+    """
+    Return ``(q, log e)`` of a block (``counts`` is ``n_t, x_t, n_c, x_c``) for one alternative, against
+    ``t(q) = q + delta``.
+    """
+    n_t, x_t, n_c, x_c = counts
+    odds = n_t / n_c
+    rise, fall = project_difference(odds, line)
+    q = line.theta_c + rise
+    t = q + line.delta
+    treatment = x_t * math.log1p(fall / t) - (n_t - x_t) * math.log1p(fall / line.rest)
+    # rise/(1-q), by stationarity, without the difference 1 - q.
+    ok_c = math.log1p(odds * fall * (q / t) / (line.rest + fall))
+    return q, treatment + ((n_c - x_c) * ok_c - x_c * math.log1p(rise / line.theta_c))

@@ -1,0 +1,121 @@
+"""
+Did ratings (CSAT, NPS, thumbs) of treatment fall against those of control?
+
+A rating lies on a few levels between 0 (worst) and 1 (best). Nothing is assumed about how they are
+distributed: the test bets small amounts on every rating, on treatment's being low and on control's being
+high, balanced so that the bets break even on average when both means agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from guardian.sequential.checks import ARM_MIN, COUNT_MAX, Floats, as_floats, check_unit
+
+#: Parts of the largest safe bet: the components of the ratings test.
+DEFAULT_BETS: Floats = np.geomspace(0.03, 0.9, 8)
+DEFAULT_BETS.setflags(write=False)
+
+
+def ratings_block(
+    levels: Sequence[float] | Floats,
+    count_t: Sequence[float] | Floats,
+    count_c: Sequence[float] | Floats,
+    *,
+    centre: float,
+    drop: float = 0.0,
+    bets: Sequence[float] | Floats = DEFAULT_BETS,
+    levels_c: Sequence[float] | Floats | None = None,
+) -> Floats:
+    """
+    Return log e-values, one a bet of ``bets``, of one block of ratings of both arms.
+
+    The null: in the block, treatment's mean rating is at least control's less ``drop``. ``levels`` are the
+    ratings rescaled to [0, 1], higher is better; ``count_t`` and ``count_c`` say how often each was given.
+    ``centre`` is a guess of the mean from *earlier blocks only* (see `RatingCentre`); it decides power, never
+    validity.
+
+        gmax = min( 1/(1 - m + drop), (1-w)/(w m) ),   gT = c gmax,   gC = gT w/(1-w)
+        log e = sum_l count_t[l] log(1 + gT (m - drop - y_l)) + count_c[l] log(1 + gC (y_l - m))
+
+    ``E[e] <= 1``: the average over both arms of the expected factors is ``1 + w gT (mean_C - mean_T -
+    drop)``, at most 1 under the null, and the inequality of the means does the rest. The bets are those of
+    Waudby-Smith and Ramdas 2024 (arXiv 2010.09686), taken to two arms.
+
+    For continuous scores use buckets: pass their upper edges as ``levels``, their lower edges as
+    ``levels_c``. That can only understate a fall. Shape ``(K,)``, natural logs; zeros for an empty arm.
+    Raises ValueError for levels, ``centre`` or ``drop`` outside [0, 1], bets outside (0, 1), or counts below
+    0 or of another length.
+    """
+    y_t, bets = _levels("levels", levels), as_floats("bets", bets)
+    y_c = y_t if levels_c is None else _levels("levels_c", levels_c)
+    counts_t, counts_c = _counts("count_t", count_t, y_t), _counts("count_c", count_c, y_c)
+    check_unit("centre", centre)
+    check_unit("drop", drop)
+    if not ((bets > 0.0) & (bets < 1.0)).all():
+        raise ValueError(
+            f"bets is {bets.tolist()!r}: every bet is a part of the largest safe one, above 0, below 1"
+        )
+    n_t, n_c = float(counts_t.sum()), float(counts_c.sum())
+    if n_t < ARM_MIN or n_c < ARM_MIN:
+        return np.zeros(bets.shape)
+    odds = n_t / n_c
+    # Either limit is infinite at one end of the scale, never both.
+    limits = [1.0 / ((1.0 - centre) + drop)] if (1.0 - centre) + drop > 0.0 else []
+    limits += [1.0 / (odds * centre)] if odds * centre > 0.0 else []
+    bet_t = bets[:, np.newaxis] * min(limits)
+    treatment = np.log1p(bet_t * ((centre - drop) - y_t)) @ counts_t
+    return np.asarray(treatment + np.log1p(bet_t * odds * (y_c - centre)) @ counts_c)
+
+
+@dataclass(slots=True)
+class RatingCentre:
+    """
+    The mean of all ratings of earlier blocks, both arms together, from ten imagined ratings in the middle.
+
+    Read `mean`, test the block, then `remember` it: in that order.
+    """
+
+    total: float = 5.0
+    weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.total <= self.weight or not 0.0 < self.weight < float("inf"):
+            raise ValueError(
+                f"total is {self.total!r} and weight is {self.weight!r}: 0 <= total <= weight, weight above 0"
+            )
+
+    @property
+    def mean(self) -> float:
+        """
+        The guess for the next block, from 0 to 1.
+        """
+        return self.total / self.weight
+
+    def remember(self, levels: Sequence[float] | Floats, counts: Sequence[float] | Floats) -> None:
+        """
+        Add the ratings of a block that has just been tested, once for each arm.
+        """
+        y = _levels("levels", levels)
+        given = _counts("counts", counts, y)
+        self.weight += float(given.sum())
+        self.total = min(self.total + float(y @ given), self.weight)
+
+
+def _levels(name: str, levels: Sequence[float] | Floats) -> Floats:
+    y = as_floats(name, levels)
+    if not ((y >= 0.0) & (y <= 1.0)).all():
+        raise ValueError(f"{name} is {y.tolist()!r}: every level must be rescaled to a number from 0 to 1")
+    return y
+
+
+def _counts(name: str, counts: Sequence[float] | Floats, levels: Floats) -> Floats:
+    given = as_floats(name, counts)
+    if given.shape != levels.shape:
+        raise ValueError(f"{name} has {given.size} counts: there are {levels.size} levels")
+    if not ((given >= 0.0) & (given <= COUNT_MAX)).all():
+        raise ValueError(f"{name} is {given.tolist()!r}: every count must be a number from 0 to 2**53")
+    return given

@@ -1,0 +1,67 @@
+"""How far the event topics have been read: one watermark common to all arms."""
+
+from __future__ import annotations
+
+import msgspec
+
+from guardian.names import Millis
+
+
+class Source(msgspec.Struct, array_like=True):
+    """What one input partition last said: its clock, and the event time that it has passed."""
+
+    at_ms: Millis
+    passed_ms: Millis
+
+
+class Sources(msgspec.Struct):
+    """
+    All input partitions that ever spoke in this journal, and the journal's clock.
+
+    The clock is the latest ``at_ms`` of any entry: it never runs backwards,
+    whatever the clocks of the workers do.
+    """
+
+    offset: int = -1
+    now_ms: Millis = 0
+    swept_ms: Millis = 0
+    known: dict[str, Source] = {}
+
+    def hear(self, source: str, at_ms: Millis, passed_ms: Millis) -> None:
+        """Take a source's word; neither its clock nor its progress runs backwards."""
+        passed_ms = min(passed_ms, at_ms)
+        held = self.known.get(source)
+        if held is None:
+            self.known[source] = Source(at_ms, passed_ms)
+        else:
+            held.at_ms = max(held.at_ms, at_ms)
+            held.passed_ms = max(held.passed_ms, passed_ms)
+        self.tick(at_ms)
+
+    def tick(self, at_ms: Millis) -> None:
+        """Let the journal's clock reach ``at_ms``."""
+        if at_ms > self.now_ms:
+            self.now_ms = at_ms
+
+    def sweep(self, every_ms: Millis) -> bool:
+        """Say whether it is time to look at every rollout again."""
+        if self.now_ms - self.swept_ms < every_ms:
+            return False
+        self.swept_ms = self.now_ms
+        return True
+
+    def passed_ms(self, idle_ms: Millis) -> Millis:
+        """
+        Return the event time that every live source has passed; 0 where none is live.
+
+        A source that has been silent, or behind, for longer than ``idle_ms``
+        is left out: what it brings later is late, and still counted.
+        """
+        floor_ms = self.now_ms - idle_ms
+        live = [s.passed_ms for s in self.known.values() if s.at_ms >= floor_ms and s.passed_ms >= floor_ms]
+        return min(live, default=0)
+
+    def left_out(self, idle_ms: Millis) -> list[str]:
+        """Return the names of the sources that the watermark does not wait for."""
+        floor_ms = self.now_ms - idle_ms
+        return sorted(n for n, s in self.known.items() if s.at_ms < floor_ms or s.passed_ms < floor_ms)

@@ -1,0 +1,127 @@
+"""All that is remembered of one rollout, and its snapshot: plain values, the same bytes for the same past."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from guardian.decisions import Decision
+from guardian.history import History
+from guardian.lag import Lag
+from guardian.names import Millis
+from guardian.policy import Policy
+from guardian.population import Population
+from guardian.rollout import Status
+from guardian.sequential import Account
+from guardian.units import Cohort, FailedUnits
+from guardian.watch import VariationWatch
+
+FORMAT = 1
+
+
+class Pending(msgspec.Struct):
+    """A decision that no receipt has answered yet, as JSON, and when it was last sent (journal time)."""
+
+    decision_id: str
+    raw: bytes
+    sent_ms: Millis
+
+    def decision(self) -> Decision:
+        """Return the decision as it was made."""
+        return Decision.model_validate_json(self.raw)
+
+
+class Verify(msgspec.Struct):
+    """The closed loop after a kill: do exposures really end?"""
+
+    decision_id: str
+    applied_ms: Millis = 0
+    still_exposed: int = 0
+    control_exposed: int = 0
+    said: str = ""
+
+
+class RolloutState(msgspec.Struct):
+    """
+    One rollout as judge knows it.
+
+    ``offset`` is the journal offset that this state has seen. ``data_ms`` is
+    the journal time at which telemetry last came; budget drips only between
+    such times.
+    """
+
+    key: str
+    document: dict[str, Any]
+    policy_hash: str
+    offset: int = -1
+    status: Status = Status.PLANNED
+    stage: int = 0
+    stage_since_ms: Millis = 0
+    sequence: int = 0
+    begun: bool = False
+    data_ms: Millis = 0
+    population: Population = msgspec.field(default_factory=Population)
+    lag: Lag = msgspec.field(default_factory=Lag)
+    history: History = msgspec.field(default_factory=History)
+    failed: FailedUnits = msgspec.field(default_factory=FailedUnits)
+    cohort: Cohort = msgspec.field(default_factory=Cohort)
+    mixed: dict[int, bool] = {}
+    mixed_services: list[str] = []
+    mixed_told: int = 0
+    variations: dict[str, VariationWatch] = {}
+    outbox: list[Pending] = []
+    verify: dict[str, Verify] = {}
+    sources: dict[str, list[int]] = {}
+    shown_ms: Millis = 0
+    to_show: bool = True
+    last_decision: str = ""
+    explanation: str = ""
+
+    @property
+    def policy(self) -> Policy:
+        """Return the policy; parsed once per content."""
+        return _policy(self.policy_hash, msgspec.json.encode(self.document))
+
+    def alive(self) -> list[str]:
+        """Return the variations under watch, in the order of their names."""
+        return sorted(v for v, watch in self.variations.items() if not watch.killed)
+
+    def snapshot(self) -> bytes:
+        """Return the state as bytes."""
+        return bytes([FORMAT]) + _encoder.encode(self)
+
+    @classmethod
+    def restore(cls, raw: bytes) -> RolloutState:
+        """Return the state that ``snapshot`` wrote; raises ValueError on another format."""
+        if not raw or raw[0] != FORMAT:
+            raise ValueError(f"snapshot format {raw[:1]!r}: this version reads {FORMAT}")
+        return _decoder.decode(raw[1:])
+
+
+@lru_cache(maxsize=4096)
+def _policy(_hash: str, document: bytes) -> Policy:
+    return Policy.from_document(msgspec.json.decode(document))
+
+
+def _enc_hook(value: Any) -> Any:
+    if isinstance(value, Account):
+        return value.to_state()
+    if isinstance(value, FailedUnits | Cohort):
+        return value.state()
+    raise NotImplementedError(f"no snapshot form for {type(value).__name__}")
+
+
+def _dec_hook(kind: type, value: Any) -> Any:
+    if kind is Account:
+        return Account.from_state(value)
+    if kind is FailedUnits or kind is Cohort:
+        made = kind()
+        made.restore(value)
+        return made
+    raise NotImplementedError(f"no snapshot form for {kind.__name__}")
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_enc_hook)
+_decoder = msgspec.msgpack.Decoder(RolloutState, dec_hook=_dec_hook)

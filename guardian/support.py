@@ -1,0 +1,123 @@
+"""
+What this version runs, as data.
+
+Policies can say more than the engine does yet. What it cannot do is refused before a rollout starts, never
+ignored: a guardrail that nobody evaluates would be worse than none. Where the engine learns something, its
+table here grows with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from guardian.conditions import Absolute, Kind, Margin, Op, Relative
+from guardian.errors import Lines, Path, Problem, problem_at
+from guardian.policy import NO_LINES, Action, Finding, Guardrail, Policy
+
+LATER = "is read but not {what} by this version"
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """What works for guardrails of one kind of signal."""
+
+    ops: frozenset[Op]
+    bounds: tuple[type, ...]
+    evaluate: frozenset[str] = frozenset({"evidence"})
+    windows: bool = False
+    narrowed: bool = False
+
+
+GUARDRAILS: Mapping[Kind, Works] = MappingProxyType(
+    {"error_rate": Works(ops=frozenset({">", ">="}), bounds=(Relative, Margin, Absolute))}
+)
+ACTIONS = frozenset(
+    {Action.ALERT, Action.HOLD, Action.PAUSE, Action.STEP_BACK, Action.KILL, Action.KILL_FLAG}
+)
+LEAST_STAGES: Mapping[Action, int] = MappingProxyType({Action.STEP_BACK: 2})
+"""How many stages an action needs: without an earlier one there is nothing to step back to."""
+
+STAGE_FIELDS = frozenset({"share", "for", "name"})
+POLICY_FIELDS = frozenset(
+    {
+        "flag",
+        "environment",
+        "control",
+        "owner",
+        "mode",
+        "false_kills",
+        "guardrails",
+        "stages",
+        "cooldown",
+        "signals",
+    }
+    | {"min_units", "unit_cluster"}
+)
+
+
+def unsupported(
+    policy: Policy,
+    *,
+    file: str = "",
+    lines: Lines = NO_LINES,
+    places: Mapping[Path, Path] = MappingProxyType({}),
+) -> list[Problem]:
+    """
+    Everything that *policy* asks for and this version cannot run.
+
+    With *lines* (and *places*, for a schedule) each problem stands where it was written.
+    """
+    found = [*_policy_findings(policy), *_guardrail_findings(policy), *_stage_findings(policy)]
+    return [
+        problem_at(places.get(path, path), value, said, file=file, lines=lines) for path, value, said in found
+    ]
+
+
+def _policy_findings(policy: Policy) -> Iterator[Finding]:
+    for name, value in policy.to_document().items():
+        if name not in POLICY_FIELDS:
+            yield (name,), value, f"{LATER.format(what='used')}; remove it"
+
+
+def _guardrail_findings(policy: Policy) -> Iterator[Finding]:
+    for at, guardrail in enumerate(policy.guardrails):
+        if why := _why_not(guardrail, policy):
+            yield ("guardrails", at, "when"), guardrail.when.text, f"{why}; remove it or change it"
+        works = GUARDRAILS.get(guardrail.when.signal.kind)
+        if works is not None and guardrail.evaluate not in works.evaluate:
+            said = f"{LATER.format(what='evaluated')}; write evaluate: {' or '.join(sorted(works.evaluate))}"
+            yield ("guardrails", at, "evaluate"), guardrail.evaluate, said
+        if guardrail.then not in ACTIONS:
+            yield (
+                ("guardrails", at, "then"),
+                str(guardrail.then),
+                f"{LATER.format(what='done')}; write then: pause",
+            )
+        elif len(policy.stages) < LEAST_STAGES.get(guardrail.then, 0):
+            said = "there is no earlier stage to step back to; write then: pause, or add stages"
+            yield ("guardrails", at, "then"), str(guardrail.then), said
+
+
+def _why_not(guardrail: Guardrail, policy: Policy) -> str | None:
+    when = guardrail.when
+    works = GUARDRAILS.get(when.signal.kind)
+    guardrails = LATER.format(what="evaluated")
+    if works is None:
+        return f"a {when.signal.name} guardrail {guardrails}"
+    if when.signal.name in policy.signals and not works.narrowed:
+        return f"a guardrail on a narrowed signal {guardrails}"
+    if when.for_s is not None and not works.windows:
+        return f"a guardrail with a window (for ...) {guardrails}"
+    if when.op not in works.ops or not isinstance(when.bound, works.bounds):
+        return f"a {when.signal.name} guardrail of this form {guardrails}"
+    return None
+
+
+def _stage_findings(policy: Policy) -> Iterator[Finding]:
+    for at, stage in enumerate(policy.to_document().get("stages", [])):
+        for name, value in stage.items():
+            if name not in STAGE_FIELDS:
+                said = f"{LATER.format(what='followed')}; remove it; stages go on by share: and for:"
+                yield ("stages", at, name), value, said

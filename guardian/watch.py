@@ -1,0 +1,150 @@
+"""
+One guardrail watching one variation: its accounts, one per lane, and what they say.
+
+*full* lane: mature blocks with all their outcomes (LB2, additive margin,
+threshold). *fast* lane: first failures as they come over the starts of their
+own epoch (LB1), no waiting. Each lane is an account of its own with its part
+of the budget, so the expected number of false alarms is what was deposited.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from guardian.conditions import Absolute, Condition, Margin, Relative
+from guardian.evidence import Breach, Clear, Inconclusive, NoData, Verdict
+from guardian.policy import Guardrail, Policy
+from guardian.sequential import (
+    Account,
+    ControlRate,
+    additive_margin_block,
+    count_block,
+    threshold_block,
+    two_sample_block,
+)
+
+FULL, FAST = "full", "fast"
+_FAST_PART = {True: 0.5, False: 0.1}
+"""The fast lane's part of the budget: half where exposures are events of their own; else it only sees what is late."""
+
+
+class Block(msgspec.Struct):
+    """Sums of one variation and control over the same starts: ``n`` finished, ``x`` first failures."""
+
+    from_ms: int = 0
+    to_ms: int = 0
+    n_t: int = 0
+    x_t: float = 0.0
+    n_c: int = 0
+    x_c: float = 0.0
+
+
+class Lane(msgspec.Struct):
+    """An account and how much of the variation's budget it has been offered."""
+
+    account: Account
+    offered: float = 0.0
+    read: bool = False
+
+    def deposit(self, offered: float, part: float) -> None:
+        """Deposit this lane's part of what was offered since the last time; never looks at outcomes."""
+        fresh = offered - self.offered
+        self.offered = offered
+        if fresh > 0.0 and part > 0.0:
+            self.account.deposit(fresh * part)
+
+    def numbers(self) -> tuple[float, float]:
+        """Return ``(log_e, log_threshold)``: evidence over what was deposited, and what it must reach."""
+        total = self.account.total_deposited
+        threshold = -math.log(total) if total > 0.0 else math.inf
+        log_s = self.account.log_s()
+        return (log_s + threshold if log_s > -math.inf else 0.0), threshold
+
+
+class Watch(msgspec.Struct):
+    """The lanes of one guardrail for one variation."""
+
+    full: Lane
+    fast: Lane | None
+
+    @classmethod
+    def begin(cls, condition: Condition) -> Watch:
+        """Return a watch with empty accounts; only relative guardrails have a fast lane (LB1 knows no margin or bound)."""
+        fast = Lane(Account()) if isinstance(condition.bound, Relative) else None
+        return cls(full=Lane(Account()), fast=fast)
+
+    def deposit(self, offered: float, by_exposures: bool) -> None:
+        """Split what the variation was offered over the lanes, before any new evidence is read."""
+        part = _FAST_PART[by_exposures] if self.fast is not None else 0.0
+        self.full.deposit(offered, 1.0 - part)
+        if self.fast is not None:
+            self.fast.deposit(offered, part)
+
+    def read_block(self, condition: Condition, block: Block, p_hat: float) -> None:
+        """Read a mature block; ``p_hat`` is control's rate in *past* blocks."""
+        bound = condition.bound
+        if isinstance(bound, Relative):
+            log_e = two_sample_block(block.n_t, block.x_t, block.n_c, block.x_c, p_hat=p_hat, margin=bound.factor)
+        elif isinstance(bound, Margin):
+            log_e = additive_margin_block(
+                block.n_t, block.x_t, block.n_c, block.x_c, p_hat=p_hat, delta=bound.delta
+            )
+        elif isinstance(bound, Absolute):
+            log_e = threshold_block(block.n_t, block.x_t, p0=bound.value)
+        else:
+            raise TypeError(f"guardrail {condition.text!r} has no block test")
+        self.full.account.update(log_e)
+        self.full.read = True
+
+    def read_failures(self, condition: Condition, x_t: float, x_c: float, share: float) -> None:
+        """Read first failures as they came; ``share`` is the variation's part of the starts still at risk."""
+        if self.fast is None or not isinstance(condition.bound, Relative):
+            return
+        self.fast.account.update(count_block(x_t, x_c, share, margin=condition.bound.factor))
+        self.fast.read = True
+
+    def verdict(self, enough_units: bool) -> Verdict:
+        """Return what the lane with most evidence says; a breach needs ``enough_units`` besides."""
+        lanes = [(FULL, self.full)] + ([(FAST, self.fast)] if self.fast is not None else [])
+        read = [(lane.account.log_s(), name, lane) for name, lane in lanes if lane.read]
+        if not read:
+            return NoData("no block with both variations yet")
+        log_s, name, lane = max(read, key=lambda r: (r[0], r[1]))
+        log_e, threshold = lane.numbers()
+        if log_s >= 0.0:
+            if enough_units:
+                return Breach(log_e, threshold, name)
+            return Inconclusive(log_e, threshold, "too few units failed to act on it")
+        return Inconclusive(log_e, threshold) if log_e > 1.0 else Clear(log_e, threshold)
+
+    def reset(self) -> None:
+        """Empty both accounts after an alarm that was acted on; what was deposited is spent."""
+        self.full.account.reset()
+        if self.fast is not None:
+            self.fast.account.reset()
+
+
+class VariationWatch(msgspec.Struct):
+    """
+    All that is known of one variation against control.
+
+    ``offered`` is the budget offered to this variation so far, in expected
+    false alarms; ``open`` the block that waits for its second arm.
+    """
+
+    guardrails: list[Watch] = []
+    offered: float = 0.0
+    open: Block | None = None
+    open_epoch_ms: int = -1
+    control_rate: ControlRate = msgspec.field(default_factory=lambda: ControlRate(half_life_s=60.0))
+    late: Block | None = None
+    remembered_ms: int = 0
+    killed: bool = False
+    killed_at_ms: int = 0
+
+
+def tested(policy: Policy) -> list[Guardrail]:
+    """Return the guardrails that sequential tests watch, in the order they are written."""
+    return [g for g in policy.guardrails if g.when.signal.kind == "error_rate" and g.when.for_s is None]

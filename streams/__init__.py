@@ -1,0 +1,1 @@
+"""Streams moves: everything that touches Kafka, flag stores, people and the clock."""

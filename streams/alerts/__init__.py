@@ -1,0 +1,1 @@
+"""Adapters that tell people: one file a channel."""

@@ -1,0 +1,140 @@
+"""
+Faust, set up the one way that was tried: read_committed, quick to notice a dead worker, loud when it crashes.
+
+The app runs inside our own event loop. It takes over neither signals nor logging, opens no port, makes no
+directory, and creates no topic (they are made before any process starts).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaConsumer
+from faust.app.base import BootStrategy
+from faust.transport.drivers import aiokafka as driver
+from yarl import URL
+
+from guardian.errors import GuardianError
+from streams.settings import Settings
+
+SESSION_TIMEOUT_S = 6.0
+"""A killed worker's partitions are read again after this and a rebalance: about 8 s."""
+HEARTBEAT_S = 1.0
+REBALANCE_TIMEOUT_S = 10.0
+COMMIT_INTERVAL_S = 1.0
+STOP_S = 2.5
+WORKER_VARIABLE = "GUARDIAN_WORKER"
+"""
+Environment variable that names this worker to its consumer groups (static membership): a process that is started
+again under the same name gets its partitions back at once, without the others noticing. Unique among live workers.
+"""
+FETCH_WAIT_MS = 500
+FETCH_WAIT_EMBEDDED_MS = 20
+"""The embedded broker holds every empty fetch for the whole wait, whatever arrives meanwhile."""
+
+
+class FaustCrashed(GuardianError):
+    """Faust gave up; the process must end, so that its supervisor starts it again."""
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust offers neither setting; the attributes are read when the consumer starts.
+        for name, value in (("_isolation_level", "read_committed"), ("_fetch_max_wait_ms", self.app.fetch_wait_ms)):
+            if not hasattr(consumer, name):
+                raise FaustCrashed(f"this version of aiokafka has no {name}: uncommitted records would be read")
+            setattr(consumer, name, value)
+        return consumer
+
+
+class _Consumer(driver.Consumer):
+    def _new_consumer_thread(self) -> _ConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer
+
+
+class _NoWeb(BootStrategy):
+    # The setting `web_enabled=False` alone still binds a port under the worker command.
+    enable_web = False
+
+
+class GuardianApp(faust.App):
+    """A Faust app that reads committed records only."""
+
+    BootStrategy = _NoWeb
+    fetch_wait_ms = FETCH_WAIT_MS
+
+    def _new_transport(self) -> _Transport:
+        return _Transport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Nothing is kept on disk."""
+
+
+def build_app(settings: Settings, name: str, *, table: type[faust.Table] | None = None) -> GuardianApp:
+    """
+    Return the app of processor *name*, not started; its consumer group is ``<prefix>-<name>``.
+
+    *table* is the class that ``app.Table(...)`` makes.
+    """
+    options: dict[str, Any] = {} if table is None else {"Table": table}
+    if credentials := settings.kafka.faust_credentials():
+        options["broker_credentials"] = credentials
+    if worker := os.environ.get(WORKER_VARIABLE):
+        options["consumer_group_instance_id"] = f"{worker}-{name}"
+    app = GuardianApp(
+        f"{settings.kafka.group_prefix}-{name}",
+        broker=[URL(f"aiokafka://{server.strip()}") for server in settings.kafka.bootstrap.split(",")],
+        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
+        broker_commit_interval=COMMIT_INTERVAL_S,
+        broker_request_timeout=30.0,
+        consumer_auto_offset_reset="earliest",
+        producer_request_timeout=10.0,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_wait_empty=False,
+        store="memory://",
+        web_enabled=False,
+        autodiscover=False,
+        key_serializer="raw",
+        value_serializer="raw",
+        **options,
+    )
+    app.fetch_wait_ms = FETCH_WAIT_EMBEDDED_MS if settings.kafka.embedded else FETCH_WAIT_MS
+    return app
+
+
+def raw_topic(app: faust.App, name: str) -> Any:
+    """A topic whose keys and values are read as the bytes they are."""
+    return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw",
+                     allow_empty=True)
+
+
+async def run_app(app: faust.App) -> None:
+    """
+    Run *app* until cancelled, then stop it within ``STOP_S``.
+
+    Raises:
+        FaustCrashed: the app, or anything it runs, crashed.
+    """
+    starting = asyncio.ensure_future(app.start())
+    ended = asyncio.ensure_future(app.wait_until_stopped())
+    try:
+        await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            await starting
+            await ended
+        raise FaustCrashed(f"{app.conf.id}: {app.crash_reason!r}") from app.crash_reason
+    finally:
+        starting.cancel()
+        ended.cancel()
+        await asyncio.wait({asyncio.ensure_future(app.stop())}, timeout=STOP_S)

@@ -1,0 +1,96 @@
+"""
+Writing to Kafka so that it is known what arrived: acknowledged by all replicas, and bounded in time.
+
+Faust's own ``send`` loses silently when the broker refuses; this raises ``NotDelivered`` or keeps and repeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from guardian.errors import GuardianError
+from streams.partitioning import partition_of
+from streams.telemetry import DEAD_LETTERS, NOT_DELIVERED
+
+log = structlog.get_logger()
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class NotDelivered(GuardianError):
+    """The broker did not acknowledge a record in time, or refused it; it may still have arrived."""
+
+
+class Outlet:
+    """
+    A producer that answers for what it is given.
+
+    Records with a key and no *partition* go where Kafka's default partitioner puts the key, whichever client asks.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, *, timeout_s: float = 5.0) -> None:
+        self._producer = producer
+        self._timeout_s = timeout_s
+
+    async def send(
+        self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
+    ) -> None:
+        """
+        Write one record and wait until all replicas have it.
+
+        Raises:
+            NotDelivered: refused, or not acknowledged within the outlet's time; a repeat may double the record.
+        """
+        await (await self.post(topic, key, value, partition=partition, headers=headers))
+
+    async def post(
+        self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
+    ) -> asyncio.Task[None]:
+        """
+        Put one record in line, and return the task that ends when it is kept, or with ``NotDelivered``.
+
+        Records posted one after the other by one task keep their order in each partition.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                if partition is None:
+                    partition = partition_of(key, len(await self._producer.partitions_for(topic)))
+                delivery = await self._producer.send(
+                    topic, value, key=key.encode(), partition=partition, headers=list(headers) or None
+                )
+        except (TimeoutError, KafkaError) as error:
+            return asyncio.ensure_future(self._refused(topic, key, error))
+        return asyncio.ensure_future(self._delivered(topic, key, delivery))
+
+    async def dead_letter(
+        self, dead_letters: str, reason: str, *, topic: str, partition: int, offset: int, key: bytes | None,
+        value: bytes | None,
+    ) -> asyncio.Task[None]:
+        """Keep the original bytes of a record that cannot be used, with the reason and where it came from; as ``post``."""
+        DEAD_LETTERS.labels(topic).inc()
+        log.warning("record_not_readable", topic=topic, partition=partition, offset=offset, reason=reason)
+        headers = [
+            ("reason", reason.encode()),
+            ("topic", topic.encode()),
+            ("partition", str(partition).encode()),
+            ("offset", str(offset).encode()),
+        ]
+        return await self.post(dead_letters, (key or b"").decode(errors="replace"), value, headers=headers)
+
+    async def _delivered(self, topic: str, key: str, delivery: asyncio.Future[object]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await asyncio.shield(delivery)
+        except (TimeoutError, KafkaError) as error:
+            await self._refused(topic, key, error)
+
+    async def _refused(self, topic: str, key: str, error: Exception) -> None:
+        NOT_DELIVERED.labels(topic).inc()
+        timed_out = type(error) is TimeoutError
+        reason = f"not acknowledged within {self._timeout_s:g} s" if timed_out else repr(error)
+        raise NotDelivered(f"{topic}: {key}: {reason}") from error

@@ -1,0 +1,295 @@
+"""
+Policies from files: YAML with line numbers, read into ``guardian.policy``.
+
+YAML is read strictly, so that it says what people see: names once, plain words as text, no aliases or tags,
+and no ``on``/``off``/``yes``/``no`` taken for true or false behind their back. Nothing here raises for what
+is in a file: it becomes a ``Problem``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from guardian import errors
+from guardian.errors import PolicyError, Problem, problem_at, shown
+from guardian.names import rollout_key
+from guardian.policy import Policy
+from guardian.schedule import Schedule, parse_document
+from guardian.support import unsupported
+
+LARGEST_FILE = 1_000_000
+"""Bytes. A policy takes about a thousand; what is larger is another file by mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """One file: the policies it holds (those that could be read) and everything that is wrong in it."""
+
+    file: str
+    policies: tuple[Policy, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(slots=True)
+class _Found:
+    file: str
+    policies: list[Policy] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    keys: list[tuple[str, int | None]] = field(default_factory=list)
+
+
+def read_policies(paths: Iterable[Path]) -> list[PolicyFile]:
+    """
+    Read files, and the ``.yaml`` and ``.yml`` files of directories, in order of their names.
+
+    Raises nothing for what it finds: see each file's ``problems``, among them what this version cannot run
+    and rollouts that are defined twice.
+    """
+    found: dict[Path, _Found] = {}
+    for path in paths:
+        for given in _files(path):
+            if isinstance(given, Problem):
+                found[path] = _Found(given.file, problems=[given])
+            elif given.resolve() not in found:
+                found[given.resolve()] = _read_file(given)
+    _find_doubles(found.values())
+    return [_told(one) for one in found.values()]
+
+
+def load_policies(paths: Iterable[Path]) -> list[Policy]:
+    """
+    Read policies that can be run.
+
+    Raises:
+        PolicyError: with every problem of every file.
+    """
+    files = read_policies(paths)
+    problems = [problem for file in files for problem in file.problems]
+    if problems:
+        raise PolicyError(problems)
+    return [policy for file in files for policy in file.policies]
+
+
+def read_policy_text(content: bytes, *, file: str) -> PolicyFile:
+    """Read the content of one file; as ``read_policies``."""
+    found = _read(content, file)
+    _find_doubles([found])
+    return _told(found)
+
+
+def _told(found: _Found) -> PolicyFile:
+    problems = sorted(found.problems, key=lambda problem: problem.line or 0)
+    return PolicyFile(found.file, tuple(found.policies), tuple(problems))
+
+
+def _files(path: Path) -> Iterator[Path | Problem]:
+    if not path.is_dir():
+        yield path
+        return
+    # Hidden directories hold copies: Kubernetes mounts a config map as ..data beside links to it.
+    inside = sorted(
+        one
+        for one in path.rglob("*")
+        if one.suffix in (".yaml", ".yml")
+        and not any(part.startswith(".") for part in one.relative_to(path).parts)
+    )
+    yield from inside
+    if not inside:
+        yield Problem(str(path), None, "", "", "has no policies; put files ending in .yaml there")
+
+
+def _read_file(path: Path) -> _Found:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            said = f"is larger than {LARGEST_FILE:,} bytes; is it a policy?"
+            return _Found(str(path), problems=[Problem(str(path), None, "", "", said)])
+        return _read(path.read_bytes(), str(path))
+    except OSError as error:
+        said = f"cannot be read: {error.strerror}; name a file or directory of policies"
+        return _Found(str(path), problems=[Problem(str(path), None, "", "", said)])
+
+
+def _read(content: bytes, file: str) -> _Found:
+    found = _Found(file)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        found.problems.append(Problem(file, line, "", "", "is not UTF-8; save the file as UTF-8"))
+        return found
+    try:
+        for node in _compose(text):
+            _read_document(node, found)
+    except yaml.YAMLError as error:
+        found.problems.append(_yaml_problem(error, text, file))
+    except RecursionError:
+        found.problems.append(Problem(file, None, "", "", "is nested too deeply; a policy needs few levels"))
+    if not found.keys and not found.problems:
+        found.problems.append(Problem(file, None, "", "", "is empty; a policy starts with flag: NAME"))
+    return found
+
+
+def _read_document(node: yaml.Node, found: _Found) -> None:
+    document = _Document(found.file)
+    content = document.value(node, ())
+    if content is None and node.tag == _NULL:
+        return  # nothing between two '---', or only comments
+    found.problems += document.problems
+    key = _key(content)
+    found.keys.append((key, document.lines.get(())))
+    try:
+        policy, places = parse_document(content, file=found.file, lines=document.lines)
+    except PolicyError as error:
+        # A value that YAML itself got wrong was told above; its consequences add nothing.
+        told = {problem.field for problem in document.problems}
+        found.problems += [problem for problem in error.problems if problem.field not in told]
+        return
+    found.policies.append(policy)
+    found.problems += unsupported(policy, file=found.file, lines=document.lines, places=places)
+
+
+def _key(content: object) -> str:
+    """The rollout that a document is about, as far as it says so; empty when it does not."""
+    if not isinstance(content, dict):
+        return ""
+    flag = content.get("flag", content.get("rollout"))
+    default = "" if "flag" in content else Schedule.model_fields["environment"].default
+    environment = content.get("environment", default)
+    named = isinstance(flag, str) and isinstance(environment, str) and flag and environment
+    return rollout_key(str(environment), str(flag)) if named else ""
+
+
+def _find_doubles(files: Iterable[_Found]) -> None:
+    seen: dict[str, str] = {}
+    for one in files:
+        for key, line in one.keys:
+            place = f"{one.file}:{line}"
+            first = seen.setdefault(key, place) if key else place
+            if first != place:
+                said = f"this rollout is defined at {first} already; keep one of them"
+                one.problems.append(Problem(one.file, line, "flag", shown(key), said))
+
+
+# ---------------------------------------------------------------------------- YAML
+
+_NULL, _BOOL, _INT, _FLOAT, _STR = (
+    f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")
+)
+_RESOLVED = (
+    (_NULL, r"|~|null|Null|NULL", ["~", "n", "N", ""]),
+    # YAML 1.1: the words that other readers take for true or false. No field is, so they are refused.
+    (_BOOL, r"(?i:yes|no|true|false|on|off)", list("yYnNtTfFoO")),
+    (_INT, r"[-+]?[0-9]{1,15}", list("-+0123456789")),
+    (_FLOAT, r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?", list("-+.0123456789")),
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes; without aliases, by which a short file can mean a billion values."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - declared so by its base
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read", mark)
+        return super().compose_node(parent, index)
+
+
+for _tag, _pattern, _first in _RESOLVED:
+    _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), _first)
+
+
+def _compose(text: str) -> Iterator[yaml.Node]:
+    loader = _Loader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            assert node is not None
+            yield node
+    finally:
+        loader.dispose()
+
+
+@dataclass(slots=True)
+class _Document:
+    """Turns nodes into values, and keeps the line of each."""
+
+    file: str
+    lines: dict[errors.Path, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def value(self, node: yaml.Node, path: errors.Path) -> Any:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if not isinstance(node, yaml.ScalarNode) and not node.tag.startswith("tag:yaml.org,2002:"):
+            self._tell(path, self.lines[path], None, f"tags ({node.tag}) are not read; write the value alone")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, at)) for at, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: errors.Path) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for name_node, node_of in node.value:
+            name, line = str(name_node.value), name_node.start_mark.line + 1
+            inner = (*path, name)
+            if not isinstance(name_node, yaml.ScalarNode):
+                self._tell(path, line, None, "a name is one word; write name: value")
+            elif name in mapping:
+                self._tell(
+                    inner,
+                    line,
+                    None,
+                    f"is written twice, first in line {self.lines[inner]}; keep one of them",
+                )
+            else:
+                if name_node.tag == _BOOL:
+                    self._tell(inner, line, None, f"YAML takes {name} for true or false; put it in quotes")
+                self.lines[inner] = line
+                mapping[name] = self.value(node_of, inner)
+        return mapping
+
+    def _scalar(self, node: yaml.Node, path: errors.Path) -> Any:
+        text, line = str(node.value), self.lines[path]
+        if node.tag == _NULL:
+            return None
+        if node.tag == _BOOL:
+            said = f"YAML takes {text} for true or false, which no field is; put it in quotes if it is a name"
+            self._tell(path, line, text, said)
+        elif node.tag in (_INT, _FLOAT) and re.fullmatch(_RESOLVED[2][1], text):
+            return int(text)
+        elif node.tag == _FLOAT and re.fullmatch(_RESOLVED[3][1], text):
+            return float(text)
+        elif node.tag != _STR:
+            self._tell(path, line, text, f"tags ({node.tag}) are not read; write the value alone")
+        return text
+
+    def _tell(self, path: errors.Path, line: int, value: object, said: str) -> None:
+        self.problems.append(problem_at(path, value, said, file=self.file, lines={path: line}))
+
+
+def _yaml_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return Problem(file, line, "", "", f"holds the control character {error.character!r}; remove it")
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return Problem(file, None, "", "", f"is not YAML: {error}")
+    line, what = error.problem_mark.line, error.problem or "something is missing"
+    there = (text.splitlines() or [""])[min(line, max(len(text.splitlines()) - 1, 0))]
+    advice = "check the indentation, quotes and brackets here and just above"
+    if "alias" in what:
+        advice = "write the values out, each policy says all of its own"
+    elif "\t" in there:
+        advice = "indent with spaces, YAML allows no tabs there"
+    elif "cannot start any token" in what:
+        advice = "put the value in quotes"
+    return Problem(
+        file, line + 1, "", shown(there.strip()), f"is not YAML that can be read: {what}; {advice}"
+    )

@@ -1,0 +1,158 @@
+"""
+Judge's state as it is kept: one snapshot a part, in a Faust table whose changelog is partitioned as the journal.
+
+The same prefix of the journal gives the same state on every worker, so two snapshots of one part never disagree;
+one is only older. Wherever two meet (recovery, a worker that woke up late, memory against table) the one that has
+seen the higher journal offset wins, and so no worker needs to be fenced off.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import faust
+import structlog
+from faust.stores import memory
+
+log = structlog.get_logger()
+
+SHRINK_OVER = 64_000
+LARGEST = 900_000
+"""Bytes of one snapshot, made small, that brokers take as they are usually set up (1 MB a batch)."""
+TABLE = "snapshots"
+
+_PLAIN, _SMALL = b"p", b"z"
+
+OffsetOf = Callable[[bytes], int]
+
+
+class TooLarge(ValueError):
+    """A part's snapshot is larger than a broker takes."""
+
+
+def packed(snapshot: bytes) -> bytes:
+    """
+    Return a snapshot as it is kept: a marker byte, then the snapshot, made small where it is long.
+
+    Raises:
+        TooLarge: it stays above ``LARGEST``. It is not cut in pieces: pieces could be mixed by two workers.
+    """
+    value = _SMALL + zlib.compress(snapshot, 1) if len(snapshot) > SHRINK_OVER else _PLAIN + snapshot
+    if len(value) > LARGEST:
+        raise TooLarge(f"{len(value):,} bytes, {LARGEST:,} at most ({len(snapshot):,} before it was made small)")
+    return value
+
+
+def unpacked(value: bytes) -> bytes:
+    """Return the snapshot that ``packed`` was given."""
+    marker, rest = value[:1], value[1:]
+    if marker not in (_PLAIN, _SMALL):
+        raise ValueError(f"a snapshot begins with p or z, not with {marker!r}")
+    return zlib.decompress(rest) if marker == _SMALL else rest
+
+
+def table_key(partition: int, part: str) -> bytes:
+    """``partition|part``: parts of two journal partitions never share a key."""
+    return f"{partition}|{part}".encode()
+
+
+def split_table_key(key: bytes) -> tuple[int, str]:
+    """Return ``(partition, part)``."""
+    partition, _, part = key.decode().partition("|")
+    return int(partition), part
+
+
+class SnapshotStore(memory.Store[bytes, bytes]):
+    """A table's content in memory; of two values of a key the one with the higher journal offset stays."""
+
+    offset_of: OffsetOf
+
+    def put(self, partition: int, key: bytes, value: bytes) -> bool:
+        """Keep *value* unless a newer one is held; say whether it is held now."""
+        held = self.data.get(key)
+        if held is not None and held is not value and self._seen(held) > self._seen(value):
+            return False
+        self.data[key] = value
+        self._key_partition[key] = partition
+        return True
+
+    def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
+        """Take records of the changelog, in any order, any number of times."""
+        for event in batch:
+            message = event.message
+            if message.key is None or message.value is None:
+                continue
+            try:
+                self.put(message.partition, message.key, message.value)
+            except Exception as error:
+                # One unreadable record must not keep every rollout of the partition unwatched.
+                log.error(
+                    "snapshot_not_readable",
+                    key=message.key.decode(errors="replace"),
+                    offset=message.offset,
+                    reason=repr(error),
+                )
+
+    def _seen(self, value: bytes) -> int:
+        return self.offset_of(unpacked(value))
+
+
+class SnapshotTable(faust.Table[bytes, bytes]):
+    """The table of snapshots; make it with ``snapshot_table``."""
+
+    offset_of: OffsetOf
+
+    def _new_store_by_url(self, url: Any) -> SnapshotStore:
+        store = SnapshotStore(
+            url,
+            self.app,
+            self,
+            table_name=self.name,
+            key_type=self.key_type,
+            key_serializer=self.key_serializer,
+            value_serializer=self.value_serializer,
+            value_type=self.value_type,
+            loop=self.loop,
+        )
+        store.offset_of = self.offset_of
+        return store
+
+    @property
+    def snapshots(self) -> SnapshotStore:
+        """What the table holds now."""
+        store = self.data
+        assert isinstance(store, SnapshotStore)
+        return store
+
+    def parts(self, partition: int) -> Iterator[tuple[str, bytes]]:
+        """The parts of one journal partition and their snapshots."""
+        for key, value in list(self.snapshots.data.items()):
+            owner, part = split_table_key(key)
+            if owner == partition:
+                yield part, unpacked(value)
+
+
+def snapshot_table(app: faust.App, topic: str, partitions: int, offset_of: OffsetOf) -> SnapshotTable:
+    """Return the table over changelog *topic*, which has as many *partitions* as the journal."""
+    changelog = app.topic(
+        topic,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        partitions=partitions,
+        compacting=True,
+        acks=False,
+        internal=True,
+        maxsize=131_072,
+        allow_empty=True,
+    )
+    table = app.Table(
+        TABLE, key_type=bytes, value_type=bytes, partitions=partitions, changelog_topic=changelog,
+        recovery_buffer_size=256,
+    )
+    assert isinstance(table, SnapshotTable)
+    table.offset_of = offset_of
+    return table

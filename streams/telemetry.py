@@ -1,0 +1,103 @@
+"""
+Logs for people and machines, and the names of the metrics.
+
+Every process logs through structlog, libraries that use ``logging`` included. Metrics are those of
+prometheus_client in its multiprocess mode: the supervisor makes one directory (``PROMETHEUS_MULTIPROC_DIR``) before it
+starts its children, each child's numbers live in a memory-mapped file there, and the supervisor adds them up for
+``/metrics``. So no child needs a port, a crashed child's counts stay, and counting costs no message.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+JOURNAL_ENTRIES = Counter("guardian_judge_entries", "Journal entries taken into account.", ["kind"])
+JOURNAL_SECONDS = Histogram(
+    "guardian_judge_entry_age_seconds",
+    "From an entry's own time to its effects handed to Kafka.",
+    buckets=_LATENCY_BUCKETS_S,
+)
+DECISIONS = Counter("guardian_judge_decisions", "Decisions published, repeats included.", ["action", "mode"])
+SNAPSHOT_BYTES = Counter("guardian_judge_snapshot_bytes", "Bytes of snapshots written.")
+SNAPSHOT_SECONDS = Histogram(
+    "guardian_judge_snapshot_seconds", "To write one round of snapshots.", buckets=_LATENCY_BUCKETS_S
+)
+COMMANDS = Counter("guardian_act_commands", "Decisions answered, by what the store said.", ["action", "status"])
+COMMAND_SECONDS = Histogram(
+    "guardian_act_command_seconds", "From a decision read to its receipt written.", buckets=_LATENCY_BUCKETS_S
+)
+ATTEMPTS = Counter("guardian_act_attempts", "Commands sent to a flag store, by what came of each.", ["outcome"])
+DEAD_LETTERS = Counter("guardian_dead_letters", "Records that could not be read.", ["topic"])
+NOT_DELIVERED = Counter("guardian_not_delivered", "Records that the broker did not take in time.", ["topic"])
+RESTARTS = Counter("guardian_restarts", "Times that the supervisor started a child again.", ["child"])
+READY = Gauge("guardian_ready", "Whether a child does its work now.", ["child"], multiprocess_mode="livemostrecent")
+
+_QUIET = ("aiokafka", "faust", "mode", "kafka", "aiohttp.access", "uvicorn.access")
+
+
+class _SaidAlready(logging.Filter):
+    """Drops what Faust warns of on every start and what is meant so here: topics are made beforehand."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "Topic creation disabled" not in record.getMessage()
+
+
+def configure(process: str, *, as_json: bool = False, level: str = "info") -> None:
+    """
+    Send everything that is logged to stderr, one line an event: for people, or as JSON.
+
+    Raises:
+        ValueError: *level* is no level of ``logging``.
+    """
+    wanted = logging.getLevelNamesMapping().get(level.upper())
+    if wanted is None:
+        raise ValueError(f"log level: {level!r}: write one of debug, info, warning, error")
+
+    def name_process(_: Any, __: str, event: Any) -> Any:
+        event["process"] = process
+        return event
+
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        name_process,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at")
+        if as_json
+        else structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=True, key="timestamp"),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    final: list[Any] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+        )
+    )
+    handler.addFilter(_SaidAlready())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(wanted)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(wanted, logging.WARNING))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,39 @@
+"""One table of the topics: name, partitions, how long each is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Names of all topics; each is configurable, inputs may be several."""
+
+    exposures: tuple[str, ...] = ("flag.exposures.v1",)
+    outcomes: tuple[str, ...] = ("flag.outcomes.v1",)
+    feedback: tuple[str, ...] = ("flag.feedback.v1",)
+    journal: str = "guardian.journal.v1"
+    rollouts: str = "guardian.rollouts.v1"
+    decisions: str = "guardian.decisions.v1"
+    receipts: str = "guardian.receipts.v1"
+    flag_state: str = "guardian.flag-state.v1"
+    dead_letters: str = "guardian.dead-letters.v1"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The users' event topics, each once."""
+        return tuple(dict.fromkeys((*self.exposures, *self.outcomes, *self.feedback)))
+
+    @property
+    def own(self) -> dict[str, dict[str, str]]:
+        """The guardian's topics and how each is kept (Kafka topic settings)."""
+        return {
+            self.journal: {"retention.ms": str(30 * DAY_MS)},
+            self.rollouts: {"cleanup.policy": "compact"},
+            self.decisions: {"retention.ms": str(90 * DAY_MS)},
+            self.receipts: {"retention.ms": str(90 * DAY_MS)},
+            self.flag_state: {"cleanup.policy": "compact"},
+            self.dead_letters: {"retention.ms": str(30 * DAY_MS)},
+        }
