@@ -19,10 +19,9 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictStr, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictStr, field_validator, model_validator
 
-from guardian.errors import ConditionError
+from guardian.errors import ConditionError, wrong
 
 Kind = Literal[
     "error_rate",
@@ -182,30 +181,31 @@ class Declaration(BaseModel):
         None, examples=["report_rate < 0.1%"], description="The condition that this word stands for"
     )
 
+    @field_validator("range")
+    @classmethod
+    def _rises(cls, given: tuple[float, float] | None) -> tuple[float, float] | None:
+        if given is not None and not given[0] < given[1]:
+            raise wrong("the range must rise; write the lowest value first, such as range: [0, 1]")
+        return given
+
+    @field_validator("of")
+    @classmethod
+    def _is_built_in(cls, given: str | None) -> str | None:
+        try:
+            if given is not None and built_in(given).kind not in UNITS:
+                raise ConditionError(f"{given} cannot be narrowed; write of: error_rate or of: latency_p95")
+        except ConditionError as error:
+            raise wrong(str(error)) from None
+        return given
+
     @model_validator(mode="after")
     def _has_one_form(self) -> Self:
-        forms = {
-            "measure": self.measure,
-            "range": self.range,
-            "of": self.of,
-            "where": self.where,
-            "means": self.means,
-        }
-        given = {name for name, value in forms.items() if value is not None}
-        if given not in ({"measure", "range"}, {"of", "where"}, {"means"}):
-            said = (
+        forms = [{"measure", "range"}, {"of", "where"}, {"means"}]
+        if {name for name, given in self if given is not None} not in forms:
+            raise wrong(
                 "write {measure: NAME, range: [0, 1]}, or {of: latency_p95, where: {operation: NAME}}, "
                 "or {means: CONDITION}"
             )
-            raise PydanticCustomError("policy", "{right}", {"right": said})
-        if self.range is not None and not self.range[0] < self.range[1]:
-            said = "the range must rise; write the lowest value first, such as range: [0, 1]"
-            raise PydanticCustomError("policy", "{right}", {"right": said})
-        if self.of is not None:
-            try:
-                built_in(self.of)
-            except ConditionError as error:
-                raise PydanticCustomError("policy", "{right}", {"right": f"of: {error}"}) from None
         return self
 
 

@@ -31,6 +31,9 @@ MAX_TOTAL_WEIGHT = 2_147_483_647
 FINEST_TOTAL = 1_000_000
 """Weights are scaled by tens until a share is whole, but not past this total; then it is rounded down."""
 
+COMMAND = "guardian_command"
+"""Metadata of a served flag: the last command in it, so that who reads it back knows it as its own."""
+
 _BUCKET = {"cat": [{"var": "$flagd.flagKey"}, {"var": "targetingKey"}]}
 _IF = ("if", "?:")
 _COMPARE = (
@@ -106,7 +109,7 @@ def compose(base: Document, overlays: Iterable[Overlay]) -> Document:
 
 
 def overlaid(flag: Flag, overlay: Overlay, evaluators: Mapping[str, Json] | None = None) -> Flag:
-    """One flag with what was decided about it; its ``metadata.version`` ends in ``+g<overlay version>``."""
+    """One flag with what was decided about it; its ``metadata.version`` ends in ``+g`` and that version."""
     killed, out = overlay.get("killed") or {}, inlined(flag, evaluators)
     shares = {
         variation: share
@@ -121,7 +124,27 @@ def overlaid(flag: Flag, overlay: Overlay, evaluators: Mapping[str, Json] | None
         out = without(out, variation, control)
     metadata = dict(out.get("metadata") or {})
     metadata["version"] = f"{_STAMP.sub('', str(metadata.get('version', 0)))}+g{overlay['version']}"
+    if overlay.get("command_id"):
+        metadata[COMMAND] = overlay["command_id"]
     return {**out, "metadata": metadata}
+
+
+def unstamped(document: Document) -> Document:
+    """
+    A valid base document without the guardian's stamps.
+
+    Someone who saves what is served as the new base would else make the guardian believe in decisions that no
+    record holds.
+    """
+
+    def clean(flag: Flag) -> Flag:
+        metadata = {key: value for key, value in flag["metadata"].items() if key != COMMAND}
+        if "version" in metadata:
+            metadata["version"] = _STAMP.sub("", str(metadata["version"]))
+        return {**flag, "metadata": metadata}
+
+    flags = document["flags"].items()
+    return {**document, "flags": {key: clean(flag) if overlay_version(flag) else flag for key, flag in flags}}
 
 
 def misfits(flag: Flag, overlay: Overlay) -> list[str]:
@@ -332,7 +355,7 @@ def _rule_problems(rule: Json, variants: Mapping[str, Json]) -> Iterator[str]:
 def _split_problems(args: Json) -> Iterator[str]:
     entries = _split(args)[1]
     if not entries:
-        yield f'fractional: {shown(args)} is not a list of ["variant", weight] after one bucketing rule or none'
+        yield f'fractional: {shown(args)} is not a list of ["variant", weight] after one bucketing rule'
     for entry in entries:
         weight = entry[1] if len(entry) == 2 else 1
         if not isinstance(weight, dict) and _weight(entry) is None:

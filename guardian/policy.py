@@ -305,7 +305,7 @@ class Terms(Document):
     guardrails: tuple[Guardrail, ...] = Field(
         (), examples=[[{"when": "error_rate > 1.2x control", "then": "kill"}]]
     )
-    cooldown_s: Duration = Field(1800.0, alias="cooldown", examples=["30m"])
+    cooldown_s: Duration | None = Field(None, alias="cooldown", examples=["30m"])
     signals: dict[Annotated[StrictStr, AfterValidator(_signal_name)], Declaration] = Field(
         default_factory=dict
     )

@@ -174,11 +174,8 @@ def _findings(document: dict[str, Any], reading: Reading) -> Iterator[Finding]:
     yield from _pause_findings(document, phases, reading)
     asked = document.get("guardrails") or any(phase.pause_conditions for _, phase in phases)
     if not asked and len(phases) == len(given):
-        if True:
-            said = (
-                "nothing would be watched; add pause_conditions: such as - error_rate > 0.5%, or guardrails:"
-            )
-            yield ("phases",), None, said
+        said = "has nothing to watch; add pause_conditions: such as - error_rate > 0.5%, or guardrails:"
+        yield ("phases",), None, said
 
 
 def _phase_findings(at: int, phase: Phase) -> Iterator[Finding]:

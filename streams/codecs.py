@@ -9,68 +9,50 @@ refuse an event, and gives the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from math import nan
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 from pydantic import ValidationError
 
-from guardian.events import (
-    LATENCY_MS_MAX,
-    SAMPLED_RATE_MAX,
-    TYPES,
-    AnyEvent,
-    Exposure,
-    Feedback,
-    Outcome,
-    read_event,
-    reason,
+from guardian.events import MODELS, TYPES, AnyEvent, Exposure, Feedback, Outcome, read_event, reason
+from streams.folding.wire import (
+    UNREADABLE,
+    Envelope,
+    Fields,
+    Flat,
+    Headers,
+    Line,
+    Record,
+    decode_any,
+    decode_envelope,
+    decode_fields,
+    decode_flat,
 )
 
-EXPOSURE, OUTCOME, FEEDBACK, SKIPPED, UNKNOWN = range(5)
-"""Kinds of rows: SKIPPED is an evaluation that exposed nobody, UNKNOWN a ``type`` that is not ours."""
-_KINDS = {"exposure": EXPOSURE, "outcome": OUTCOME, "feedback": FEEDBACK}
-_STRUCTURED = {of_type: _KINDS[kind] for of_type, kind in TYPES.items()}
-_BARE = {**_STRUCTURED, **_KINDS}
-_FRAMED = b"\x00"
+__all__ = [
+    "EXPOSURE", "FEEDBACK", "OUTCOME", "REFUSED", "SKIPPED", "UNKNOWN",
+    "Codec", "Event", "Line", "Record", "Refused", "Rows", "read_record", "rows_of",
+]  # fmt: skip
+
+EXPOSURE, OUTCOME, FEEDBACK, SKIPPED, UNKNOWN, REFUSED = range(6)
+"""Kinds of rows. SKIPPED: an evaluation that exposed nobody; UNKNOWN: a ``type`` that is not ours."""
+_BARE = {kind: number for number, kind in enumerate(MODELS)} | {
+    of_type: number for number, of_type in enumerate(TYPES)
+}
+_STRUCTURED = {of_type: number for number, of_type in enumerate(TYPES)}
 _FRAME_BYTES = 5
-
-Headers = Sequence[tuple[str, bytes]]
-
-
-class Record(Protocol):
-    """What is read of a Kafka record; ``aiokafka.ConsumerRecord`` has it."""
-
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Headers: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-
-
-class Line(NamedTuple):
-    """A record that comes from elsewhere than Kafka, such as a line of a file."""
-
-    value: bytes | None
-    headers: Headers = ()
-    offset: int = -1
-    timestamp: int = 0
-    key: bytes | None = None
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One valid event, decoded: what ``Fold.take_events`` takes.
+    One valid event: what the careful way returns and ``Fold.take_events`` takes.
 
     ``kind`` is EXPOSURE, OUTCOME or FEEDBACK; an exposure has exactly one
-    flag; ``latency_ms`` is None where the event has none; ``weight`` is the
-    ``sampledrate``.
+    flag; ``latency_ms`` and ``context_id`` are None where the event has none;
+    ``weight`` is its ``sampledrate``.
     """
 
     kind: int
@@ -86,64 +68,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
 
 
-class _Anything(msgspec.Struct, gc=False):
-    """Any JSON object: checked to be one, its content left alone."""
-
-
-_Elsewhere = Literal["\x00"] | None
-"""A field whose presence sends the event the careful way."""
-
-
-class Fields(msgspec.Struct, gc=False):
-    """The data of exposures and outcomes in one; types as in the contract."""
-
-    flags: msgspec.Raw = msgspec.Raw(b"")
-    environment: str | None = None
-    service_name: str | None = None
-    operation: str | None = None
-    outcome: Literal["ok", "error"] | None = None
-    error_type: str | None = None
-    latency_ms: Annotated[float, msgspec.Meta(ge=0, le=LATENCY_MS_MAX)] | None = None
-    context_id: str | None = None
-    attributes: _Anything | None = None
-    measures: dict[str, float] | None = None
-    flag_key: str | None = None
-    variant: str | None = None
-    reason: str | None = None
-    dotted_context: _Elsewhere = msgspec.field(default=None, name="feature_flag.context.id")
-    dotted_reason: _Elsewhere = msgspec.field(default=None, name="feature_flag.result.reason")
-    dotted_reason_old: _Elsewhere = msgspec.field(default=None, name="feature_flag.evaluation.reason")
-    dotted_variant: _Elsewhere = msgspec.field(default=None, name="feature_flag.result.variant")
-    dotted_variant_old: _Elsewhere = msgspec.field(default=None, name="feature_flag.variant")
-    dotted_service: _Elsewhere = msgspec.field(default=None, name="service.name")
-
-
-SampledRate = Annotated[int, msgspec.Meta(ge=1, le=SAMPLED_RATE_MAX)]
-
-
-class Envelope(msgspec.Struct, gc=False):
-    """A structured CloudEvent, as far as it is needed."""
-
-    specversion: Literal["1.0"] | None = None
-    id: str | None = None
-    source: str | None = None
-    type: str | None = None
-    time: str | int | float | None = None
-    sampledrate: SampledRate = 1
-    data: Fields | None = None
-
-
-class Flat(Fields, gc=False):
-    """The bare form: envelope and data in one object."""
-
-    specversion: _Elsewhere = None
-    id: str | None = None
-    source: str | None = None
-    type: str | None = None
-    time: str | int | float | None = None
-    sampledrate: SampledRate = 1
-
-
 class Refused(Exception):
     """The event cannot be read; the message says which field is wrong and what would be right."""
 
@@ -152,26 +76,22 @@ class Rows:
     """
     A batch, decoded: parallel lists, one entry a record.
 
-    ``kinds`` says what each record is; where it is an exposure or an outcome,
-    ``envelopes`` and ``data`` hold it. ``refused`` maps indices to reasons;
-    those rows have kind UNKNOWN.
+    ``kinds`` says what each record is. Where it is an exposure, an outcome or
+    feedback, ``envelopes`` and ``data`` hold it; where it is REFUSED,
+    ``reasons`` (by index) says why.
     """
 
-    __slots__ = ("data", "envelopes", "kinds", "refused")
+    __slots__ = ("data", "envelopes", "kinds", "reasons", "records")
 
-    def __init__(self, kinds: list[int], envelopes: list[Any], data: list[Any]) -> None:
+    def __init__(self, records: Sequence[Record], kinds: list[int], envelopes: list[Any], data: list[Any]) -> None:
+        self.records = records
         self.kinds = kinds
         self.envelopes = envelopes
         self.data = data
-        self.refused: dict[int, str] = {}
+        self.reasons: dict[int, str] = {}
 
-
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
-_decode_flat = msgspec.json.Decoder(Flat).decode
-_decode_fields = msgspec.json.Decoder(Fields).decode
-_decode_any = msgspec.json.Decoder().decode
-_NOT_FAST = (msgspec.MsgspecError, TypeError, ValueError, RecursionError)
-_MISSING = Envelope()
+    def __len__(self) -> int:
+        return len(self.kinds)
 
 
 class Codec:
@@ -184,46 +104,171 @@ class Codec:
 
     def __init__(self, *, bare: bool = False) -> None:
         self._bare = bare
+        self._decode: Callable[[Any], Any] = decode_flat if bare else decode_envelope
+        self._kind_of = (_BARE if bare else _STRUCTURED).get
 
     def decode(self, records: Sequence[Record]) -> Rows:
         """Decode a batch; never raises for what a record holds."""
-        envelopes, data = self._decode_fast(records)
-        kind_of = (_BARE if self._bare else _STRUCTURED).get
-        rows = Rows([kind_of(envelope.type, UNKNOWN) for envelope in envelopes], envelopes, data)
-        clean = rows.kinds.count(OUTCOME) + rows.kinds.count(EXPOSURE) == len(records)
-        if not clean or None in data or (not self._bare and None in [e.specversion for e in envelopes]):
-            for index, record in enumerate(records):
-                if not self._is_clean(rows, index):
-                    self._take_careful(rows, index, record)
+        decode, kind_of = self._decode, self._kind_of
+        try:
+            envelopes = [decode(record.value) for record in records]
+        except UNREADABLE:
+            envelopes = [_or_nothing(decode, record.value) for record in records]
+        data = envelopes.copy() if self._bare else [envelope.data for envelope in envelopes]
+        rows = Rows(records, [kind_of(envelope.type, UNKNOWN) for envelope in envelopes], envelopes, data)
+        if not self._are_clean(rows):
+            for index in range(len(rows)):
+                if not self._is_clean(rows.kinds[index], rows.envelopes[index], rows.data[index]):
+                    self._put(rows, index, careful=False)
         return rows
 
-    def take_careful(self, rows: Rows, index: int, record: Record) -> None:
-        """Decode one record of a batch again, the careful way; keeps the reason where it is refused."""
-        self._take_careful(rows, index, record)
+    def recheck(self, rows: Rows, index: int) -> None:
+        """Decode one row of a batch again, the careful way, because its values were found wrong."""
+        self._put(rows, index, careful=True)
 
-    def _decode_fast(self, records: Sequence[Record]) -> tuple[list[Any], list[Any]]:
-        decode = _decode_flat if self._bare else _decode_envelope
+    def _put(self, rows: Rows, index: int, *, careful: bool) -> None:
+        record = rows.records[index]
         try:
-            envelopes: list[Any] = [decode(record.value) for record in records]  # type: ignore[arg-type]
-        except _NOT_FAST:
-            envelopes = [self._decode_one(record) for record in records]
-        if self._bare:
-            return envelopes, [envelope if type(envelope) is Flat else envelope.data for envelope in envelopes]
-        return envelopes, [envelope.data for envelope in envelopes]
+            row = None if careful else self._quick(record)
+            if row is None:
+                row = _row_of(read_record(record.value, record.headers, bare=self._bare))
+        except Refused as refused:
+            rows.reasons[index] = str(refused)
+            row = REFUSED, None, None
+        rows.kinds[index], rows.envelopes[index], rows.data[index] = row
 
-    def _decode_one(self, record: Record) -> Any:
-        value = record.value
+    def _quick(self, record: Record) -> tuple[int, Any, Any] | None:
+        """Try the usual other forms with the fast decoders: Confluent framing, binary mode, a foreign type."""
+        value = _unframed(record.value or b"")
+        binary = _binary_envelope(record.headers)
         try:
-            if value is None or not record.headers or value.startswith(_FRAMED):
-                return self._decode_value(_unframed(value) if value else b"")
-            return self._decode_value(value)
-        except _NOT_FAST:
-            return _MISSING
+            if binary is not None and not _is_structured(record.headers):
+                envelope, data = Envelope(**binary), decode_fields(value)
+            else:
+                envelope = decode_envelope(value)
+                data = envelope.data
+        except UNREADABLE:
+            return None
+        kind = _STRUCTURED.get(envelope.type or "", UNKNOWN)
+        if envelope.specversion and envelope.type and kind == UNKNOWN:
+            return UNKNOWN, None, None
+        if data is None or envelope.specversion is None or kind not in (EXPOSURE, OUTCOME):
+            return None
+        return kind, envelope, data
 
-    def _decode_value(self, value: bytes) -> Any:
-        if self._bare:
-            try:
-                return _decode_flat(value)
-            except _NOT_FAST:
-                return _decode_envelope(value)
-        return _decode_envelope(value)
+    def _are_clean(self, rows: Rows) -> bool:
+        if rows.kinds.count(OUTCOME) + rows.kinds.count(EXPOSURE) != len(rows):
+            return False
+        return self._bare or (None not in rows.data and None not in [e.specversion for e in rows.envelopes])
+
+    def _is_clean(self, kind: int, envelope: Any, data: Any) -> bool:
+        if kind not in (EXPOSURE, OUTCOME):
+            return False
+        return self._bare or (data is not None and envelope.specversion is not None)
+
+
+def read_record(value: bytes | None, headers: Headers = (), *, bare: bool = False) -> Event | int:
+    """
+    Return the event that one record holds, or SKIPPED or UNKNOWN; the careful way.
+
+    Raises ``Refused`` with the field and what would be right.
+    """
+    if not value:
+        raise Refused("value: is empty, should be an event")
+    try:
+        document = decode_any(_unframed(value))
+    except UNREADABLE as error:
+        raise Refused(f"value: should be JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise Refused(f"value: should be a JSON object, not {type(document).__name__}")
+    binary = _binary_envelope(headers)
+    if "specversion" in document or _is_structured(headers):
+        bare = False
+    elif binary is not None:
+        document, bare = {**binary, "data": document}, False
+    elif not bare:
+        raise Refused("specversion: is required: neither a CloudEvent, nor is this topic configured as bare")
+    try:
+        event = read_event(document, bare=bare)
+    except ValidationError as error:
+        raise Refused(reason(error)) from None
+    return UNKNOWN if event is None else _event_of(event)
+
+
+def rows_of(events: Sequence[Event]) -> Rows:
+    """Return already decoded events as a batch."""
+    rows = [_row_of(event) for event in events]
+    return Rows([], [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
+
+
+def _event_of(event: AnyEvent) -> Event | int:
+    data = event.data
+    common: dict[str, Any] = {
+        "time_ms": event.time, "environment": data.environment, "context_id": data.context_id or None,
+        "service_name": data.service_name, "weight": event.sampledrate, "id": event.id, "source": event.source,
+    }  # fmt: skip
+    if isinstance(data, Exposure):
+        if not data.is_exposure or data.variant is None:
+            return SKIPPED
+        return Event(kind=EXPOSURE, flags={data.flag_key: data.variant}, **common)
+    if isinstance(data, Outcome):
+        error = data.outcome == "error"
+        return Event(kind=OUTCOME, flags=data.flags, error=error, latency_ms=data.latency_ms, **common)
+    assert isinstance(data, Feedback)
+    return Event(kind=FEEDBACK, flags=data.flags, **common)
+
+
+def _row_of(event: Event | int) -> tuple[int, Any, Any]:
+    """Return the shapes that the fast way would have made of the same event."""
+    if isinstance(event, int):
+        return event, None, None
+    at = (_EPOCH + timedelta(milliseconds=event.time_ms)).isoformat(timespec="milliseconds")
+    envelope = Envelope(specversion="1.0", id=event.id, source=event.source, time=at, sampledrate=event.weight)
+    data = Fields(
+        environment=event.environment, context_id=event.context_id, service_name=event.service_name,
+        latency_ms=event.latency_ms,
+    )  # fmt: skip
+    if event.kind == EXPOSURE:
+        ((data.flag_key, data.variant),) = event.flags.items()
+    else:
+        data.flags = msgspec.Raw(msgspec.json.encode(event.flags))
+        data.outcome = "error" if event.error else "ok"
+    return event.kind, envelope, data
+
+
+def _or_nothing(decode: Callable[[Any], Any], value: bytes | None) -> Any:
+    try:
+        return decode(value)
+    except UNREADABLE:
+        return Flat() if decode is decode_flat else Envelope()
+
+
+def _unframed(value: bytes) -> bytes:
+    """Return the JSON behind Confluent's frame: a zero byte and the schema's id."""
+    return value[_FRAME_BYTES:] if value[:1] == b"\x00" else value
+
+
+def _is_structured(headers: Headers) -> bool:
+    return any(
+        name.lower() == "content-type" and content.lower().startswith(b"application/cloudevents")
+        for name, content in headers
+        if content
+    )
+
+
+def _binary_envelope(headers: Headers) -> dict[str, Any] | None:
+    """Return the attributes of a CloudEvent in binary mode, or None where there are none."""
+    if not headers:
+        return None
+    named: Mapping[str, bytes] = dict(headers)
+    if "ce_specversion" not in named and "ce_type" not in named:
+        return None
+    envelope: dict[str, Any] = {}
+    for name in ("specversion", "id", "source", "type", "time", "sampledrate"):
+        content = named.get(f"ce_{name}")
+        if content is not None:
+            envelope[name] = content.decode("utf-8", "replace")
+    rate = envelope.get("sampledrate", "")
+    if rate.isascii() and rate.isdecimal():
+        envelope["sampledrate"] = int(rate)
+    return envelope

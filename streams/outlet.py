@@ -26,6 +26,18 @@ class NotDelivered(GuardianError):
     """The broker did not acknowledge a record in time, or refused it; it may still have arrived."""
 
 
+def dead_letter_headers(reason: str, topic: str, partition: int, offset: int) -> Headers:
+    """Say why a record was put aside and where it came from; it is logged and counted here, too."""
+    DEAD_LETTERS.labels(topic).inc()
+    log.warning("record_not_readable", topic=topic, partition=partition, offset=offset, reason=reason)
+    return (
+        ("reason", reason.encode()),
+        ("topic", topic.encode()),
+        ("partition", str(partition).encode()),
+        ("offset", str(offset).encode()),
+    )
+
+
 class Outlet:
     """
     A producer that answers for what it is given.
@@ -66,21 +78,6 @@ class Outlet:
         except (TimeoutError, KafkaError) as error:
             return asyncio.ensure_future(self._refused(topic, key, error))
         return asyncio.ensure_future(self._delivered(topic, key, delivery))
-
-    async def dead_letter(
-        self, dead_letters: str, reason: str, *, topic: str, partition: int, offset: int, key: bytes | None,
-        value: bytes | None,
-    ) -> asyncio.Task[None]:
-        """Keep the original bytes of a record that cannot be used, with the reason and where it came from; as ``post``."""
-        DEAD_LETTERS.labels(topic).inc()
-        log.warning("record_not_readable", topic=topic, partition=partition, offset=offset, reason=reason)
-        headers = [
-            ("reason", reason.encode()),
-            ("topic", topic.encode()),
-            ("partition", str(partition).encode()),
-            ("offset", str(offset).encode()),
-        ]
-        return await self.post(dead_letters, (key or b"").decode(errors="replace"), value, headers=headers)
 
     async def _delivered(self, topic: str, key: str, delivery: asyncio.Future[object]) -> None:
         try:

@@ -126,6 +126,11 @@ class SnapshotTable(faust.Table[bytes, bytes]):
         assert isinstance(store, SnapshotStore)
         return store
 
+    def snapshot(self, partition: int, part: str) -> bytes | None:
+        """The snapshot held of one part, ``None`` if there is none."""
+        value = self.snapshots.data.get(table_key(partition, part))
+        return None if value is None else unpacked(value)
+
     def parts(self, partition: int) -> Iterator[tuple[str, bytes]]:
         """The parts of one journal partition and their snapshots."""
         for key, value in list(self.snapshots.data.items()):

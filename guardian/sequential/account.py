@@ -26,8 +26,7 @@ _EMPTY = -math.inf
 
 def advance(log_s: Floats, log_eta: Any, log_e: Floats) -> Floats:
     """
-    Return ``log((S + eta) e)`` component by component, in log space; ``-inf`` is an empty account.
-    Broadcasts.
+    Return ``log((S + eta) e)`` component by component, in log space; ``-inf`` is empty. Broadcasts.
     """
     return np.asarray(np.logaddexp(log_s, log_eta) + log_e)
 
@@ -56,8 +55,7 @@ class Account:
 
     def __init__(self, k: int = 8, weights: Sequence[float] | None = None) -> None:
         """
-        An empty account of ``k`` components, equally weighted unless ``weights`` (positive, of sum 1) are
-        given.
+        Open an empty account of ``k`` components, of equal weight or of ``weights`` (positive, of sum 1).
         """
         if k != int(k) or k < 1:
             raise ValueError(f"k is {k!r}: an account needs a whole number of components, at least 1")
@@ -143,8 +141,7 @@ class Account:
 
     def to_state(self) -> list[float | None]:
         """
-        Return ``[total_deposited, log wealth...]`` with None for an empty component: JSON keeps it bit for
-        bit.
+        Return ``[total_deposited, log wealth...]``, None for an empty component; JSON keeps it bit for bit.
         """
         wealth = [None if value == _EMPTY else value for value in self._log_s.tolist()]
         return [self._total_deposited, *wealth]

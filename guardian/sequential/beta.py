@@ -57,8 +57,7 @@ def log_above(a: float, b: float, p: float) -> float:
 
 def deviance(x: float, mean: float) -> float:
     """
-    Return ``x log(x/mean) + mean - x`` without cancellation (Loader's ``bd0``); 0 at ``x = mean``, ``mean``
-    at ``x = 0``.
+    Return ``x log(x/mean) + mean - x`` without cancellation (Loader's ``bd0``).
     """
     if x <= 0.0:
         return mean
@@ -91,8 +90,7 @@ def stirling_remainder(z: float) -> float:
 
 def _continued_fraction(a: float, b: float, x: float) -> float:
     """
-    Return the fraction h of ``I_x(a, b) = x**a (1-x)**b h / (a B(a, b))``, by Lentz; fast for ``x <
-    (a+1)/(a+b+2)``.
+    Return h of ``I_x(a, b) = x**a (1-x)**b h / (a B(a, b))``, by Lentz; fast for ``x < (a+1)/(a+b+2)``.
     """
     c, d = 1.0, 1.0 - (a + b) * x / (a + 1.0)
     d = 1.0 / (d if abs(d) > _TINY else _TINY)

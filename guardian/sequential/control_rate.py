@@ -37,7 +37,7 @@ class ControlRate:
     def __post_init__(self) -> None:
         if (self.decay is None) == (self.half_life_s is None):
             raise ValueError(
-                f"decay is {self.decay!r} and half_life_s is {self.half_life_s!r}: give exactly one of the two"
+                f"decay is {self.decay!r} and half_life_s is {self.half_life_s!r}: give exactly one of them"
             )
         if self.decay is not None and self.decay != 1.0:
             check_open_unit("decay", self.decay)
@@ -74,8 +74,7 @@ class ControlRate:
 
     def to_state(self) -> list[float]:
         """
-        Return ``[dx, dn]``: what `from_state` needs besides the kind of forgetting. JSON keeps it bit for
-        bit.
+        Return ``[dx, dn]``, all that `from_state` needs besides the kind of forgetting.
         """
         return [self.dx, self.dn]
 

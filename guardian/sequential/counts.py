@@ -1,5 +1,5 @@
 """
-LB1: whose arm do the events fall on?
+LB1: on whose arm the events fall.
 
 Given that an event happened, it falls on treatment with a probability that only the shares of exposure and
 the ratio of the two rates decide; the base rate, however it moves, cancels.
@@ -43,15 +43,14 @@ def count_block(
     check_margin(margin)
     if grid is not DEFAULT_GRID:
         grid = as_grid(grid)
-    if share == 0.0 or share == 1.0:
+    if share in {0.0, 1.0}:
         return np.zeros(grid.shape)
     return count_log_e(x_t, x_c, margin * share / (1.0 - share), grid)
 
 
 def count_log_e(x_t: float | Floats, x_c: float | Floats, odds: float | Floats, grid: Floats) -> Floats:
     """
-    The formula of `count_block`, unchecked, for ``odds = margin * share/(1 - share)``; broadcasts over
-    leading axes.
+    Return `count_block`, unchecked, for ``odds = margin * share/(1 - share)``; leading axes broadcast.
     """
     head, tail_cost = head_and_tail(odds, grid)
     return np.asarray(x_t * head - x_c * tail_cost)

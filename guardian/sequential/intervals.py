@@ -18,8 +18,7 @@ _NEWTON_STEPS_MAX = 200
 
 def rate_interval(n: float, x: float, alpha: float = 0.05) -> tuple[float, float]:
     """
-    Return ``(lo, hi)`` that contains the rate at all sample sizes at once with probability at least ``1 -
-    alpha``.
+    Return ``(lo, hi)`` that contains the rate, at all sample sizes at once, but for a chance ``alpha``.
 
     All p with ``log B(1+x, 1+n-x) - x log p - (n-x) log(1-p) < log(1/alpha)``: the Beta(1,1) mixture of
     likelihood ratios against p stays below ``1/alpha`` forever with probability ``1 - alpha`` (Ville).
@@ -42,8 +41,7 @@ def ratio_interval(
     n_t: float, x_t: float, n_c: float, x_c: float, alpha: float = 0.05
 ) -> tuple[float, float | None]:
     """
-    Return ``(lo, hi)`` that contains treatment's rate divided by control's, at all sample sizes of both arms
-    at once.
+    Return ``(lo, hi)`` that contains the ratio of treatment's rate to control's, at all sample sizes at once.
 
     Conservative: the quotients of the ends of both arms' intervals at level ``alpha/2`` each. ``hi`` is None,
     no upper bound, while control's lower end is 0. Assumed, as for `rate_interval`: a constant rate in each
@@ -82,8 +80,7 @@ def _end(n: float, x: float, alpha: float, side: float) -> float:
 
 def _excess(a: float, b: float, y: float, alpha: float) -> tuple[float, float]:
     """
-    Return the log mixture against the rate of log odds ``y``, less ``log(1/alpha)``, and its derivative in
-    ``y``.
+    Return the log mixture against the rate of log odds ``y``, less ``log(1/alpha)``, and its slope in ``y``.
     """
     p, q = _expit(y), _expit(-y)
     excess = log_full(a, b, p, q) + math.log(p) + math.log(q) + math.log(alpha)

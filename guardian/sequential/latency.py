@@ -1,5 +1,5 @@
 """
-Is treatment slower than control? Answered by counting, not by estimating quantiles.
+Whether treatment is slower than control, answered by counting and not by estimating quantiles.
 
 Latencies are counted in log buckets with exact edges, so histograms of workers and ticks add up without
 error. A quantile of control's *past* is such an edge; how many requests of each arm exceed it in the block is
@@ -69,8 +69,7 @@ def bucket_edge(key: int, accuracy: float = ACCURACY) -> float:
 
 def quantile_key(buckets: Buckets, tau: float) -> int | None:
     """
-    Return the first bucket at or below whose edge lies a part ``tau`` of all counts; None for an empty
-    histogram.
+    Return the first bucket up to which lies a part ``tau`` of all counts; None for an empty histogram.
     """
     check_open_unit("tau", tau)
     # A part of 1e-12 forgives that 0.95 * 400 is not exactly 380 in every arithmetic.
@@ -122,8 +121,7 @@ def exceedances(
     accuracy: float = ACCURACY,
 ) -> Exceedances | None:
     """
-    Return the two-sample counts of a block above the ``tau`` quantile of control's ``past``; None without a
-    past.
+    Return a block's counts above the ``tau`` quantile of control's ``past``; None without a past.
 
     Control exceeds at the edge of the quantile's bucket, treatment at the edge ``margin_shift`` buckets
     higher.
@@ -171,8 +169,7 @@ def latency_block(
 @dataclass(slots=True)
 class LatencyMemory:
     """
-    A histogram of control's latencies in earlier blocks, in which a count halves every ``half_life_s``
-    seconds.
+    Control's latencies in earlier blocks: a histogram whose counts halve every ``half_life_s`` seconds.
 
     Read `buckets`, test the block, then `remember` control's block: in that order.
     """

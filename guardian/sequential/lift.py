@@ -16,8 +16,7 @@ from guardian.sequential.checks import Floats
 
 def head_and_tail(odds: float | Floats, lift: Floats) -> tuple[Floats, Floats]:
     """
-    ``(log(th1/th0), -log((1-th1)/(1-th0)))`` for the coin ``th0 = odds/(1+odds)`` and the lifted coin
-    ``th1``.
+    Return ``log(th1/th0)`` and ``-log((1-th1)/(1-th0))`` of the coin ``th0 = odds/(1+odds)``, lifted.
 
     With ``m = lift - 1``: ``th1/th0 = 1 + m/(1 + lift odds)`` and ``(1-th0)/(1-th1) = 1 + m odds/(1+odds)``.
     The second is returned with the sign that makes it positive for a lift above 1: it is what a tail costs.

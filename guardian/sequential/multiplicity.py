@@ -33,8 +33,7 @@ def e_bh(log_e: Sequence[float], alpha: float) -> list[int]:
 
 def e_lond(log_e: Sequence[float], alpha: float, spend: Callable[[int], float] | None = None) -> list[int]:
     """
-    Return the positions that e-LOND rejects, taking the e-values in the order given (for rollouts: of their
-    start).
+    Return the positions that e-LOND rejects, in the order given (for rollouts: that of their start).
 
     Rejects t when ``e_t >= 1/(alpha gamma_t (R + 1))`` with R the rejections before t. Controls the false
     discovery rate at every t under any dependence (Xu and Ramdas 2024, arXiv 2311.06412). ``spend(t)``, t
@@ -66,8 +65,7 @@ def pooled_log_s(log_s: Sequence[float]) -> float:
 
 def log_e_value(log_s: float, budget: float) -> float:
     """
-    Return ``log(S/B)``, an e-value at any time if ``budget`` B is the *whole* deposit of the declared
-    horizon.
+    Return ``log(S/B)``, an e-value at any time if ``budget`` B is the *whole* deposit of the horizon.
 
     What was deposited so far is not B: at a time chosen by looking at the data that quotient is no e-value.
     """
@@ -78,8 +76,7 @@ def log_e_value(log_s: float, budget: float) -> float:
 
 def anytime_p(max_log_s: float, budget: float) -> float:
     """
-    Return ``min(1, B / max S)``: an anytime p-value, from the largest ``log S`` so far and the horizon's
-    whole budget.
+    Return the anytime p-value ``min(1, B / max S)``, with the horizon's *whole* budget B.
     """
     return math.exp(min(0.0, -log_e_value(max_log_s, budget)))
 

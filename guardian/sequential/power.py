@@ -34,7 +34,7 @@ def information(p_t: float, p_c: float, share: float, margin: float = 1.0) -> fl
     if gap <= 0.0:
         return 0.0
     w, v, rest = share, 1.0 - share, max(1.0 - p_t, _REST_MIN)
-    phi = ratio_fall(w, v, w * (margin - 1.0) / (gap + rest), gap / rest, FLOATS.sqrt, FLOATS.choose)
+    phi = ratio_fall(v, w * (margin - 1.0) / (gap + rest), gap / rest, FLOATS.sqrt, FLOATS.choose)
     fall, rise = rest * phi, w * (1.0 - p_c) * phi / (v + phi)
     treatment = p_t * math.log1p(fall / (margin * (p_c + rise))) - (1.0 - p_t) * math.log1p(phi)
     control = (1.0 - p_c) * math.log1p((w / v) * phi / (1.0 + phi))
@@ -54,6 +54,6 @@ def samples_bound(alpha: float, p_t: float, p_c: float, share: float, margin: fl
     nats = information(p_t, p_c, share, margin)
     if nats <= 0.0:
         raise ValueError(
-            f"p_t is {p_t!r} and p_c is {p_c!r}: there is no harm to find unless p_t exceeds {margin!r} times p_c"
+            f"p_t is {p_t!r} and p_c is {p_c!r}: there is harm to find only where p_t exceeds {margin!r} p_c"
         )
     return -math.log(alpha) / nats

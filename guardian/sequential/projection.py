@@ -44,16 +44,14 @@ FLOATS = Arithmetic(math.sqrt, math.log1p, lambda condition, yes, no: yes if con
 ARRAYS = Arithmetic(np.sqrt, np.log1p, np.where)
 
 
-def ratio_fall(
-    w: Any, v: Any, steep: Any, z: Any, sqrt: Callable[[Any], Any], choose: Callable[..., Any]
-) -> Any:
+def ratio_fall(v: Any, steep: Any, z: Any, sqrt: Callable[[Any], Any], choose: Callable[..., Any]) -> Any:
     """
-    Return ``phi = fall/(1 - theta_t)`` of the projection on ``t(q) = r q``; then ``rise = w (1-theta_c)
-    phi/(v + phi)``.
+    Return ``phi = fall/(1 - theta_t)`` of the projection on ``t(q) = r q``.
 
-    With ``u = 1 - r theta_c``: ``z = (theta_t - r theta_c)/(1 - theta_t)`` is the alternative, ``steep = w
-    (r-1)/u`` the margin. Stationarity reads ``w fall (1-q) = v rise (1 - r q)`` and becomes ``phi**2 + s phi
-    - v z = 0``, solved for its positive root in the form that does not cancel. For r = 1 it is ``phi = v z``.
+    Then ``rise = w (1-theta_c) phi/(v + phi)``. With ``u = 1 - r theta_c``: ``z = (theta_t - r theta_c)/(1 -
+    theta_t)`` is the alternative, ``steep = w (r-1)/u`` the margin. Stationarity reads ``w fall (1-q) = v
+    rise (1 - r q)`` and becomes ``phi**2 + s phi - v z = 0``, solved for its positive root in the form that
+    does not cancel. For r = 1 it is ``phi = v z``.
     """
     s = (1.0 + steep) + (steep - v) * z
     product = v * z
@@ -70,13 +68,12 @@ def ratio_log_e(
     on: Arithmetic,
 ) -> list[Any]:
     """
-    Return log e of a block (``counts`` is ``n_t, x_t, n_c, x_c``) for each ratio of ``grid``, against ``t(q)
-    = margin * q``.
+    Return log e of a block for each ratio of ``grid``, against the boundary ``t(q) = margin * q``.
 
-    The alternative has odds g times those of the boundary rate ``margin * theta_c``. (Lifted from ``theta_c``
-    itself it could fall inside the null for margins above 1, and its e-value would exceed 1 on average.)
-    ``room`` is ``1 - margin * theta_c``, passed on its own since it may be known to more digits than the
-    subtraction leaves.
+    ``counts`` is ``n_t, x_t, n_c, x_c``. The alternative has odds g times those of the boundary rate ``margin
+    * theta_c``. (Lifted from ``theta_c`` itself it could fall inside the null for margins above 1, and its
+    e-value would exceed 1 on average.) ``room`` is ``1 - margin * theta_c``, passed on its own since it may
+    be known to more digits than the subtraction leaves.
     """
     n_t, x_t, n_c, x_c = counts
     sqrt, log1p, choose = on
@@ -88,7 +85,7 @@ def ratio_log_e(
     answer = []
     for g in grid:
         z = (g - 1.0) * boundary
-        phi = v * z if margin == 1.0 else ratio_fall(w, v, steep, z, sqrt, choose)
+        phi = v * z if margin == 1.0 else ratio_fall(v, steep, z, sqrt, choose)
         lift = scale * phi / (v + phi)
         answer.append(
             (x_t * log1p(room * phi / ((1.0 + z) * (boundary * (1.0 + lift)))) - ok_t * log1p(phi))
@@ -99,8 +96,7 @@ def ratio_log_e(
 
 class Difference(NamedTuple):
     """
-    One alternative and the line ``t(q) = q + delta``; ``gap = theta_t - theta_c - delta`` and ``rest = 1 -
-    theta_t``.
+    One alternative and the line ``t(q) = q + delta``: ``gap = theta_t - t(theta_c)``, ``rest = 1 - theta_t``.
     """
 
     theta_c: float
@@ -110,8 +106,7 @@ class Difference(NamedTuple):
 
     def rho(self, rise: float, fall: float) -> tuple[float, float]:
         """
-        Return ``rho(q) = q (1-q) / (t (1-t))`` at ``q = theta_c + rise``, ``t = q + delta``, and the slope of
-        its logarithm.
+        Return ``rho(q) = q (1-q) / (t (1-t))`` and the slope of its log, at ``q = theta_c + rise``.
         """
         q, q_rest = self.theta_c + rise, (1.0 - self.theta_c) - rise
         t, t_rest = q + self.delta, self.rest + fall
@@ -154,8 +149,7 @@ def project_difference(odds: float, line: Difference) -> tuple[float, float]:
 
 def difference_log_e(counts: tuple[float, float, float, float], line: Difference) -> tuple[float, float]:
     """
-    Return ``(q, log e)`` of a block (``counts`` is ``n_t, x_t, n_c, x_c``) for one alternative, against
-    ``t(q) = q + delta``.
+    Return ``(q, log e)`` of a block (``n_t, x_t, n_c, x_c``) against the boundary ``t(q) = q + delta``.
     """
     n_t, x_t, n_c, x_c = counts
     odds = n_t / n_c

@@ -1,5 +1,5 @@
 """
-LB2: is treatment's rate above what control's rate of the same block allows?
+LB2: whether treatment's rate is above what control's rate of the same block allows.
 
 Each block compares the two arms with each other and with nothing else, so whatever moves both (an incident, a
 season, a ramp) cannot add evidence. Control's rate is never estimated into the test: it is inside the null.
@@ -53,7 +53,7 @@ def two_sample_block(
     blocks only*: a bad guess costs power, never validity; a guess from this very block would void the
     guarantee.
 
-        theta_c = p_hat,   theta_t has odds g times those of margin * p_hat,   q their projection on the boundary
+        theta_c = p_hat,   theta_t with odds g times those of r p_hat,   (q, r q) their projection
         log e = x_t log(theta_t/(r q)) + (n_t-x_t) log((1-theta_t)/(1-r q))
               + x_c log(theta_c/q) + (n_c-x_c) log((1-theta_c)/(1-q))
 
@@ -128,8 +128,7 @@ def additive_margin_block(
     grid: Floats = DEFAULT_GRID,
 ) -> Floats:
     """
-    Return log e-values of one block against the null that treatment's rate is at most control's plus
-    ``delta``.
+    Return log e-values of one block: is treatment's rate at most control's plus ``delta``.
 
     As `two_sample_block`, with the boundary ``{(q, q + delta)}`` in place of ``{(q, margin q)}``: ``delta =
     0.002`` tolerates 0.2 percentage points more. The alternatives have odds g times those of ``p_hat +
@@ -166,12 +165,11 @@ def additive_margin_pair(
     n_t: float, x_t: float, n_c: float, x_c: float, *, theta_t: float, theta_c: float, delta: float
 ) -> tuple[float, float]:
     """
-    Return ``(q, log e)`` for one alternative given by its two rates, against the null of
-    `additive_margin_block`.
+    Return ``(q, log e)`` for one alternative given by its two rates.
 
-    ``q`` is control's rate at the projection of the pair on the boundary. Raises ValueError unless both rates
-    lie in (0, 1), ``delta`` in (-1, 1), ``theta_t > theta_c + delta > 0``, both arms have units and ``0 <= x
-    <= n`` in each.
+    Against the null of `additive_margin_block`; ``q`` is control's rate at the projection of the pair on the
+    boundary. Raises ValueError unless both rates lie in (0, 1), ``delta`` in (-1, 1), ``theta_t > theta_c +
+    delta > 0``, both arms have units and ``0 <= x <= n`` in each.
     """
     check_arm("t", n_t, x_t)
     check_arm("c", n_c, x_c)

@@ -1,5 +1,5 @@
 """
-Did ratings (CSAT, NPS, thumbs) of treatment fall against those of control?
+Whether ratings (CSAT, NPS, thumbs) of treatment fell against those of control.
 
 A rating lies on a few levels between 0 (worst) and 1 (best). Nothing is assumed about how they are
 distributed: the test bets small amounts on every rating, on treatment's being low and on control's being

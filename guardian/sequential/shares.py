@@ -1,5 +1,5 @@
 """
-Do exposures arrive in the configured shares?
+Whether exposures arrive in the configured shares.
 
 A sample ratio mismatch means that the experiment is broken: an SDK that fails to report, a variation that
 never loads, a cache. It is counted in *first exposures of units*, not in events.
@@ -64,8 +64,7 @@ def share_log_bayes_factor(
     counts: Sequence[float] | Floats, shares: Sequence[float] | Floats, *, concentration: float = 100.0
 ) -> float:
     """
-    Return the log Bayes factor of exposure counts of any number of variations against their configured
-    shares.
+    Return the log Bayes factor of the exposures of any number of variations against their shares.
 
         log BF = log G(A) - sum log G(a_i) + sum log G(a_i + c_i) - log G(A + N) - sum c_i log share_i
 

@@ -79,13 +79,16 @@ class ErrorRateStream:
         return self._close()
 
     def _close(self) -> BlockResult:
-        sums, ticks = self._open, self._open_ticks
+        n_t, x_t, n_c, x_c = self._open
+        ticks = self._open_ticks
         self._open, self._open_ticks = [0.0] * 4, 0
         p_hat = self.control.p_hat
         first = self.eta_first_block if self.blocks == 0 else 0.0
         self.account.deposit(first + self.eta_per_tick * ticks)
-        self.account.update(two_sample_block(*sums, p_hat=p_hat, margin=self.margin, grid=self.grid))
-        self.control.remember(sums[2], sums[3])
+        self.account.update(
+            two_sample_block(n_t, x_t, n_c, x_c, p_hat=p_hat, margin=self.margin, grid=self.grid)
+        )
+        self.control.remember(n_c, x_c)
         self.blocks += 1
         log_s = self.account.log_s()
-        return BlockResult(self.blocks - 1, ticks, *sums, p_hat=p_hat, log_s=log_s, crossed=log_s >= 0.0)
+        return BlockResult(self.blocks - 1, ticks, n_t, x_t, n_c, x_c, p_hat, log_s, log_s >= 0.0)

@@ -1,5 +1,5 @@
 """
-Is one arm's rate above a fixed threshold.
+Whether one arm's rate is above a fixed threshold.
 
 For limits that people set (``error_rate > 5 %``) and for arms without a control. Every event is compared with
 the threshold alone, so nothing here knows of incidents that hit everybody.
@@ -19,8 +19,7 @@ from guardian.sequential.lift import head_and_tail
 
 def threshold_block(n: float, x: float, *, p0: float, grid: Floats = DEFAULT_GRID) -> Floats:
     """
-    Return log e-values, one a component of ``grid``, of ``x`` events among ``n`` units against the threshold
-    ``p0``.
+    Return log e-values, one a component of ``grid``, of ``x`` events among ``n`` units against ``p0``.
 
     The null: every unit's rate, given the past, is at most ``p0``. Units need not be independent.
 
@@ -39,8 +38,7 @@ def threshold_block(n: float, x: float, *, p0: float, grid: Floats = DEFAULT_GRI
 
 def threshold_mixture(n: float, x: float, *, p0: float, a: float, b: float) -> float:
     """
-    Return the log e-value of ``x`` events among ``n`` against ``p0``, mixed over a Beta(a, b) cut off below
-    ``p0``.
+    Return the log e-value of ``x`` events among ``n``, mixed over a Beta(a, b) cut off below ``p0``.
 
         log [B(a+x, b+n-x) I_{>p0}(a+x, b+n-x)] - log [B(a, b) I_{>p0}(a, b)] - x log p0 - (n-x) log(1-p0)
 

@@ -1,7 +1,7 @@
-'''
+"""
 What a service adds to be watched: exposures and outcomes of its OpenFeature flags, sent to Kafka.
 
-Five lines in a Starlette or FastAPI service (any ASGI application will do)::
+Five lines in a Starlette or FastAPI service::
 
     from openfeature import api
     from streams.instrument import ExposureHook, GuardianEmitter, OutcomeMiddleware
@@ -9,15 +9,15 @@ Five lines in a Starlette or FastAPI service (any ASGI application will do)::
     emitter = GuardianEmitter("localhost:9092", environment="production", service_name="checkout-api")
     api.add_hooks([ExposureHook(emitter)])
     app.add_middleware(OutcomeMiddleware, emitter=emitter)
-    # ... and in the application's lifespan: await emitter.start() before the yield, await emitter.stop() after it
 
+Any other ASGI application is wrapped: ``app = OutcomeMiddleware(app, emitter)``.
 Evaluate flags with a targeting key (``EvaluationContext(targeting_key=user_id)``): it
-is the unit by which the guardian counts. It needs ``openfeature-sdk``, ``aiokafka``
+is the unit by which the guardian counts. This package needs ``openfeature-sdk``, ``aiokafka``
 and ``msgspec``, nothing else of this project.
 
 What it promises: no request waits for Kafka, none fails because of it, and an
 event that could not be sent is counted and said, never hidden.
-'''
+"""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class GuardianEmitter:
         flag_version: str | None = None,
         at_ms: int | None = None,
     ) -> None:
-        """Tell that ``context_id`` was served ``variant``, now or at ``at_ms`` (milliseconds since the epoch)."""
+        """Tell that ``context_id`` was served ``variant``, now or at ``at_ms`` (epoch milliseconds)."""
         event = Exposure(
             flag_key, variant, self.environment, self.service_name, context_id, reason, flag_version
         )
@@ -168,9 +168,15 @@ class GuardianEmitter:
     async def start(self) -> None:
         """Begin to send; returns at once, whether Kafka answers or not. A second call does nothing."""
         if not self._tasks:
-            self._tasks = [
-                asyncio.create_task(lane.run(), name=f"emit {lane.topic}") for lane in self._lanes
-            ]
+            self._link.open()
+            for lane in self._lanes:
+                lane.open()
+            self._tasks = [asyncio.create_task(lane.run(), name=f"emit {lane.topic}") for lane in self._lanes]
+
+    @property
+    def is_started(self) -> bool:
+        """Whether ``start`` was called, and ``stop`` not since."""
+        return bool(self._tasks)
 
     async def stop(self, deadline_s: float = 5.0) -> None:
         """Send what waits, for ``deadline_s`` at most, drop and count the rest, close the connection."""

@@ -112,9 +112,8 @@ class Encoder:
         if self._pid != os.getpid():
             self._name_process()
         number = next(self._numbers)
-        envelope = _Envelope(
-            "1.0", f"{self._prefix}-{number:x}", self._source, _TYPES[type(event)], self._rfc3339(at_ms), event
-        )
+        event_id, when = f"{self._prefix}-{number:x}", self._rfc3339(at_ms)
+        envelope = _Envelope("1.0", event_id, self._source, _TYPES[type(event)], when, event)
         key = event.context_id.encode() if event.context_id is not None else None
         return key, self._encoder.encode(envelope)
 

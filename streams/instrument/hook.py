@@ -36,7 +36,7 @@ class ExposureHook(Hook):
         details: FlagEvaluationDetails[FlagValueType],
         hints: HookHints,  # noqa: ARG002 - part of the interface
     ) -> None:
-        """Note what the code really gets: after all other hooks, any of which may have failed the evaluation."""
+        """Note what the code really gets: this runs after all other hooks, whatever they did."""
         variant, reason = details.variant, str(details.reason or "").lower()
         if not variant or details.error_code is not None or reason in NO_EXPOSURE:
             return

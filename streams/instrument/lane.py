@@ -21,6 +21,8 @@ log = logging.getLogger("streams.instrument")
 FLUSH_EVENTS = 1_000
 SLICE_EVENTS = 100
 ATTEMPTS = 3
+# aiokafka would retry for ever, with some 25 lines a second in the service's log; after this the link's pauses begin.
+DELIVERY_S = 5.0
 SAY_EVERY_S = 30.0
 
 _Record = tuple[bytes | None, bytes, int]
@@ -35,7 +37,9 @@ class Lane:
     dropped. An event is sent, or dropped and counted, never both.
     """
 
-    def __init__(self, topic: str, encoder: Encoder, link: Link, *, queue_size: int, linger_ms: float) -> None:
+    def __init__(
+        self, topic: str, encoder: Encoder, link: Link, *, queue_size: int, linger_ms: float
+    ) -> None:
         self.topic = topic
         self.sent = 0
         self.dropped = 0
@@ -46,7 +50,7 @@ class Lane:
         self._size = queue_size
         self._in_hand = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake = asyncio.Event()
+        self._wake: asyncio.Event
         self._asleep = False
         self._closing = False
         self._said_s = 0.0
@@ -69,9 +73,14 @@ class Lane:
             except RuntimeError:
                 pass  # the loop is closed: the service is going down
 
+    def open(self) -> None:
+        """Make ready for ``run``, in the loop that will run it."""
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._closing = False
+
     async def run(self) -> None:
         """Send what comes until ``close`` was called and all is sent; survives whatever happens to Kafka."""
-        self._loop = asyncio.get_running_loop()
         while True:
             self._say_drops()
             if not self._queue:
@@ -89,7 +98,8 @@ class Lane:
     def close(self) -> None:
         """Ask ``run`` to send what is left and to end."""
         self._closing = True
-        self._wake.set()
+        if self._loop is not None:
+            self._wake.set()
 
     def abandon(self) -> None:
         """Count what never left as dropped; for after ``run`` was cancelled."""
@@ -135,7 +145,8 @@ class Lane:
     async def _send(self, producer: Any, records: list[_Record]) -> tuple[list[_Record], Exception | None]:
         """Send; return the records that failed, in order, and why."""
         try:
-            partitions = sorted(await producer.partitions_for(self.topic))
+            async with asyncio.timeout(DELIVERY_S):
+                partitions = sorted(await producer.partitions_for(self.topic))
         except (KafkaError, OSError) as err:
             return records, err
         groups = _by_partition(records, partitions)
@@ -161,8 +172,9 @@ class Lane:
                 self._drop(1, f"an event of {len(records[start][1])} bytes is more than a batch may hold")
             else:
                 try:
-                    await (await producer.send_batch(batch, self.topic, partition=partition))
-                except (KafkaError, OSError) as err:
+                    async with asyncio.timeout(DELIVERY_S):
+                        await (await producer.send_batch(batch, self.topic, partition=partition))
+                except (KafkaError, OSError) as err:  # TimeoutError is an OSError
                     return records[start:], err
                 self.sent += end - start
             start = end

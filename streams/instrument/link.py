@@ -13,7 +13,8 @@ from aiokafka import AIOKafkaProducer
 log = logging.getLogger("streams.instrument")
 
 BACKOFF_FIRST_S = 0.2
-BACKOFF_MOST_S = 5.0
+BACKOFF_MOST_S = 3.0
+CONNECT_S = 15.0
 CLOSE_S = 1.0
 
 _DEFAULTS: dict[str, Any] = {
@@ -37,6 +38,10 @@ class Link:
         self.trouble = "not started"
         self._options = {**_DEFAULTS, "acks": acks, "enable_idempotence": acks in ("all", -1), **kafka}
         self._producer: AIOKafkaProducer | None = None
+        self._lock: asyncio.Lock
+
+    def open(self) -> None:
+        """Make ready, in the loop that will use the producer."""
         self._lock = asyncio.Lock()
 
     async def producer(self) -> AIOKafkaProducer:
@@ -69,7 +74,8 @@ class Link:
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, **self._options)
         try:
-            await producer.start()
+            async with asyncio.timeout(CONNECT_S):
+                await producer.start()
         except BaseException:
             await _close(producer)
             raise
@@ -80,7 +86,8 @@ class Link:
 
     def _say(self, why: str) -> None:
         if self.trouble in ("", "not started"):
-            log.warning("no Kafka at %s for rollout events, requests are served as ever: %s", self.bootstrap_servers, why)
+            servers = self.bootstrap_servers
+            log.warning("no Kafka at %s for rollout events, requests are served as ever: %s", servers, why)
         self.trouble = why
 
 
@@ -97,8 +104,11 @@ async def _close(producer: AIOKafkaProducer) -> None:
         stopping.exception()
         return
     stopping.cancel()
-    leftovers = [asyncio.ensure_future(producer._sender.close()), asyncio.ensure_future(producer.client.close())]  # noqa: SLF001
-    done, pending = await asyncio.wait({stopping, *leftovers}, timeout=CLOSE_S)
+    closing = (
+        asyncio.ensure_future(producer._sender.close()),
+        asyncio.ensure_future(producer.client.close()),
+    )
+    done, pending = await asyncio.wait({stopping, *closing}, timeout=CLOSE_S)
     for task in pending:
         task.cancel()
     for task in done:

@@ -43,7 +43,8 @@ class OutcomeMiddleware:
     response at all, or what ``annotate(error_type=...)`` said; everything else
     is ``ok``. A client that goes away, or a request that is cancelled, is no
     error. ``latency_ms`` runs to the last byte of the response, for a stream
-    too. Other scopes (websocket, lifespan) pass through untouched.
+    too. Websockets pass through untouched. The emitter is started and stopped
+    with the application (its lifespan, or else its first request).
 
     Args:
         app: the ASGI application.
@@ -71,9 +72,26 @@ class OutcomeMiddleware:
         self._attributes = attributes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        """Serve one request, connection or lifespan."""
+        if not self._emitter.is_started:
+            await self._emitter.start()
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, self._stopping_with(send))
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        else:
             await self.app(scope, receive, send)
-            return
+
+    def _stopping_with(self, send: Send) -> Send:
+        async def stop_then_send(message: Message) -> None:
+            # Before the server hears of it: having heard, it ends the loop.
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await self._emitter.stop()
+            await send(message)
+
+        return stop_then_send
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         watch = _Watch(receive, send, at_end=lambda: self._tell(scope, watch))
         token = _current.set(watch.request)
         try:
@@ -98,7 +116,7 @@ class OutcomeMiddleware:
             unit = self._unit(scope) if self._unit is not None else None
             attributes = dict(self._attributes(scope)) if self._attributes is not None else {}
             operation = self._operation(scope)
-        except Exception:  # noqa: BLE001 - the service's own callables, and a request must not fail of them
+        except Exception:  # the service's own callables: a request must not fail of them
             log.warning("cannot describe a request for its outcome", exc_info=True)
             unit, attributes, operation = None, {}, ""
         latency_ms = watch.latency_ms()

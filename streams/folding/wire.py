@@ -1,0 +1,107 @@
+"""
+The shapes that msgspec decodes on the hot path.
+
+They check all that the contract types and keep only what the sums need.
+Where a field is present that only the careful way understands, decoding
+fails on purpose, so that the careful way gets the event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from guardian.events import LATENCY_MS_MAX, SAMPLED_RATE_MAX
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Record(Protocol):
+    """What is read of a Kafka record; ``aiokafka.ConsumerRecord`` has it."""
+
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+
+
+class Line(NamedTuple):
+    """A record that comes from elsewhere than Kafka, such as a line of a file."""
+
+    value: bytes | None
+    headers: Headers = ()
+    offset: int = -1
+    timestamp: int = 0
+    key: bytes | None = None
+
+
+class Anything(msgspec.Struct, gc=False):
+    """Any JSON object: checked to be one, its content left alone."""
+
+
+Elsewhere = Literal["\x00"] | None
+"""Type of a field whose presence sends the event the careful way."""
+SampledRate = Annotated[int, msgspec.Meta(ge=1, le=SAMPLED_RATE_MAX)]
+
+
+class Fields(msgspec.Struct, gc=False):
+    """The data of exposures and outcomes in one, in the order in which they are mostly written."""
+
+    flags: msgspec.Raw = msgspec.Raw(b"")
+    environment: str | None = None
+    service_name: str | None = None
+    operation: str | None = None
+    outcome: Literal["ok", "error"] | None = None
+    error_type: str | None = None
+    latency_ms: Annotated[float, msgspec.Meta(ge=0, le=LATENCY_MS_MAX)] | None = None
+    context_id: str | None = None
+    attributes: Anything | None = None
+    measures: dict[str, float] | None = None
+    flag_key: str | None = None
+    variant: str | None = None
+    reason: str | None = None
+    dotted_context: Elsewhere = msgspec.field(default=None, name="feature_flag.context.id")
+    dotted_reason: Elsewhere = msgspec.field(default=None, name="feature_flag.result.reason")
+    dotted_reason_old: Elsewhere = msgspec.field(default=None, name="feature_flag.evaluation.reason")
+    dotted_variant: Elsewhere = msgspec.field(default=None, name="feature_flag.result.variant")
+    dotted_variant_old: Elsewhere = msgspec.field(default=None, name="feature_flag.variant")
+    dotted_service: Elsewhere = msgspec.field(default=None, name="service.name")
+
+
+class Envelope(msgspec.Struct, gc=False):
+    """A structured CloudEvent."""
+
+    specversion: Literal["1.0"] | None = None
+    id: str | None = None
+    source: str | None = None
+    type: str | None = None
+    time: str | int | float | None = None
+    sampledrate: SampledRate = 1
+    data: Fields | None = None
+
+
+class Flat(Fields, gc=False):
+    """The bare form: envelope and data in one object."""
+
+    specversion: Elsewhere = None
+    id: str | None = None
+    source: str | None = None
+    type: str | None = None
+    time: str | int | float | None = None
+    sampledrate: SampledRate = 1
+
+
+decode_envelope = msgspec.json.Decoder(Envelope).decode
+decode_flat = msgspec.json.Decoder(Flat).decode
+decode_fields = msgspec.json.Decoder(Fields).decode
+decode_any = msgspec.json.Decoder().decode
+UNREADABLE = (msgspec.MsgspecError, TypeError, ValueError, RecursionError)
+"""All that a decoder raises for bytes that it cannot read."""

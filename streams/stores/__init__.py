@@ -1,0 +1,1 @@
+"""Flag stores: each adapter keeps the promises of `guardian.ports.FlagStore`."""

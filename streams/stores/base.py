@@ -1,0 +1,207 @@
+"""What stores that lay the guardian's decisions over a flagd document share. Values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from guardian.flagdoc import (
+    Document,
+    Flag,
+    Overlay,
+    flag_problems,
+    inlined,
+    misfits,
+    overlaid,
+    overlay_version,
+    splits,
+    weights,
+    without,
+)
+from guardian.ports import Applied, ApplyStatus, FlagCommand, FlagState, UnknownFlag
+
+REMEMBERED_COMMANDS = 32
+"""A command delivered again after so many others is taken for a new one."""
+SAME_SHARE = 1e-5
+"""Weights are whole numbers, so a share is met to within the finest total (guardian.flagdoc)."""
+
+
+def read_state(document: Document, environment: str, flag_key: str, overlay: Overlay | None) -> FlagState:
+    """
+    A flag as *document* serves it; *overlay* is the record known for it.
+
+    Raises:
+        UnknownFlag: the document has no such flag.
+    """
+    flag = document["flags"].get(flag_key)
+    if flag is None:
+        raise UnknownFlag(f"flag {flag_key!r} is not in the flag document")
+    written_out = inlined(flag, document.get("$evaluators"))
+    is_off = bool(overlay and overlay.get("off") and overlay_version(flag) >= overlay["version"])
+    return FlagState(
+        flag_key=flag_key,
+        environment=environment,
+        enabled=flag["state"] == "ENABLED" and not is_off,
+        variations=tuple(flag["variants"]),
+        weights=weights(written_out),
+        version=str((flag.get("metadata") or {}).get("version", "0")),
+    )
+
+
+def other_environment(served: str, asked: str) -> str:
+    """What a store says to who asks for an environment that it does not serve."""
+    return f"this store serves environment {served!r}, not {asked!r}"
+
+
+def holds(flag: Flag, command: FlagCommand) -> bool:
+    """Whether a served flag (its shared rules written out) does what the command wants, as far as it shows."""
+    if command.kind == "kill":
+        return without(flag, command.variation, command.control) == flag
+    if command.kind == "kill_flag":
+        return not flag.get("targeting") and flag.get("defaultVariant") == command.control
+    if command.kind == "set_share":
+        found = [
+            split[command.variation] for split in splits(flag.get("targeting")) if command.variation in split
+        ]
+        return bool(found) and all(abs(share - (command.share or 0.0)) <= SAME_SHARE for share in found)
+    return True
+
+
+def plan(
+    document: Document, overlay: Overlay | None, command: FlagCommand, changed_at_ms: int
+) -> Applied | Overlay:
+    """
+    What a command asks for: the record to publish, or at once the answer where nothing is to be published.
+
+    *document* is what is served, *overlay* the newest record of the flag, at least as new as what is served.
+    """
+    try:
+        state = read_state(document, command.environment, command.flag_key, overlay)
+    except UnknownFlag as error:
+        return Applied("failed", "", str(error), None)
+    flag = inlined(document["flags"][command.flag_key], document.get("$evaluators"))
+
+    def answer(status: ApplyStatus, detail: str) -> Applied:
+        return Applied(status, state.version, detail, state)
+
+    refusal = _refusal(flag, overlay, command)
+    if refusal is not None:
+        return answer(*refusal)
+    if overlay and command.command_id in overlay.get("recent_command_ids", ()):
+        if command.command_id == overlay.get("command_id") and overlay_version(flag) < overlay["version"]:
+            return overlay  # it was published, but is not served yet: the same record again does no harm
+        return answer("already", "this command was applied before")
+    if command.kind == "pause":
+        return answer(*_pause(state, command))
+    wanted = _next(overlay, command, max(overlay_version(flag), overlay["version"] if overlay else 0) + 1)
+    wanted["changed_at_ms"] = changed_at_ms
+    if _decided(overlay) == _decided(wanted) and overlay_version(flag) == (overlay or wanted)["version"]:
+        return answer("already", _already(command))
+    trial = overlaid(flag, wanted)
+    problems = misfits(flag, wanted) or flag_problems(f"flags.{command.flag_key}", trial, {})
+    if problems:
+        return answer("failed", "; ".join(problems))
+    if not holds(trial, command):
+        return answer("failed", _unreachable(command, state))
+    return wanted
+
+
+def record_problems(record: Any) -> list[str]:
+    """Everything that keeps a record of the flag-state topic from being laid over a document."""
+    if not isinstance(record, Mapping):
+        return [f"flag-state record: {record!r} is not an object"]
+    place = f"flag-state record {record.get('environment')}|{record.get('flag_key')}"
+    problems = [
+        f"{place}: {name}: {record.get(name)!r} is not a text"
+        for name in ("flag_key", "environment")
+        if not isinstance(record.get(name), str) or not record.get(name)
+    ]
+    version, killed, shares = record.get("version"), record.get("killed") or {}, record.get("shares") or {}
+    if type(version) is not int or version < 1:
+        problems.append(f"{place}: version: {version!r} is not a whole number from 1")
+    if not isinstance(killed, Mapping) or not all(
+        isinstance(name, str) for name in (*killed, *killed.values())
+    ):
+        problems.append(f"{place}: killed: {killed!r} does not name a control for each killed variation")
+    if not isinstance(shares, Mapping) or not all(_is_share(share) for share in shares.values()):
+        problems.append(f"{place}: shares: {shares!r} is not a share from 0 to 1 for each variation")
+    if not isinstance(record.get("off", False), bool):
+        problems.append(f"{place}: off: {record.get('off')!r} is not true or false")
+    return problems
+
+
+def _is_share(share: object) -> bool:
+    return isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1
+
+
+def _refusal(flag: Flag, overlay: Overlay | None, command: FlagCommand) -> tuple[ApplyStatus, str] | None:
+    known, killed = ", ".join(flag["variants"]), (overlay or {}).get("killed") or {}
+    for name in filter(None, (command.variation, command.control)):
+        if name not in flag["variants"]:
+            return "failed", f"{name!r} is not a variant of flag {command.flag_key!r}; it has {known}"
+    if command.kind == "resume":
+        return None
+    if command.control in killed:
+        return "conflict", f"{command.control!r} is killed itself, so it cannot take over; resume it first"
+    if command.kind == "set_share" and (command.variation in killed or (overlay or {}).get("off")):
+        stopped = "the flag" if (overlay or {}).get("off") else repr(command.variation)
+        return "conflict", f"{stopped} is killed, and a share does not bring it back; resume it first"
+    return None
+
+
+def _pause(state: FlagState, command: FlagCommand) -> tuple[ApplyStatus, str]:
+    share = state.weights.get(command.variation)
+    if share is None:
+        return "failed", f"rules compute the share of {command.variation!r}, so it cannot be held where it is"
+    return "already", f"the share stays at {share:.4g}: only a command or a person's edit moves it"
+
+
+def _next(overlay: Overlay | None, command: FlagCommand, version: int) -> Overlay:
+    killed, shares = dict((overlay or {}).get("killed") or {}), dict((overlay or {}).get("shares") or {})
+    off = bool((overlay or {}).get("off"))
+    if command.kind == "kill":
+        killed[command.variation] = command.control
+    elif command.kind == "kill_flag":
+        off = True
+    elif command.kind == "resume":
+        off = False
+        killed = {
+            name: control
+            for name, control in killed.items()
+            if name != command.variation and command.variation
+        }
+    if command.share is not None and command.kind in ("set_share", "resume"):
+        shares[command.variation] = command.share
+    recent = (overlay or {}).get("recent_command_ids") or []
+    return Overlay(
+        flag_key=command.flag_key,
+        environment=command.environment,
+        version=version,
+        killed=killed,
+        shares=shares or None,
+        off=off,
+        control=command.control,
+        decision_id=command.decision_id,
+        command_id=command.command_id,
+        recent_command_ids=[*recent, command.command_id][-REMEMBERED_COMMANDS:],
+    )
+
+
+def _decided(overlay: Overlay | None) -> tuple[object, ...]:
+    record: Mapping[str, Any] = overlay or {}
+    return record.get("killed") or {}, record.get("shares") or {}, bool(record.get("off"))
+
+
+def _already(command: FlagCommand) -> str:
+    if command.kind == "resume":
+        return "nothing of it is killed"
+    if command.kind == "set_share":
+        return f"{command.variation!r} has this share"
+    return f"{command.variation!r} is killed" if command.kind == "kill" else "the flag is killed"
+
+
+def _unreachable(command: FlagCommand, state: FlagState) -> str:
+    return (
+        f"{command.variation!r} cannot get a share of {command.share}: it is taken from {command.control!r} in splits "
+        f"with fixed weights, and now the shares are {dict(state.weights) or 'computed'}"
+    )

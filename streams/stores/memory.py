@@ -1,0 +1,74 @@
+"""A flag store in memory: what a demo or a simulation acts on. The same promises as any other store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from guardian.flagdoc import Document, Overlay, compose, unstamped, validate
+from guardian.ports import Applied, FlagCommand, FlagState, StoreCapabilities, UnknownFlag
+from streams.stores.base import other_environment, plan, read_state
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class MemoryFlagStore:
+    """
+    Keeps a flagd document and what the guardian decided about its flags, for one environment.
+
+    Raises:
+        ValueError: the document has problems; the text holds each of them.
+    """
+
+    capabilities = StoreCapabilities(
+        can_kill_variation=True,
+        can_set_share=True,
+        needs_full_document=True,
+        has_compare_and_set=False,
+        requires_approval=False,
+        typical_propagation_ms=0.0,
+    )
+
+    def __init__(
+        self, document: Document, *, environment: str = "production", now_ms: Callable[[], int] = _now_ms
+    ) -> None:
+        self.environment = environment
+        self._now_ms = now_ms
+        self._overlays: dict[str, Overlay] = {}
+        self.edit(document)
+
+    @property
+    def document(self) -> Document:
+        """What is served."""
+        return compose(self._base, self._overlays.values())
+
+    def edit(self, document: Document) -> None:
+        """
+        Take a person's new document; what the guardian decided stays laid over it.
+
+        Raises:
+            ValueError: the document has problems, and the old one stays.
+        """
+        problems = validate(document)
+        if problems:
+            raise ValueError("\n".join(problems))
+        self._base = unstamped(document)
+
+    async def read(self, environment: str, flag_key: str) -> FlagState:
+        """See `guardian.ports.FlagStore.read`."""
+        if environment != self.environment:
+            raise UnknownFlag(other_environment(self.environment, environment))
+        return read_state(self.document, environment, flag_key, self._overlays.get(flag_key))
+
+    async def apply(self, command: FlagCommand) -> Applied:
+        """See `guardian.ports.FlagStore.apply`."""
+        if command.environment != self.environment:
+            return Applied("failed", "", other_environment(self.environment, command.environment), None)
+        planned = plan(self.document, self._overlays.get(command.flag_key), command, self._now_ms())
+        if isinstance(planned, Applied):
+            return planned
+        self._overlays[command.flag_key] = planned
+        state = await self.read(command.environment, command.flag_key)
+        return Applied("applied", state.version, f"served as version {state.version}", state)
