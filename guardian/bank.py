@@ -23,6 +23,7 @@ from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, Summary
 from guardian.names import Millis
 from guardian.sources import Sources
 from guardian.state import RolloutState
+from guardian.summaries import FlagSums
 
 __all__ = ["Bank", "JudgeConfig"]
 
@@ -71,32 +72,33 @@ class Bank:
 
     def _take(self, offset: int, entry: Entry, now: Now, effects: list[Effect]) -> set[str]:
         """Take what the entry says of rollouts; return the keys of those it touched."""
-        touched: set[str] = set()
         if isinstance(entry, Summary):
-            for sums in entry.flags:
-                state = self.rollouts.get(sums.key)
-                if state is None:
-                    self.unwatched[sums.key] = self.unwatched.get(sums.key, 0) + 1
-                elif state.offset < offset:
-                    take_sums(state, entry.source, entry.offsets, sums, now, self.config)
-                    touched.add(sums.key)
-        elif isinstance(entry, PolicyEntry):
-            known = self.rollouts.get(entry.key)
-            if known is None:
-                self.rollouts[entry.key] = RolloutState(entry.key, entry.document, entry.hash)
-                touched.add(entry.key)
-            elif known.offset < offset:
-                take_policy(known, entry)
-                touched.add(entry.key)
-        elif isinstance(entry, Override | ReceiptEntry):
-            state = self.rollouts.get(entry.key)
-            if state is not None and state.offset < offset:
-                if isinstance(entry, Override):
-                    effects += take_override(state, entry, now)
-                else:
-                    take_receipt(state, entry, self.config)
-                touched.add(entry.key)
-        return touched
+            return {sums.key for sums in entry.flags if self._take_sums(offset, entry, sums, now)}
+        if isinstance(entry, PolicyEntry) and entry.key not in self.rollouts:
+            self.rollouts[entry.key] = RolloutState(entry.key, entry.document, entry.hash)
+            return {entry.key}
+        if not isinstance(entry, PolicyEntry | Override | ReceiptEntry):
+            return set()
+        state = self.rollouts.get(entry.key)
+        if state is None or state.offset >= offset:
+            return set()
+        if isinstance(entry, PolicyEntry):
+            take_policy(state, entry)
+        elif isinstance(entry, Override):
+            effects += take_override(state, entry, now)
+        else:
+            take_receipt(state, entry, self.config)
+        return {entry.key}
+
+    def _take_sums(self, offset: int, entry: Summary, sums: FlagSums, now: Now) -> bool:
+        state = self.rollouts.get(sums.key)
+        if state is None:
+            self.unwatched[sums.key] = self.unwatched.get(sums.key, 0) + 1
+            return False
+        if state.offset >= offset:
+            return False
+        take_sums(state, entry.source, entry.offsets, sums, now, self.config)
+        return True
 
     def _pass_time(self, key: str, state: RolloutState, offset: int, now: Now) -> list[Effect]:
         state.offset = offset
@@ -106,7 +108,7 @@ class Bank:
         return effects
 
     def dirty(self) -> dict[str, bytes]:
-        """Return snapshots of the parts that changed since the last call, ``SOURCES`` last, and forget that they did."""
+        """Return snapshots of the parts changed since the last call, ``SOURCES`` last, and forget that they did."""
         parts = {key: self.snapshot(key) for key in sorted(self._changed) if key != self.SOURCES}
         if self.SOURCES in self._changed:
             parts[self.SOURCES] = self.snapshot(self.SOURCES)

@@ -312,6 +312,8 @@ def _alarm(words: str, name: str, rest: str) -> Condition:
 
 def _unread(words: str, signals: Signals) -> ConditionError:
     name = re.split(r"[\s<>=≤≥!]", words)[0]
+    if not name:
+        return ConditionError("write a condition such as error_rate > 5%")
     try:
         _signal(name, signals)
     except ConditionError as error:
@@ -322,7 +324,7 @@ def _unread(words: str, signals: Signals) -> ConditionError:
                 f"'{name}' is not a signal; declare what it means under signals:, for example "
                 f'{name}: {{means: "report_rate < 0.1%"}}'
             )
-        return error if name else ConditionError("write a condition such as error_rate > 5%")
+        return error
     return ConditionError(
         f"compare {name} by one of > >= < <=; write a condition such as error_rate > 1.2x control"
     )
@@ -449,7 +451,7 @@ def _why_out_of_reach(condition: Condition, signals: Signals) -> str | None:
         return f"{name} lies between {_scale_text(condition.signal, low, high)}; write a bound inside of that"
     if isinstance(bound, Margin) and abs(bound.delta) >= high - low:
         return f"{name} lies between {_scale_text(condition.signal, low, high)}; this can never happen"
-    if isinstance(bound, Relative) and low < 0:
+    if isinstance(bound, Relative) and low < 0 and bound.factor != 1:
         return f"{name} may be negative, so a multiple of it says nothing; write control + or - an amount"
     if isinstance(bound, Relative) and bound.factor == 0:
         return f"{name} is never below 0; write a factor such as 1.2x control"

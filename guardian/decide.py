@@ -73,20 +73,27 @@ def _act_on(
     bound = guardrail.when.bound.value if isinstance(guardrail.when.bound, Absolute) else None
     stretch = state.history.onset(variation, policy.control, bound)
     spent = sum(lane.account.total_deposited for lane in (held.full, held.fast) if lane is not None)
-    evidence = _evidence(guardrail, breach, stretch, bound, spent)
+    evidence = _evidence(breach, stretch, bound, spent)
     action, reason = guardrail.then, ""
     if bound is not None and action >= Action.KILL and _shared(stretch, bound):
         action = Action.HOLD
-        reason = "control is above the same bound at the same time: this looks like a shared incident, not like the variation"
+        reason = (
+            "control is above the same bound at the same time: "
+            "this looks like a shared incident, not like the variation"
+        )
     if action >= Action.KILL:
         for name in state.alive() if action == Action.KILL_FLAG else [variation]:
             state.variations[name].killed = True
             state.variations[name].killed_at_ms = now_ms
     else:
         held.reset()
+    share = None
+    if action == Action.STEP_BACK and policy.stages:
+        state.stage, state.stage_since_ms = max(state.stage - 1, 0), now_ms
+        share = policy.stages[state.stage].share
     return record(
         state, policy, now_ms, action=action, variation=variation, guardrail=guardrail.when.text,
-        evidence=evidence, stretch=stretch, budget=spent, reason=reason,
+        evidence=evidence, stretch=stretch, budget=spent, reason=reason, share=share,
     )  # fmt: skip
 
 
@@ -95,9 +102,7 @@ def _shared(stretch: Stretch, bound: float) -> bool:
     return control.outcomes >= INCIDENT_UNITS and control.first / control.outcomes > bound
 
 
-def _evidence(
-    guardrail: Guardrail, breach: Breach, stretch: Stretch, bound: float | None, spent: float
-) -> Evidence:
+def _evidence(breach: Breach, stretch: Stretch, bound: float | None, spent: float) -> Evidence:
     arm, base = stretch.arm, stretch.control
     n_t, n_c = max(arm.outcomes, arm.errors), max(base.outcomes, base.errors)
     value = arm.errors / n_t if n_t else 0.0

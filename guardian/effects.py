@@ -16,7 +16,7 @@ class Decide:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """Publish a receipt that only judge can write: did exposures end after the kill?"""
+    """Publish the receipt that only judge can write: whether exposures ended after the kill."""
 
     receipt: Receipt
 

@@ -55,7 +55,9 @@ def lag_of(state: RolloutState, config: JudgeConfig) -> Millis:
     return state.lag.value_ms(config.lag_min_ms, config.lag_max_ms)
 
 
-def take_sums(state: RolloutState, source: str, offsets: list[int], sums: FlagSums, now: Now, config: JudgeConfig) -> None:
+def take_sums(
+    state: RolloutState, source: str, offsets: list[int], sums: FlagSums, now: Now, config: JudgeConfig
+) -> None:
     """Take one flush of one source into the state."""
     policy = state.policy
     if offsets:
@@ -148,7 +150,7 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
     said = f"{entry.by}: {entry.reason}" if entry.by else entry.reason
     variations = [entry.variation] if entry.variation else sorted(state.variations)
     if entry.action == "resume":
-        _revive(state, policy, variations)
+        _revive(state, variations)
     elif entry.action == "kill":
         for name in variations:
             watch = state.variations.setdefault(name, VariationWatch())
@@ -171,7 +173,7 @@ def _renew(watch: VariationWatch, policy: Policy) -> None:
                 lane.offered = watch.offered / max(len(watch.guardrails), 1)
 
 
-def _revive(state: RolloutState, policy: Policy, variations: list[str]) -> None:
+def _revive(state: RolloutState, variations: list[str]) -> None:
     for name in variations:
         watch = state.variations.get(name)
         if watch is not None and watch.killed:

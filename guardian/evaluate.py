@@ -54,12 +54,12 @@ def _read_tick(state: RolloutState, policy: Policy, variation: str, end_ms: Mill
         return False
     if block.n_t < BLOCK_UNITS and block.to_ms - block.from_ms < BLOCK_MS:
         return False
-    _read_block(state, policy, variation, watch, block)
+    _read_block(state, policy, watch, block)
     watch.open = None
     return True
 
 
-def _read_block(state: RolloutState, policy: Policy, variation: str, watch: VariationWatch, block: Block) -> None:
+def _read_block(state: RolloutState, policy: Policy, watch: VariationWatch, block: Block) -> None:
     guardrails = tested(policy)
     _deposit(state, watch, len(guardrails))
     p_hat = watch.control_rate.p_hat

@@ -155,5 +155,6 @@ def _look_for_moved_shares(state: RolloutState, policy: Policy, now_ms: Millis) 
     if epoch is None:
         return
     by_exposures = state.population.by_exposures
-    if any([epoch.moved(v, policy.control, by_exposures) for v in state.alive()]):
+    moved = [v for v in state.alive() if epoch.moved(v, policy.control, by_exposures)]
+    if moved:
         state.population.open(now_ms, "the share moved")

@@ -87,4 +87,5 @@ def encode(entry: Entry) -> bytes:
 
 def decode(raw: bytes) -> Entry:
     """Return the entry; raises ``msgspec.ValidationError`` or ``msgspec.DecodeError`` with the reason."""
-    return _decoder.decode(raw)
+    entry: Entry = _decoder.decode(raw)
+    return entry

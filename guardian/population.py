@@ -154,7 +154,7 @@ class Population(msgspec.Struct):
         """Open an epoch at the next tick boundary; the eight latest are kept."""
         start_ms = -(-at_ms // TICK_MS) * TICK_MS
         epoch = Epoch(start_ms=start_ms, why=why)
-        self.epochs = [e for e in self.epochs if e.start_ms < start_ms][-(EPOCHS_MAX - 1) :] + [epoch]
+        self.epochs = [*[e for e in self.epochs if e.start_ms < start_ms][-(EPOCHS_MAX - 1) :], epoch]
         return epoch
 
     def epoch_of(self, start_ms: Millis) -> Epoch | None:

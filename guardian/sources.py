@@ -40,8 +40,7 @@ class Sources(msgspec.Struct):
 
     def tick(self, at_ms: Millis) -> None:
         """Let the journal's clock reach ``at_ms``."""
-        if at_ms > self.now_ms:
-            self.now_ms = at_ms
+        self.now_ms = max(self.now_ms, at_ms)
 
     def sweep(self, every_ms: Millis) -> bool:
         """Say whether it is time to look at every rollout again."""

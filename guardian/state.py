@@ -22,7 +22,7 @@ FORMAT = 1
 
 
 class Pending(msgspec.Struct):
-    """A decision that no receipt has answered yet, as JSON, and when it was last sent (journal time)."""
+    """A decision without a receipt so far, as JSON, and when it was last sent (journal time)."""
 
     decision_id: str
     raw: bytes
@@ -34,7 +34,7 @@ class Pending(msgspec.Struct):
 
 
 class Verify(msgspec.Struct):
-    """The closed loop after a kill: do exposures really end?"""
+    """The closed loop after a kill: whether exposures really end."""
 
     decision_id: str
     applied_ms: Millis = 0

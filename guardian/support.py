@@ -41,8 +41,8 @@ LEAST_STAGES: Mapping[Action, int] = MappingProxyType({Action.STEP_BACK: 2})
 
 STAGE_FIELDS = frozenset({"share", "for", "name"})
 POLICY_FIELDS = frozenset(
-    ("flag", "environment", "control", "variations", "owner", "mode", "false_kills", "guardrails", "stages")
-    + ("signals", "min_units", "unit_cluster")
+    {"flag", "environment", "control", "variations", "owner", "mode", "false_kills", "guardrails", "stages"}
+    | {"signals", "min_units", "unit_cluster"}
 )
 
 

@@ -56,7 +56,7 @@ class FailedUnits:
 
 class Cohort:
     """
-    A sample of exposed units and the variation each was first seen with, to find units that two sources saw differently.
+    A sample of exposed units and the variation each was first seen with, to find who was shown two.
 
     Bounded by ``capacity``: then the older half is forgotten.
     """

@@ -60,6 +60,6 @@ def _guardrails(state: RolloutState, policy: Policy) -> list[GuardrailView]:
                     guardrail=guardrail.when.text, variation=variation, action=str(guardrail.then),
                     log_e=log_e if any(lane.read for lane in lanes) else None,
                     log_threshold=threshold if math.isfinite(threshold) else 0.0,
-                )  # fmt: skip
+                )
             )
     return shown

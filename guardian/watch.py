@@ -71,7 +71,7 @@ class Watch(msgspec.Struct):
 
     @classmethod
     def begin(cls, condition: Condition) -> Watch:
-        """Return a watch with empty accounts; only relative guardrails have a fast lane (LB1 knows no margin or bound)."""
+        """Return a watch with empty accounts; only relative guardrails have a fast lane (LB1 knows no bound)."""
         fast = Lane(Account()) if isinstance(condition.bound, Relative) else None
         return cls(full=Lane(Account()), fast=fast)
 

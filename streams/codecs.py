@@ -16,7 +16,17 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from guardian.events import MODELS, TYPES, AnyEvent, Exposure, Feedback, Outcome, read_event, reason
+from guardian.events import (
+    MODELS,
+    SAMPLED_RATE_MAX,
+    TYPES,
+    AnyEvent,
+    Exposure,
+    Feedback,
+    Outcome,
+    read_event,
+    reason,
+)
 from streams.folding.wire import (
     UNREADABLE,
     Envelope,
@@ -43,6 +53,7 @@ _BARE = {kind: number for number, kind in enumerate(MODELS)} | {
 }
 _STRUCTURED = {of_type: number for number, of_type in enumerate(TYPES)}
 _FRAME_BYTES = 5
+_RATE_DIGITS_MAX = 9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -143,6 +154,8 @@ class Codec:
         binary = _binary_envelope(record.headers)
         try:
             if binary is not None and not _is_structured(record.headers):
+                if not _is_typed(binary):
+                    return None
                 envelope, data = Envelope(**binary), decode_fields(value)
             else:
                 envelope = decode_envelope(value)
@@ -269,6 +282,12 @@ def _binary_envelope(headers: Headers) -> dict[str, Any] | None:
         if content is not None:
             envelope[name] = content.decode("utf-8", "replace")
     rate = envelope.get("sampledrate", "")
-    if rate.isascii() and rate.isdecimal():
+    if rate.isascii() and rate.isdecimal() and len(rate) <= _RATE_DIGITS_MAX:
         envelope["sampledrate"] = int(rate)
     return envelope
+
+
+def _is_typed(binary: Mapping[str, Any]) -> bool:
+    """Whether the attributes hold what the decoder would have checked in a structured event."""
+    rate = binary.get("sampledrate", 1)
+    return binary.get("specversion") == "1.0" and isinstance(rate, int) and 1 <= rate <= SAMPLED_RATE_MAX

@@ -8,7 +8,9 @@ directory, and creates no topic (they are made before any process starts).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import faust
@@ -138,3 +140,30 @@ async def run_app(app: faust.App) -> None:
         starting.cancel()
         ended.cancel()
         await asyncio.wait({asyncio.ensure_future(app.stop())}, timeout=STOP_S)
+
+
+async def run_beside(
+    app: faust.App, loops: Sequence[Coroutine[Any, Any, None]], *, last: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """
+    Run *app* and *loops* until one of them ends or this is cancelled; then *last*, while the app still runs.
+
+    Raises:
+        FaustCrashed: the app crashed.
+        Exception: what a loop raised. A loop that merely ends is an error, too: none of them should.
+    """
+    running = [asyncio.ensure_future(one) for one in (run_app(app), *loops)]
+    try:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for one in done:
+            one.result()
+        raise FaustCrashed(f"{app.conf.id}: a loop ended by itself")
+    finally:
+        for one in running[1:]:
+            one.cancel()
+        await asyncio.wait(running[1:], timeout=1.0)
+        if last is not None and not running[0].done():
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(last(), 1.0)
+        running[0].cancel()
+        await asyncio.wait(running[:1])

@@ -1,65 +1,27 @@
 """
-``judge``: the mover around ``guardian.bank``. It reads the journal, lets the bank decide, and carries its effects out.
+``judge``: reads the journal, has it judged, and keeps snapshots of what is known in a Faust table.
 
-What a crash at any point leads to
-----------------------------------
-
-A decision is published first, at once; the snapshot that holds it follows, and the journal offsets are committed
-after the snapshot. So there are three moments to die in:
-
-1. Before the decision is published. No snapshot holds it either: the next worker starts from an older snapshot, reads
-   the same entries again, and the same state gives the same decision with the same id. Not lost.
-2. After it is published and before its snapshot is kept. The same again: it is published twice under one id, which
-   ``act`` answers from what the store says. Not doubled in effect.
-3. After the snapshot. The decision is in its outbox until its receipt comes back through the journal; the outbox is
-   published again once after every assignment, and by the bank itself after ``resend_ms`` of journal time. So neither
-   a broker that refused a record nor a worker that died before sending loses it.
-
-The other order (snapshot, then publish) would be as safe, but every kill would wait for a round trip of the snapshot.
-What has no outbox (confirmations, dead letters) is delivered before the snapshot that has seen its entry is written.
-
-Each part of the snapshot is written before the sources, and the sources before anything is acknowledged: a reader of a
-half-written round sees newer parts and older sources, reads on from the older offset, and every part skips what it
-has seen.
-
-Rebalances: memory is kept when partitions are revoked, entries are ignored from the revocation until the table is
-recovered, and then memory and table are compared once, the higher offset winning.
+What a crash at any point leads to stands in ``streams.judging``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
-import structlog
-
-from guardian.bank import Bank, JudgeConfig
-from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision, RolloutView
-from guardian.effects import Confirm, Decide, Effect, Show
-from guardian.journal import Entry, decode
-from guardian.names import rollout_key
-from streams.cloudevents import CONTENT_TYPE, to_event
-from streams.keeper import Keeper, Owed, Partition
-from streams.outlet import Outlet, dead_letter_headers
+from guardian.bank import Bank
+from guardian.errors import ConfigError, Problem
+from streams.faust_app import GuardianApp, build_app, raw_topic, run_beside
+from streams.judging import Judge
+from streams.keeper import Keeper
+from streams.outlet import Outlet, open_outlet
 from streams.settings import Settings
+from streams.snapshots import SnapshotTable, changelog_topic, snapshot_table
 from streams.status import Status
-from streams.telemetry import DECISIONS, JOURNAL_ENTRIES, JOURNAL_SECONDS
 from streams.topics import Topics
 
-log = structlog.get_logger()
-
-SOURCE = "/guardian/judge"
 SHOW_EVERY_S = 0.1
-SHOWN_A_ROUND = 500
-"""At most so many rollouts are shown every ``SHOW_EVERY_S``; of one rollout only the newest view."""
-RESEND_AFTER_S = 1.0
-"""From an assignment to the outbox: most receipts that the snapshot has not seen are read within it."""
-STALE_S = 5.0
-"""Beats come every second; without any entry for this long nothing is judged."""
 SAVE_PAUSE_S = 0.1
 """Between two rounds of snapshots, however many decisions ask for one."""
 REFRESH_S = 600.0
@@ -67,153 +29,78 @@ REFRESH_EMBEDDED_S = 45.0
 """The embedded broker forgets what is older than its last few megabytes."""
 
 
-class Judge:
-    """Entries in, effects out; one for a process. Faust tells it of entries and assignments."""
+async def run_judge(settings: Settings, status: Status, bank: type[Bank] = Bank) -> None:
+    """
+    Judge the journal until cancelled; the last snapshots are written before it ends.
 
-    def __init__(self, new_bank: Callable[[], Bank], outlet: Outlet, topics: Topics) -> None:
-        self._new_bank = new_bank
-        self._outlet = outlet
-        self._topics = topics
-        self._held: dict[int, Partition] = {}
-        self._assigned: frozenset[int] | None = None
-        self._views: dict[str, RolloutView] = {}
-        self._posted: set[asyncio.Task[None]] = set()
-        self._not_applied = 0
-        self._resending: asyncio.Task[None] | None = None
-        self.decided = asyncio.Event()
-        """Set with each decision: a snapshot should follow at once."""
-
-    @property
-    def partitions(self) -> list[Partition]:
-        """The partitions that are judged here now; none from a revocation until the next ``recovered``."""
-        return [self._partition(number) for number in sorted(self._assigned or ())]
-
-    def revoked(self) -> None:
-        """Ignore entries until the next ``recovered``: what is buffered now comes again then, in order."""
-        self._assigned = None
-        if self._resending:
-            self._resending.cancel()
-        for held in self._held.values():
-            held.entries.clear()
-
-    def recovered(self, partitions: Iterable[int], load: Callable[[Partition], int]) -> None:
-        """*load* what the table knows better into each partition, and take their entries from now on."""
-        self._assigned = frozenset(partitions)
-        for held in self.partitions:
-            held.applied_at_s = time.monotonic()
-            taken = load(held)
-            log.info("partition_taken", partition=held.number, parts_from_table=taken)
-        self._resending = asyncio.ensure_future(self._send_outboxes())
-
-    def _partition(self, number: int) -> Partition:
-        if number not in self._held:
-            self._held[number] = Partition(number, self._new_bank())
-        return self._held[number]
-
-    async def _send_outboxes(self) -> None:
-        await asyncio.sleep(RESEND_AFTER_S)
-        for held in self.partitions:
-            for decision in held.bank.outbox():
-                await self._decide(decision)
-
-    async def take(self, event: Any) -> None:
-        """Take one record of the journal into account and hand its effects to Kafka; never raises for its content."""
-        message = event.message
-        if self._assigned is None or message.partition not in self._assigned:
-            return
-        held = self._partition(message.partition)
-        held.entries.append(event)
-        held.seen = message.offset
-        try:
-            entry = decode(message.value or b"")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            await self._bury(held, message, str(error))
-            return
-        try:
-            effects = held.bank.apply(message.offset, entry)
-        except Exception as error:
-            # A defect: the entry is kept and readiness counts it, while all other rollouts stay watched.
-            self._not_applied += 1
-            log.exception("entry_not_applied", partition=message.partition, offset=message.offset)
-            await self._bury(held, message, f"not applied: {error!r}")
-            return
-        held.applied_at_s = time.monotonic()
-        for effect in effects:
-            await self._carry_out(held, effect)
-        _count(entry)
-
-    async def _carry_out(self, held: Partition, effect: Effect) -> None:
-        match effect:
-            case Decide(decision):
-                await self._decide(decision)
-            case Confirm(receipt):
-                event = to_event(RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE)
-                key = rollout_key(receipt.environment, receipt.flag_key)
-                await self._owe(held, Owed(self._topics.receipts, key, event, CONTENT_TYPE))
-            case Show(view):
-                # Taken out and put in again: the dictionary stays in order of the newest change.
-                self._views.pop(view.key, None)
-                self._views[view.key] = view
-
-    async def _decide(self, decision: Decision) -> None:
-        event = to_event(
-            DECISION_TYPE, decision, id=decision.decision_id, time=decision.decided_at, source=SOURCE
+    Raises:
+        FaustCrashed: Faust gave up.
+        ConfigError: the changelog is not partitioned as the journal.
+    """
+    config = settings.judge.config()
+    async with open_outlet(settings, "judge", status) as outlet:
+        topics = settings.topics
+        changelog = changelog_topic(settings)
+        app = build_app(settings, "judge", table=SnapshotTable)
+        table = snapshot_table(app, changelog, await _same_partitions(outlet, topics, changelog), bank.offset_of)
+        judge = Judge(lambda: bank(config), outlet, topics)
+        keeper = Keeper(
+            outlet, table, changelog, refresh_s=REFRESH_EMBEDDED_S if settings.kafka.embedded else REFRESH_S
         )
-        key = rollout_key(decision.environment, decision.flag_key)
-        self._posting(await self._outlet.post(self._topics.decisions, key, event, headers=CONTENT_TYPE))
-        DECISIONS.labels(decision.action, decision.mode).inc()
-        said = {"decision": decision.decision_id, "action": decision.action, "mode": decision.mode}
-        log.info("decided", **said, why=decision.explanation)
-        self.decided.set()
-
-    async def _bury(self, held: Partition, message: Any, reason: str) -> None:
-        headers = dead_letter_headers(reason, message.topic, message.partition, message.offset)
-        key = (message.key or b"").decode(errors="replace")
-        await self._owe(held, Owed(self._topics.dead_letters, key, message.value, headers))
-
-    async def _owe(self, held: Partition, owed: Owed) -> None:
-        held.owed.append(owed)
-        owed.delivery = await self._outlet.post(owed.topic, owed.key, owed.value, headers=owed.headers)
-
-    def _posting(self, delivery: asyncio.Task[None]) -> None:
-        """Hold on to a delivery that nobody waits for; a loss is logged, and made good by the outbox."""
-        self._posted.add(delivery)
-        delivery.add_done_callback(self._posting_ended)
-
-    def _posting_ended(self, delivery: asyncio.Task[None]) -> None:
-        self._posted.discard(delivery)
-        if not delivery.cancelled() and (error := delivery.exception()):
-            log.warning("not_delivered", reason=str(error))
-
-    async def show(self) -> None:
-        """Publish the newest views of rollouts that changed, the oldest change first."""
-        for key in list(self._views)[:SHOWN_A_ROUND]:
-            view = self._views.pop(key)
-            event = to_event(ROLLOUT_TYPE, view, id=f"{key}|{view.at}", time=view.at, source=SOURCE)
-            self._posting(await self._outlet.post(self._topics.rollouts, key, event, headers=CONTENT_TYPE))
-
-    def readiness(self) -> tuple[bool, str, dict[str, Any]]:
-        """Whether entries are judged now, if not why, and the numbers behind it."""
-        if self._assigned is None:
-            return False, "waiting for partitions of the journal and their snapshots", {"partitions": 0}
-        held = self.partitions
-        now_s = time.monotonic()
-        age_s = max((now_s - one.applied_at_s for one in held), default=0.0)
-        numbers: dict[str, Any] = {
-            "partitions": len(held),
-            "last_entry_s": round(age_s, 1),
-            "unacknowledged": sum(len(one.entries) for one in held),
-            "outbox": sum(len(one.bank.outbox()) for one in held),
-            "not_applied": self._not_applied,
-        }
-        if age_s > STALE_S:
-            return False, f"no journal entry for {age_s:.0f} s; is observe running?", numbers
-        for one in held:
-            for part, size in one.too_large.items():
-                return False, f"the snapshot of {part!r} is too large to be kept: {size}", numbers
-        return True, "" if held else "standing by: other workers hold all partitions", numbers
+        _connect(app, judge, table, topics.journal)
+        await run_beside(
+            app,
+            [_saving(judge, keeper, settings.judge.snapshot_s), _showing(judge), _saying(judge, status)],
+            last=lambda: keeper.save(judge.partitions),
+        )
 
 
-def _count(entry: Entry) -> None:
-    JOURNAL_ENTRIES.labels(type(entry).__name__.lower()).inc()
-    JOURNAL_SECONDS.observe(max(0.0, time.time() - entry.at_ms / 1000))
+async def _same_partitions(outlet: Outlet, topics: Topics, changelog: str) -> int:
+    journal, kept = await outlet.partitions(topics.journal), await outlet.partitions(changelog)
+    if journal != kept:
+        right = f"{changelog} has {kept}; a part is kept in the partition of its journal: make the numbers equal"
+        raise ConfigError([Problem("Kafka", None, topics.journal, f"{journal} partitions", right)])
+    return journal
+
+
+def _connect(app: GuardianApp, judge: Judge, table: SnapshotTable, journal: str) -> None:
+    async def entries(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await judge.take(event)
+
+    async def revoked(*_: Any, **__: Any) -> None:
+        judge.revoked()
+
+    async def recovered() -> None:
+        mine = {held.partition for held in app.consumer.assignment() if held.topic == journal}
+        try:
+            judge.recovered(mine, lambda held: held.load(table))
+        except Exception as error:
+            # Faust would drop it and go on with what memory holds.
+            await app.crash(error)
+
+    app.agent(raw_topic(app, journal), name="judge")(entries)
+    app.on_partitions_revoked.connect(revoked)
+    table.on_recover(recovered)
+
+
+async def _saving(judge: Judge, keeper: Keeper, every_s: float) -> None:
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(judge.decided.wait(), every_s)
+        judge.decided.clear()
+        await keeper.save(judge.partitions)
+        await asyncio.sleep(SAVE_PAUSE_S)
+
+
+async def _showing(judge: Judge) -> None:
+    while True:
+        await judge.show()
+        await asyncio.sleep(SHOW_EVERY_S)
+
+
+async def _saying(judge: Judge, status: Status) -> None:
+    while True:
+        ready, why, numbers = judge.readiness()
+        status.ready(ready, why, **numbers)
+        await asyncio.sleep(0.5)

@@ -7,7 +7,8 @@ Faust's own ``send`` loses silently when the broker refuses; this raises ``NotDe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -15,9 +16,16 @@ from aiokafka.errors import KafkaError
 
 from guardian.errors import GuardianError
 from streams.partitioning import partition_of
+from streams.settings import Settings
+from streams.status import Status
 from streams.telemetry import DEAD_LETTERS, NOT_DELIVERED
 
 log = structlog.get_logger()
+
+MAX_BATCH = 256_000
+MAX_REQUEST = 1_000_000
+RETRY_S = 0.5
+STOP_S = 1.0
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -49,8 +57,17 @@ class Outlet:
         self._producer = producer
         self._timeout_s = timeout_s
 
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has."""
+        return len(await self._producer.partitions_for(topic))
+
     async def send(
-        self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
+        self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: MAX_BATCH = 256_000
+MAX_REQUEST = 1_000_000
+RETRY_S = 0.5
+STOP_S = 1.0
+
+Headers = ()
     ) -> None:
         """
         Write one record and wait until all replicas have it.
@@ -61,7 +78,12 @@ class Outlet:
         await (await self.post(topic, key, value, partition=partition, headers=headers))
 
     async def post(
-        self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
+        self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: MAX_BATCH = 256_000
+MAX_REQUEST = 1_000_000
+RETRY_S = 0.5
+STOP_S = 1.0
+
+Headers = ()
     ) -> asyncio.Task[None]:
         """
         Put one record in line, and return the task that ends when it is kept, or with ``NotDelivered``.
@@ -71,7 +93,7 @@ class Outlet:
         try:
             async with asyncio.timeout(self._timeout_s):
                 if partition is None:
-                    partition = partition_of(key, len(await self._producer.partitions_for(topic)))
+                    partition = partition_of(key, await self.partitions(topic))
                 delivery = await self._producer.send(
                     topic, value, key=key.encode(), partition=partition, headers=list(headers) or None
                 )
@@ -91,3 +113,42 @@ class Outlet:
         timed_out = type(error) is TimeoutError
         reason = f"not acknowledged within {self._timeout_s:g} s" if timed_out else repr(error)
         raise NotDelivered(f"{topic}: {key}: {reason}") from error
+
+
+@contextlib.asynccontextmanager
+async def open_outlet(settings: Settings, name: str, status: Status) -> AsyncIterator[Outlet]:
+    """
+    An outlet for as long as the context lasts; waits for Kafka and says so, however long that takes.
+
+    Raises:
+        asyncio.CancelledError: cancelled while it waits.
+    """
+    while True:
+        producer = AIOKafkaProducer(
+            **settings.kafka.client_options(),
+            client_id=f"guardian-{name}",
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=MAX_BATCH,
+            max_request_size=MAX_REQUEST,
+            request_timeout_ms=10_000,
+        )
+        try:
+            await producer.start()
+            break
+        except KafkaError as error:
+            await _stop(producer)
+            status.ready(False, f"waiting for Kafka at {settings.kafka.bootstrap}: {error}")
+            await asyncio.sleep(RETRY_S)
+    try:
+        yield Outlet(producer)
+    finally:
+        await _stop(producer)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    # What was not delivered by now is not waited for: outboxes and unacknowledged entries bring it again.
+    stopping = asyncio.ensure_future(producer.stop())
+    _, pending = await asyncio.wait({stopping}, timeout=STOP_S)
+    for one in pending:
+        one.cancel()

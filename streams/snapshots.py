@@ -16,6 +16,8 @@ import faust
 import structlog
 from faust.stores import memory
 
+from streams.settings import Settings
+
 log = structlog.get_logger()
 
 SHRINK_OVER = 64_000
@@ -30,6 +32,11 @@ OffsetOf = Callable[[bytes], int]
 
 class TooLarge(ValueError):
     """A part's snapshot is larger than a broker takes."""
+
+
+def changelog_topic(settings: Settings) -> str:
+    """The table's changelog, named as Faust names it: rights on the prefix of the group cover it."""
+    return f"{settings.kafka.group_prefix}-judge-{TABLE}-changelog"
 
 
 def packed(snapshot: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""How a processor says whether it is ready: one line of JSON to its supervisor, at most once a second or when it changes."""
+"""How a processor says whether it is ready: a line of JSON to its supervisor, once a second or when it changes."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Dispatch:
         self._turns: dict[tuple[str, str], _Turn] = {}
 
     async def tell(self, notice: Report) -> None:
-        """Return when every channel that wants it has taken the notice or was given up; raises nothing of theirs."""
+        """Return when every channel that wants it took the notice or was given up; raises nothing."""
         wanting = [channel for channel in self.channels if channel.wants(notice)]
         if wanting:
             await asyncio.gather(*(self._deliver(channel, notice) for channel in wanting))
@@ -94,7 +94,7 @@ class Dispatch:
                     self._gave_up(channel, notice, "gave_up", f"{error}, after {attempt + 1} attempts")
                     return
                 why = str(error)
-            except Exception as error:  # noqa: BLE001 - a channel's own mistake costs its notice, not the others'
+            except Exception as error:  # a channel's own mistake costs its notice, not the others'
                 log.exception("channel_failed", channel=channel.name, notice_id=notice.notice_id)
                 self._gave_up(channel, notice, "refused", repr(error))
                 return
@@ -114,7 +114,7 @@ class Dispatch:
             attempt += 1
 
     def _gave_up(self, channel: Channel, notice: Report, outcome: str, why: str) -> None:
-        """Nobody was told: the log is the last place where someone may see it, so it gets the whole notice."""
+        """Nobody was told: the log is the last place where someone may see it, so it gets all of it."""
         NOTICES.labels(channel.name, outcome).inc()
         log.error(
             "notice_not_delivered",

@@ -1,4 +1,4 @@
-"""One webhook for everything, signed as Standard Webhooks 1.0 asks, so that any receiver's library verifies it."""
+"""One webhook for everything, signed as Standard Webhooks 1.0 asks: any receiver's library verifies it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Webhook:
     Every decision and receipt as ``{"type", "timestamp", "data", "text"}``.
 
     Raises:
-        ValueError: no address, or a secret that is not ``whsec_`` and 24 to 64 bytes in base64. Neither is shown.
+        ValueError: no address, or a secret that is not ``whsec_`` and 24 to 64 bytes in base64; not shown.
     """
 
     max_age_s: ClassVar[float] = math.inf
@@ -73,9 +73,9 @@ def webhook_id(notice: Report) -> str:
     return f"msg_{hashlib.sha256(notice.notice_id.encode()).hexdigest()[:32]}"
 
 
-def signature(key: bytes, id: str, timestamp: str, body: bytes) -> str:
-    """Return ``v1,`` and the HMAC-SHA256 of ``id.timestamp.body`` (Standard Webhooks 1.0, "Signature scheme")."""
-    signed = b".".join((id.encode(), timestamp.encode(), body))
+def signature(key: bytes, named: str, sent_at: str, body: bytes) -> str:
+    """Return ``v1,`` and the HMAC-SHA256 of ``id.timestamp.body`` (Standard Webhooks 1.0)."""
+    signed = b".".join((named.encode(), sent_at.encode(), body))
     return f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
 
 

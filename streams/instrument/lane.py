@@ -21,7 +21,7 @@ log = logging.getLogger("streams.instrument")
 FLUSH_EVENTS = 1_000
 SLICE_EVENTS = 100
 ATTEMPTS = 3
-# aiokafka would retry for ever, with some 25 lines a second in the service's log; after this the link's pauses begin.
+# aiokafka would retry for ever, with some 25 lines a second in the service's log; then the link's pauses begin.
 DELIVERY_S = 5.0
 SAY_EVERY_S = 30.0
 

@@ -18,12 +18,21 @@ from guardian.flagdoc import (
     weights,
     without,
 )
-from guardian.ports import Applied, ApplyStatus, FlagCommand, FlagState, UnknownFlag
+from guardian.ports import Applied, ApplyStatus, CommandKind, FlagCommand, FlagState, UnknownFlag
+
+Answer = tuple[ApplyStatus, str]
 
 REMEMBERED_COMMANDS = 32
 """A command delivered again after so many others is taken for a new one."""
 SAME_SHARE = 1e-5
 """Weights are whole numbers, so a share is met to within the finest total (guardian.flagdoc)."""
+
+_ALREADY: dict[CommandKind, str] = {
+    "kill": "the variation is killed",
+    "kill_flag": "the flag is killed",
+    "set_share": "the variation has this share",
+    "resume": "nothing of it is killed",
+}
 
 
 def read_state(document: Document, environment: str, flag_key: str, overlay: Overlay | None) -> FlagState:
@@ -54,7 +63,7 @@ def other_environment(served: str, asked: str) -> str:
 
 
 def holds(flag: Flag, command: FlagCommand) -> bool:
-    """Whether a served flag (its shared rules written out) does what the command wants, as far as it shows."""
+    """Whether a served flag (shared rules written out) does what the command wants, as far as it shows."""
     if command.kind == "kill":
         return without(flag, command.variation, command.control) == flag
     if command.kind == "kill_flag":
@@ -71,7 +80,7 @@ def plan(
     document: Document, overlay: Overlay | None, command: FlagCommand, changed_at_ms: int
 ) -> Applied | Overlay:
     """
-    What a command asks for: the record to publish, or at once the answer where nothing is to be published.
+    What a command asks for: the record to publish, or the answer where nothing is to be published.
 
     *document* is what is served, *overlay* the newest record of the flag, at least as new as what is served.
     """
@@ -80,30 +89,19 @@ def plan(
     except UnknownFlag as error:
         return Applied("failed", "", str(error), None)
     flag = inlined(document["flags"][command.flag_key], document.get("$evaluators"))
-
-    def answer(status: ApplyStatus, detail: str) -> Applied:
-        return Applied(status, state.version, detail, state)
-
-    refusal = _refusal(flag, overlay, command)
-    if refusal is not None:
-        return answer(*refusal)
-    if overlay and command.command_id in overlay.get("recent_command_ids", ()):
-        if command.command_id == overlay.get("command_id") and overlay_version(flag) < overlay["version"]:
-            return overlay  # it was published, but is not served yet: the same record again does no harm
-        return answer("already", "this command was applied before")
-    if command.kind == "pause":
-        return answer(*_pause(state, command))
-    wanted = _next(overlay, command, max(overlay_version(flag), overlay["version"] if overlay else 0) + 1)
-    wanted["changed_at_ms"] = changed_at_ms
-    if _decided(overlay) == _decided(wanted) and overlay_version(flag) == (overlay or wanted)["version"]:
-        return answer("already", _already(command))
-    trial = overlaid(flag, wanted)
-    problems = misfits(flag, wanted) or flag_problems(f"flags.{command.flag_key}", trial, {})
-    if problems:
-        return answer("failed", "; ".join(problems))
-    if not holds(trial, command):
-        return answer("failed", _unreachable(command, state))
-    return wanted
+    known = overlay or Overlay(flag_key=command.flag_key, environment=command.environment, version=0)
+    answer = _answer_before(flag, known, command) or (
+        _pause(state, command) if command.kind == "pause" else None
+    )
+    if answer is None:
+        wanted = _next(known, command, max(known["version"], overlay_version(flag)) + 1, changed_at_ms)
+        if command.command_id == known.get("command_id"):
+            wanted = known  # published and not served yet: the same record again does no harm
+        answer = _answer_to(flag, known, wanted, command)
+        if answer is None:
+            return wanted
+    status, detail = answer
+    return Applied(status, state.version, detail, state)
 
 
 def record_problems(record: Any) -> list[str]:
@@ -134,45 +132,62 @@ def _is_share(share: object) -> bool:
     return isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1
 
 
-def _refusal(flag: Flag, overlay: Overlay | None, command: FlagCommand) -> tuple[ApplyStatus, str] | None:
-    known, killed = ", ".join(flag["variants"]), (overlay or {}).get("killed") or {}
-    for name in filter(None, (command.variation, command.control)):
-        if name not in flag["variants"]:
-            return "failed", f"{name!r} is not a variant of flag {command.flag_key!r}; it has {known}"
-    if command.kind == "resume":
+def _answer_before(flag: Flag, known: Overlay, command: FlagCommand) -> Answer | None:
+    """The answer that is clear from what is known, before anything is planned."""
+    variants, killed = flag["variants"], known.get("killed") or {}
+    is_served = overlay_version(flag) >= known["version"]
+    if command.command_id in known.get("recent_command_ids", ()):
+        if is_served or command.command_id != known.get("command_id"):
+            return "already", "this command was applied before"
         return None
-    if command.control in killed:
-        return "conflict", f"{command.control!r} is killed itself, so it cannot take over; resume it first"
-    if command.kind == "set_share" and (command.variation in killed or (overlay or {}).get("off")):
-        stopped = "the flag" if (overlay or {}).get("off") else repr(command.variation)
+    for name in filter(None, (command.variation, command.control)):
+        if name not in variants:
+            return (
+                "failed",
+                f"{name!r} is not a variant of flag {command.flag_key!r}; it has {', '.join(variants)}",
+            )
+    if command.kind != "resume" and command.control in killed:
+        return "conflict", f"{command.control!r} is killed itself and cannot take over; resume it first"
+    if command.kind == "set_share" and (known.get("off") or command.variation in killed):
+        stopped = "the flag" if known.get("off") else repr(command.variation)
         return "conflict", f"{stopped} is killed, and a share does not bring it back; resume it first"
     return None
 
 
-def _pause(state: FlagState, command: FlagCommand) -> tuple[ApplyStatus, str]:
+def _answer_to(flag: Flag, known: Overlay, wanted: Overlay, command: FlagCommand) -> Answer | None:
+    """The answer where *wanted* is so already, or cannot be; ``None`` where it is to be published."""
+    if _decided(known) == _decided(wanted) and overlay_version(flag) == known["version"]:
+        return "already", _ALREADY[command.kind]
+    trial = overlaid(flag, wanted)
+    problems = misfits(flag, wanted) or flag_problems(f"flags.{command.flag_key}", trial, {})
+    if problems:
+        return "failed", "; ".join(problems)
+    if not holds(trial, command):
+        return "failed", (
+            f"{command.variation!r} cannot get a share of {command.share}: shares are moved between it and "
+            f"{command.control!r}, in splits with fixed weights; now they are {weights(flag) or 'computed'}"
+        )
+    return None
+
+
+def _pause(state: FlagState, command: FlagCommand) -> Answer:
     share = state.weights.get(command.variation)
     if share is None:
         return "failed", f"rules compute the share of {command.variation!r}, so it cannot be held where it is"
     return "already", f"the share stays at {share:.4g}: only a command or a person's edit moves it"
 
 
-def _next(overlay: Overlay | None, command: FlagCommand, version: int) -> Overlay:
-    killed, shares = dict((overlay or {}).get("killed") or {}), dict((overlay or {}).get("shares") or {})
-    off = bool((overlay or {}).get("off"))
+def _next(known: Overlay, command: FlagCommand, version: int, changed_at_ms: int) -> Overlay:
+    killed, shares, off = _decided(known)
     if command.kind == "kill":
-        killed[command.variation] = command.control
+        killed = {**killed, command.variation: command.control}
     elif command.kind == "kill_flag":
         off = True
     elif command.kind == "resume":
-        off = False
-        killed = {
-            name: control
-            for name, control in killed.items()
-            if name != command.variation and command.variation
-        }
+        off, back = False, command.variation or None
+        killed = {name: control for name, control in killed.items() if back not in (None, name)}
     if command.share is not None and command.kind in ("set_share", "resume"):
-        shares[command.variation] = command.share
-    recent = (overlay or {}).get("recent_command_ids") or []
+        shares = {**shares, command.variation: command.share}
     return Overlay(
         flag_key=command.flag_key,
         environment=command.environment,
@@ -183,25 +198,10 @@ def _next(overlay: Overlay | None, command: FlagCommand, version: int) -> Overla
         control=command.control,
         decision_id=command.decision_id,
         command_id=command.command_id,
-        recent_command_ids=[*recent, command.command_id][-REMEMBERED_COMMANDS:],
+        changed_at_ms=changed_at_ms,
+        recent_command_ids=[*known.get("recent_command_ids", ()), command.command_id][-REMEMBERED_COMMANDS:],
     )
 
 
-def _decided(overlay: Overlay | None) -> tuple[object, ...]:
-    record: Mapping[str, Any] = overlay or {}
-    return record.get("killed") or {}, record.get("shares") or {}, bool(record.get("off"))
-
-
-def _already(command: FlagCommand) -> str:
-    if command.kind == "resume":
-        return "nothing of it is killed"
-    if command.kind == "set_share":
-        return f"{command.variation!r} has this share"
-    return f"{command.variation!r} is killed" if command.kind == "kill" else "the flag is killed"
-
-
-def _unreachable(command: FlagCommand, state: FlagState) -> str:
-    return (
-        f"{command.variation!r} cannot get a share of {command.share}: it is taken from {command.control!r} in splits "
-        f"with fixed weights, and now the shares are {dict(state.weights) or 'computed'}"
-    )
+def _decided(overlay: Overlay) -> tuple[dict[str, str], dict[str, float], bool]:
+    return overlay.get("killed") or {}, overlay.get("shares") or {}, bool(overlay.get("off"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import pytest
 from hypothesis import given, settings
@@ -165,7 +166,9 @@ def test_a_decision_stays_until_its_receipt() -> None:
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_kill_is_proven_by_exposures(ends: bool) -> None:
     """After the store applied a kill: ``effective`` once exposures ended, ``not_effective`` with what is still seen."""
-    bank, offset, made, said = Bank(JudgeConfig()), 0, [], []
+    bank, offset = Bank(JudgeConfig()), 0
+    made: list[Decision] = []
+    said: list[Receipt] = []
     killed_ms = 0
     traffic = Traffic(seconds=40, rps=200, error=BUG.error, seed=5)
     requests = traffic.requests()
@@ -262,6 +265,4 @@ def test_view_shows_both_arms() -> None:
 
 
 def _ms(text: str) -> int:
-    from datetime import datetime
-
     return round(datetime.fromisoformat(text).timestamp() * 1_000)

@@ -1,10 +1,10 @@
 """
 Regenerate the stubs of ``proto/sync.proto``: ``python -m streams.stores.flagd.generate``.
 
-One line of the generated code is changed. protoc registers messages in the process-wide descriptor pool, and
-the official OpenFeature provider registers the same names from a file of its own: whichever is imported second
-fails ("duplicate symbol 'flagd.sync.v1.SyncFlagsRequest'"). A pool of our own lets both live in one process, as
-they do in the demo and in the tests; what goes over the wire is the same.
+One line of the generated code is changed. protoc registers messages in the process-wide descriptor pool,
+and the official OpenFeature provider registers the same names from a file of its own: whichever is imported
+second fails ("duplicate symbol 'flagd.sync.v1.SyncFlagsRequest'"). A pool of our own lets both live in one
+process, as they do in the demo and in the tests; what goes over the wire is the same.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Broker:
 
 
 async def read(bootstrap: str, topic: str, number: int, within_s: float = 10) -> list[Any]:
-    """Return the first ``number`` records of a topic, over all partitions, in order of arrival within each."""
+    """Return ``number`` records of a topic (fewer when they don't come), in order within each partition."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:

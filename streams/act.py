@@ -1,0 +1,61 @@
+"""
+``act``: reads decisions, has them carried out in the flag store, and writes receipts.
+
+A decision is acknowledged only after its receipt is written, to ``guardian.receipts.v1`` and into the journal. So a
+worker that dies anywhere before is followed by one that reads the decision again; the store then says ``already``,
+and the receipt comes. Commands to one flag keep their order; a flag whose store call hangs delays no other flag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from guardian.ports import FlagStore
+from streams.acting import Acting
+from streams.faust_app import GuardianApp, build_app, raw_topic, run_beside
+from streams.outlet import Outlet, open_outlet
+from streams.settings import Settings
+from streams.status import Status
+
+OpenStore = Callable[[Settings, Outlet], Awaitable[FlagStore]]
+
+
+async def run_act(settings: Settings, status: Status, open_store: OpenStore) -> None:
+    """
+    Carry decisions out until cancelled; what is under way then has a second to finish.
+
+    Raises:
+        FaustCrashed: Faust gave up.
+    """
+    async with open_outlet(settings, "act", status) as outlet:
+        store = await open_store(settings, outlet)
+        acting = Acting(store, outlet, settings.topics, deadline_s=settings.act.deadline_s)
+        app = build_app(settings, "act")
+        _connect(app, acting, settings.topics.decisions)
+        try:
+            await run_beside(app, [_saying(app, acting, status)], last=acting.drain)
+        finally:
+            await acting.stop()
+
+
+def _connect(app: GuardianApp, acting: Acting, decisions: str) -> None:
+    async def carry_out(stream: Any) -> None:
+        async for event in stream.noack().events():
+            acting.take(event)
+
+    async def revoked(*_: Any, **__: Any) -> None:
+        acting.revoked()
+
+    app.agent(raw_topic(app, decisions), name="act")(carry_out)
+    app.on_partitions_revoked.connect(revoked)
+
+
+async def _saying(app: GuardianApp, acting: Acting, status: Status) -> None:
+    while True:
+        ready, why, numbers = acting.readiness()
+        if app.rebalancing or not app.started:
+            ready, why = False, "waiting for partitions of the decisions"
+        status.ready(ready, why, **numbers)
+        await asyncio.sleep(0.5)

@@ -1,0 +1,166 @@
+"""
+A bounded memory of 64-bit keys, for whole batches at once, that can be taken back.
+
+Two generations of open-addressing tables in numpy: when the young one is
+full it becomes the old one, and the old one is forgotten. Which keys are
+remembered depends on the sequence of keys alone, not on how it was cut into
+batches. Additions since a mark can be undone, so that events that are read
+again after a failed transaction are not taken for repeats.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Keys = npt.NDArray[np.uint64]
+Values = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Slots = npt.NDArray[np.int64]
+
+_EMPTY = np.uint64(0)
+
+
+class _Table:
+    """Keys (never 0) and values in ``2^bits`` slots, at most half full, probed linearly."""
+
+    def __init__(self, capacity: int) -> None:
+        slots = 1 << (2 * capacity - 1).bit_length()
+        # Zeroed pages come from the system when they are first touched: an idle table costs nothing.
+        self.keys: Keys = np.zeros(slots, dtype=np.uint64)
+        self.values: Values = np.zeros(slots, dtype=np.int64)
+        self.last = np.uint64(slots - 1)
+        self.count = 0
+
+    def find(self, keys: Keys) -> tuple[Slots, Bools]:
+        """Return the slot of each key, or the free slot where its probing ends, and whether it is there."""
+        slots: Slots = (keys & self.last).astype(np.int64)
+        there = self.keys[slots]
+        found = there == keys
+        going = np.flatnonzero(~found & (there != _EMPTY))
+        while going.size:
+            slots[going] = (slots[going] + 1) & int(self.last)
+            there = self.keys[slots[going]]
+            hit = there == keys[going]
+            found[going] = hit
+            going = going[~hit & (there != _EMPTY)]
+        return slots, found
+
+    def insert(self, keys: Keys, values: Values, slots: Slots) -> Slots:
+        """Insert distinct keys that are not there, from the free slots that ``find`` gave; return their slots."""
+        slots = slots.copy()
+        going = np.arange(keys.size)
+        while going.size:
+            free = self.keys[slots[going]] == _EMPTY
+            claimed = going[free]
+            self.keys[slots[claimed]] = keys[claimed]
+            going = going[self.keys[slots[going]] != keys[going]]
+            slots[going] = (slots[going] + 1) & int(self.last)
+        self.values[slots] = values
+        self.count += keys.size
+        return slots
+
+    def remove_last(self, slots: Slots) -> None:
+        """Take the most recent insertion back; the table is then as it was before."""
+        self.keys[slots] = _EMPTY
+        self.count -= slots.size
+
+
+def _firsts(keys: Keys, coming: Slots, known: Values) -> Slots:
+    """Return where in ``coming`` each key is met first; its repeats take over what is known of it there."""
+    ordered = np.sort(keys[coming])
+    if not (ordered[1:] == ordered[:-1]).any():
+        return coming
+    _, first, which = np.unique(keys[coming], return_index=True, return_inverse=True)
+    firsts: Slots = coming[first]
+    known[coming] = known[firsts][which]
+    return firsts
+
+
+class Memory:
+    """
+    Remembers the last ``capacity`` to ``2 * capacity`` distinct keys, each with its first value.
+
+    With ``refresh``, a key that is met again counts as recent.
+    """
+
+    def __init__(self, capacity: int, *, refresh: bool = False) -> None:
+        self._capacity = max(capacity, 1)
+        self._refresh = refresh
+        self._young = _Table(self._capacity)
+        self._old = _Table(1)
+        self._undo: list[tuple[_Table, Slots] | tuple[_Table, None]] = []
+        self._confirmed = 0
+
+    def __len__(self) -> int:
+        return self._young.count + self._old.count
+
+    def meet(self, keys: Keys, values: Values) -> tuple[Values, Bools]:
+        """
+        Meet the keys in their order; return the first value known of each, and whether it is new.
+
+        A key that comes twice in the batch is new once.
+        """
+        known = values.copy()
+        new = np.zeros(keys.size, dtype=np.bool_)
+        keys = np.where(keys == _EMPTY, np.uint64(1), keys)
+        start = 0
+        while start < keys.size:
+            part = slice(start, None)
+            start += self._meet_part(keys[part], values[part], known[part], new[part])
+        return known, new
+
+    def _meet_part(self, keys: Keys, values: Values, known: Values, new: Bools) -> int:
+        """Meet keys until the young table is full; fill ``known`` and ``new`` that far; return how many were met."""
+        slots, found = self._young.find(keys)
+        known[:] = np.where(found, self._young.values[slots], values)
+        new[:] = False
+        away = np.flatnonzero(~found)
+        if not away.size:
+            return keys.size
+        old_slots, in_old = self._old.find(keys[away])
+        known[away[in_old]] = self._old.values[old_slots[in_old]]
+        coming = away if self._refresh else away[~in_old]
+        firsts = _firsts(keys, coming, known)
+        new[firsts] = True
+        new[away[in_old]] = False
+        met = keys.size
+        room = self._capacity - self._young.count
+        if firsts.size >= room:
+            met = int(np.sort(firsts)[room - 1]) + 1
+            firsts = firsts[firsts < met]
+        inserted = self._young.insert(keys[firsts], known[firsts], slots[firsts])
+        self._undo.append((self._young, inserted))
+        if self._young.count >= self._capacity:
+            self._turn()
+        return met
+
+    def _turn(self) -> None:
+        self._undo.append((self._old, None))
+        self._old, self._young = self._young, _Table(self._capacity)
+
+    def mark(self) -> int:
+        """Return a mark of the memory as it is now."""
+        return self._confirmed + len(self._undo)
+
+    def confirm(self, mark: int) -> None:
+        """Give up the possibility to go back behind ``mark``."""
+        del self._undo[: mark - self._confirmed]
+        self._confirmed = max(self._confirmed, mark)
+
+    def undo(self, mark: int) -> None:
+        """Forget whatever was met after ``mark``, and remember what was forgotten for it."""
+        while self._confirmed + len(self._undo) > mark:
+            table, slots = self._undo.pop()
+            if slots is not None:
+                table.remove_last(slots)
+            else:
+                self._young, self._old = self._old, table
+
+    def state(self) -> Any:
+        """Return the content in a form that compares equal for equal content (for tests)."""
+        return [
+            {int(k): int(v) for k, v in zip(t.keys, t.values, strict=True) if k} for t in (self._young, self._old)
+        ]

@@ -1,0 +1,210 @@
+"""
+The mover around ``guardian.bank``: entries in, effects out; ``judge`` feeds it.
+
+What a crash at any point leads to
+----------------------------------
+
+A decision is published first, at once; the snapshot that holds it follows, and the journal offsets are committed
+after the snapshot. So there are three moments to die in:
+
+1. Before the decision is published. No snapshot holds it either: the next worker starts from an older snapshot, reads
+   the same entries again, and the same state gives the same decision with the same id. Not lost.
+2. After it is published and before its snapshot is kept. The same again: it is published twice under one id, which
+   ``act`` answers from what the store says. Not doubled in effect.
+3. After the snapshot. The decision is in its outbox until its receipt comes back through the journal; the outbox is
+   published again once after every assignment, and by the bank itself after ``resend_ms`` of journal time. So neither
+   a broker that refused a record nor a worker that died before sending loses it.
+
+The other order (snapshot, then publish) would be as safe, but every kill would wait for a round trip of the snapshot.
+What has no outbox (confirmations, dead letters) is delivered before the snapshot that has seen its entry is written.
+
+Each part of the snapshot is written before the sources, and the sources before anything is acknowledged: a reader of a
+half-written round sees newer parts and older sources, reads on from the older offset, and every part skips what it
+has seen.
+
+Rebalances: memory is kept when partitions are revoked, entries are ignored from the revocation until the table is
+recovered, and then memory and table are compared once, the higher offset winning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import structlog
+
+from guardian.bank import Bank
+from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision, RolloutView
+from guardian.effects import Confirm, Decide, Effect, Show
+from guardian.journal import Entry, decode
+from guardian.names import rollout_key
+from streams.cloudevents import CONTENT_TYPE, to_event
+from streams.keeper import Owed, Partition
+from streams.outlet import Outlet, dead_letter_headers
+from streams.telemetry import DECISIONS, JOURNAL_ENTRIES, JOURNAL_SECONDS
+from streams.topics import Topics
+
+log = structlog.get_logger()
+
+SOURCE = "/guardian/judge"
+SHOWN_A_ROUND = 500
+"""At most so many rollouts are shown at once; of one rollout only the newest view."""
+RESEND_AFTER_S = 1.0
+"""From an assignment to the outbox: most receipts that the snapshot has not seen are read within it."""
+STALE_S = 5.0
+"""Beats come every second; without any entry for this long nothing is judged."""
+
+
+class Judge:
+    """Entries in, effects out; one for a process. Faust tells it of entries and assignments."""
+
+    def __init__(self, new_bank: Callable[[], Bank], outlet: Outlet, topics: Topics) -> None:
+        self._new_bank = new_bank
+        self._outlet = outlet
+        self._topics = topics
+        self._held: dict[int, Partition] = {}
+        self._assigned: frozenset[int] | None = None
+        self._views: dict[str, RolloutView] = {}
+        self._posted: set[asyncio.Task[None]] = set()
+        self._not_applied = 0
+        self._resending: asyncio.Task[None] | None = None
+        self.decided = asyncio.Event()
+        """Set with each decision: a snapshot should follow at once."""
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """The partitions that are judged here now; none from a revocation until the next ``recovered``."""
+        return [self._partition(number) for number in sorted(self._assigned or ())]
+
+    def revoked(self) -> None:
+        """Ignore entries until the next ``recovered``: what is buffered now comes again then, in order."""
+        self._assigned = None
+        if self._resending:
+            self._resending.cancel()
+        for held in self._held.values():
+            held.entries.clear()
+
+    def recovered(self, partitions: Iterable[int], load: Callable[[Partition], int]) -> None:
+        """*load* what the table knows better into each partition, and take their entries from now on."""
+        self._assigned = frozenset(partitions)
+        for held in self.partitions:
+            held.applied_at_s = time.monotonic()
+            taken = load(held)
+            log.info("partition_taken", partition=held.number, parts_from_table=taken)
+        self._resending = asyncio.ensure_future(self._send_outboxes())
+
+    def _partition(self, number: int) -> Partition:
+        if number not in self._held:
+            self._held[number] = Partition(number, self._new_bank())
+        return self._held[number]
+
+    async def _send_outboxes(self) -> None:
+        await asyncio.sleep(RESEND_AFTER_S)
+        for held in self.partitions:
+            for decision in held.bank.outbox():
+                await self._decide(decision)
+
+    async def take(self, event: Any) -> None:
+        """Take one record of the journal into account and hand its effects to Kafka; never raises for its content."""
+        message = event.message
+        if self._assigned is None or message.partition not in self._assigned:
+            return
+        held = self._partition(message.partition)
+        held.entries.append(event)
+        held.seen = message.offset
+        try:
+            entry = decode(message.value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            await self._bury(held, message, str(error))
+            return
+        try:
+            effects = held.bank.apply(message.offset, entry)
+        except Exception as error:
+            # A defect: the entry is kept and readiness counts it, while all other rollouts stay watched.
+            self._not_applied += 1
+            log.exception("entry_not_applied", partition=message.partition, offset=message.offset)
+            await self._bury(held, message, f"not applied: {error!r}")
+            return
+        held.applied_at_s = time.monotonic()
+        for effect in effects:
+            await self._carry_out(held, effect)
+        _count(entry)
+
+    async def _carry_out(self, held: Partition, effect: Effect) -> None:
+        match effect:
+            case Decide(decision):
+                await self._decide(decision)
+            case Confirm(receipt):
+                event = to_event(RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE)
+                key = rollout_key(receipt.environment, receipt.flag_key)
+                await self._owe(held, Owed(self._topics.receipts, key, event, CONTENT_TYPE))
+            case Show(view):
+                # Taken out and put in again: the dictionary stays in order of the newest change.
+                self._views.pop(view.key, None)
+                self._views[view.key] = view
+
+    async def _decide(self, decision: Decision) -> None:
+        event = to_event(
+            DECISION_TYPE, decision, id=decision.decision_id, time=decision.decided_at, source=SOURCE
+        )
+        key = rollout_key(decision.environment, decision.flag_key)
+        self._posting(await self._outlet.post(self._topics.decisions, key, event, headers=CONTENT_TYPE))
+        DECISIONS.labels(decision.action, decision.mode).inc()
+        said = {"decision": decision.decision_id, "action": decision.action, "mode": decision.mode}
+        log.info("decided", **said, why=decision.explanation)
+        self.decided.set()
+
+    async def _bury(self, held: Partition, message: Any, reason: str) -> None:
+        headers = dead_letter_headers(reason, message.topic, message.partition, message.offset)
+        key = (message.key or b"").decode(errors="replace")
+        await self._owe(held, Owed(self._topics.dead_letters, key, message.value, headers))
+
+    async def _owe(self, held: Partition, owed: Owed) -> None:
+        held.owed.append(owed)
+        owed.delivery = await self._outlet.post(owed.topic, owed.key, owed.value, headers=owed.headers)
+
+    def _posting(self, delivery: asyncio.Task[None]) -> None:
+        """Hold on to a delivery that nobody waits for; a loss is logged, and made good by the outbox."""
+        self._posted.add(delivery)
+        delivery.add_done_callback(self._posting_ended)
+
+    def _posting_ended(self, delivery: asyncio.Task[None]) -> None:
+        self._posted.discard(delivery)
+        if not delivery.cancelled() and (error := delivery.exception()):
+            log.warning("not_delivered", reason=str(error))
+
+    async def show(self) -> None:
+        """Publish the newest views of rollouts that changed, the oldest change first."""
+        for key in list(self._views)[:SHOWN_A_ROUND]:
+            view = self._views.pop(key)
+            event = to_event(ROLLOUT_TYPE, view, id=f"{key}|{view.at}", time=view.at, source=SOURCE)
+            self._posting(await self._outlet.post(self._topics.rollouts, key, event, headers=CONTENT_TYPE))
+
+    def readiness(self) -> tuple[bool, str, dict[str, Any]]:
+        """Whether entries are judged now, if not why, and the numbers behind it."""
+        if self._assigned is None:
+            return False, "waiting for partitions of the journal and their snapshots", {"partitions": 0}
+        held = self.partitions
+        now_s = time.monotonic()
+        age_s = max((now_s - one.applied_at_s for one in held), default=0.0)
+        numbers: dict[str, Any] = {
+            "partitions": len(held),
+            "last_entry_s": round(age_s, 1),
+            "unacknowledged": sum(len(one.entries) for one in held),
+            "outbox": sum(len(one.bank.outbox()) for one in held),
+            "not_applied": self._not_applied,
+        }
+        if age_s > STALE_S:
+            return False, f"no journal entry for {age_s:.0f} s; is observe running?", numbers
+        for one in held:
+            for part, size in one.too_large.items():
+                return False, f"the snapshot of {part!r} is too large to be kept: {size}", numbers
+        return True, "" if held else "standing by: other workers hold all partitions", numbers
+
+
+def _count(entry: Entry) -> None:
+    JOURNAL_ENTRIES.labels(type(entry).__name__.lower()).inc()
+    JOURNAL_SECONDS.observe(max(0.0, time.time() - entry.at_ms / 1000))

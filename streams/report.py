@@ -1,0 +1,261 @@
+"""
+``report``: tells people and machines what was decided and what became of it. ``act`` never waits for it.
+
+Each decision and receipt becomes one log line and one notice; channels take what concerns them. A record is
+acknowledged once every channel has taken its notice or was given up, in the order of its partition, so a
+crash repeats notices rather than losing them: receivers know a repeat by its id, PagerDuty by its dedup key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import aiohttp
+import structlog
+
+from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt
+from guardian.errors import EventError
+from guardian.explain import explain_receipt
+from streams.alerts.base import Channel, Report
+from streams.alerts.dispatch import Dispatch
+from streams.alerts.pagerduty import PagerDuty
+from streams.alerts.webhook import Webhook
+from streams.cloudevents import from_event
+from streams.faust_app import build_app, raw_topic, run_app
+from streams.settings import Settings
+from streams.status import Status
+from streams.telemetry import DEAD_LETTERS
+from streams.topics import Topics
+
+log = structlog.get_logger()
+
+REMEMBERED = 10_000
+"""Ids of notices, and decisions for the receipts that follow them."""
+IN_FLIGHT = 500
+"""Notices told at the same time; when channels are down, reading waits here rather than filling memory."""
+DRAIN_S = 2.0
+_KILLS = frozenset({"kill", "kill_flag"})
+
+T = TypeVar("T")
+
+
+class Reporter:
+    """Decisions and receipts in, notices out; the same id is told once, however often it comes."""
+
+    def __init__(self, dispatch: Dispatch, *, remembered: int = REMEMBERED) -> None:
+        self._dispatch = dispatch
+        self._told: _Recent[None] = _Recent(remembered)
+        self._decisions: _Recent[Decision] = _Recent(remembered)
+        self._telling: dict[str, asyncio.Task[None]] = {}
+
+    async def handle_decision(self, decision: Decision) -> None:
+        """Log it and tell it, once; return when every channel is done with it."""
+        self._decisions.put(decision.decision_id, decision)
+        notice = Report(
+            notice_id=f"decision:{decision.decision_id}",
+            flag_key=decision.flag_key,
+            environment=decision.environment,
+            owner=decision.owner,
+            urgent=decision.action in _KILLS and decision.mode == "enforce" and bool(decision.owner),
+            text=decision.explanation,
+            type=DECISION_TYPE,
+            at=decision.decided_at,
+            variation=decision.variant,
+            data=decision,
+        )
+        await self._once(notice)
+
+    async def handle_receipt(self, receipt: Receipt) -> None:
+        """Log it and tell it, once; return when every channel is done with it."""
+        decision = self._decisions.get(receipt.decision_id)
+        undone = receipt.status in ("conflict", "expired") and receipt.action in _KILLS
+        notice = Report(
+            notice_id=f"receipt:{receipt.receipt_id}",
+            flag_key=receipt.flag_key,
+            environment=receipt.environment,
+            owner=decision.owner if decision is not None else "",
+            urgent=undone or receipt.status in ("failed", "not_effective"),
+            text=explain_receipt(receipt, decision),
+            type=RECEIPT_TYPE,
+            at=receipt.at,
+            variation=receipt.variant,
+            data=receipt,
+        )
+        await self._once(notice)
+
+    async def drain(self, for_s: float) -> None:
+        """Give what is being told *for_s* to end, then leave it: what was not acknowledged comes again."""
+        if not self._telling:
+            return
+        _, late = await asyncio.wait(self._telling.values(), timeout=for_s)
+        for task in late:
+            task.cancel()
+
+    async def _once(self, notice: Report) -> None:
+        if notice.notice_id in self._told:
+            return
+        telling = self._telling.get(notice.notice_id)
+        if telling is None:
+            telling = self._telling[notice.notice_id] = asyncio.create_task(self._tell(notice))
+        # A repeat waits for the first: it must not be acknowledged before anybody was told.
+        await asyncio.shield(telling)
+
+    async def _tell(self, notice: Report) -> None:
+        try:
+            _log(notice)
+            await self._dispatch.tell(notice)
+            self._told.put(notice.notice_id, None)
+        finally:
+            del self._telling[notice.notice_id]
+
+
+class InOrder:
+    """
+    Handles events side by side and acknowledges each partition's in order.
+
+    Faust commits past a gap when a partition has no offset committed yet, so an event may be acknowledged
+    only after those before it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._room = asyncio.Semaphore(most)
+        self._last: dict[Any, asyncio.Task[None]] = {}
+
+    async def handle(self, stream: Any, event: Any, work: Coroutine[Any, Any, None]) -> None:
+        """Start *work* on an event; wait while too many are at work."""
+        await self._room.acquire()
+        partition = event.message.tp
+        task = asyncio.create_task(self._handle(stream, event, work, self._last.get(partition)))
+        self._last[partition] = task
+        task.add_done_callback(lambda _: self._room.release())
+
+    @staticmethod
+    async def _handle(
+        stream: Any, event: Any, work: Coroutine[Any, Any, None], before: asyncio.Task[None] | None
+    ) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("report_failed")
+        if before is not None:
+            await asyncio.wait({before})
+            if before.cancelled():
+                raise asyncio.CancelledError
+        await stream.ack(event)
+
+
+def register(app: Any, reporter: Reporter, topics: Topics) -> None:
+    """Let *app* read decisions and receipts for *reporter*."""
+    in_order = InOrder(IN_FLIGHT)
+
+    @app.agent(raw_topic(app, topics.decisions), name="report_decisions")
+    async def decisions(stream: Any) -> None:
+        stream = stream.noack()
+        async for event in stream.events():
+            work = read(event, Decision, DECISION_TYPE, reporter.handle_decision)
+            await in_order.handle(stream, event, work)
+
+    @app.agent(raw_topic(app, topics.receipts), name="report_receipts")
+    async def receipts(stream: Any) -> None:
+        stream = stream.noack()
+        async for event in stream.events():
+            work = read(event, Receipt, RECEIPT_TYPE, reporter.handle_receipt)
+            await in_order.handle(stream, event, work)
+
+
+async def read(event: Any, model: type[Any], type: str, handle: Callable[[Any], Awaitable[None]]) -> None:  # noqa: A002
+    """Decode an event and handle it; what cannot be read is logged and counted."""
+    message = event.message
+    try:
+        given = from_event(event.value, model, type=type)
+    except EventError as error:
+        DEAD_LETTERS.labels(message.topic).inc()
+        log.warning(
+            "record_not_readable",
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+            reason=str(error),
+        )
+        return
+    await handle(given)
+
+
+def channels(settings: Settings, session: aiohttp.ClientSession) -> list[Channel]:
+    """
+    Return the channels that the settings name.
+
+    Raises:
+        ValueError: an address, key or secret that cannot be right; the text names the setting, not its value.
+    """
+    found: list[Channel] = []
+    pagerduty, webhook = settings.alerts.pagerduty, settings.alerts.webhook
+    if pagerduty.routing_key:
+        found.append(
+            PagerDuty(session, routing_key=pagerduty.routing_key.get_secret_value(), url=pagerduty.url)
+        )
+    if webhook.url:
+        found.append(Webhook(session, url=webhook.url, secret=webhook.secret.get_secret_value()))
+    return found
+
+
+async def run_report(settings: Settings, status: Status) -> None:
+    """
+    Tell until cancelled; then end within 3 s.
+
+    Raises:
+        ValueError: a channel's settings cannot be right.
+        FaustCrashed: reading failed for good.
+    """
+    async with aiohttp.ClientSession() as session:
+        told = channels(settings, session)
+        log.info("report_started", channels=[channel.name for channel in told])
+        reporter = Reporter(Dispatch(told))
+        app = build_app(settings, "report")
+        register(app, reporter, settings.topics)
+        watch = asyncio.create_task(_say_ready(app, status))
+        try:
+            await run_app(app)
+        finally:
+            watch.cancel()
+            await reporter.drain(DRAIN_S)
+
+
+async def _say_ready(app: Any, status: Status) -> None:
+    while True:
+        assigned = bool(app.started and app.consumer.assignment())
+        status.ready(assigned, "" if assigned else "no partition is assigned yet")
+        await asyncio.sleep(1.0 if assigned else 0.1)
+
+
+def _log(notice: Report) -> None:
+    event = notice.data
+    fields: dict[str, Any] = {
+        "rollout": notice.order,
+        "variation": notice.variation,
+        "action": event.action,
+        "decision_id": event.decision_id,
+        "text": notice.text,
+        "at": notice.at,
+    }
+    if isinstance(event, Decision):
+        log.info("decision", mode=event.mode, guardrail=event.guardrail, owner=event.owner, **fields)
+    else:
+        log.info("receipt", status=event.status, store=event.store, attempts=event.attempts, **fields)
+
+
+class _Recent(OrderedDict[str, T]):
+    """The newest entries, at most so many."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def put(self, key: str, value: T) -> None:
+        self[key] = value
+        self.move_to_end(key)
+        if len(self) > self._most:
+            self.popitem(last=False)

@@ -1,0 +1,1 @@
+"""Policies: what people write, read whole."""
