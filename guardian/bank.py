@@ -27,6 +27,8 @@ from guardian.summaries import FlagSums
 
 __all__ = ["Bank", "JudgeConfig"]
 
+SHOW_COST_MS = 5
+"""Showing one rollout may take a fifth of this time; so all of them together take a fifth of the worker at most."""
 SWEEP_MS = 1_000
 """How often rollouts that nothing was said of are looked at, in journal time."""
 
@@ -61,7 +63,11 @@ class Bank:
             else:
                 self.sources.hear(entry.source, entry.at_ms, entry.passed_ms)
         swept = self.sources.sweep(SWEEP_MS)
-        now = Now(self.sources.now_ms, self.sources.passed_ms(self.config.idle_source_ms))
+        now = Now(
+            self.sources.now_ms,
+            self.sources.passed_ms(self.config.idle_source_ms),
+            max(self.config.show_ms, SHOW_COST_MS * len(self.rollouts)),
+        )
         effects: list[Effect] = []
         touched = self._take(offset, entry, now, effects)
         for key in sorted(self.rollouts.keys() if swept else self._waiting | touched):

@@ -260,6 +260,11 @@ def parse_condition(text: str, signals: Signals = NONE) -> Condition:
     return Condition(words, signal, _op(match[2]), bound, _window(match[4], words))
 
 
+def is_built_in(name: str) -> bool:
+    """Whether the name is taken, so that no declaration can change what it means."""
+    return name in BUILT_IN or re.fullmatch(r"latency_p\d+", name) is not None
+
+
 def built_in(name: str) -> Signal:
     """
     The signal that needs no declaration.

@@ -9,6 +9,7 @@ the journal always leads to the same state and the same effects.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zlib import crc32
 
 from guardian.decide import begin, decide, record
 from guardian.effects import Confirm, Decide, Effect, Show
@@ -44,10 +45,15 @@ class JudgeConfig:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The journal's clock and the event time that all live sources have passed."""
+    """
+    The journal's clock, the event time that all live sources have passed, and how often a rollout shows itself.
+
+    ``show_ms`` grows with the number of rollouts, so that showing never keeps judging waiting.
+    """
 
     at_ms: Millis
     passed_ms: Millis
+    show_ms: Millis
 
 
 def lag_of(state: RolloutState, config: JudgeConfig) -> Millis:
@@ -80,7 +86,7 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
     effects += _stage(state, policy, now)
     effects += _tell_mixed(state, policy, now)
     effects += resend(state, now, config)
-    if effects or _show_due(state, now, config):
+    if effects or _show_due(state, now):
         state.shown_ms, state.to_show = now.at_ms, False
         effects.append(Show(view(state, policy, now.at_ms, now.passed_ms, lag_of(state, config))))
     return effects
@@ -98,15 +104,16 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
         (bool(waiting) and min(waiting) <= now.passed_ms - lag_of(state, config))
         or any(now.at_ms - pending.sent_ms >= config.resend_ms for pending in state.outbox)
         or any(v.applied_ms and now.passed_ms >= v.applied_ms + WINDOW_MS for v in state.verify.values())
-        or _show_due(state, now, config)
+        or _show_due(state, now)
         or _stage_due(state, now)
     )
 
 
-def _show_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
-    """News at most every ``show_ms``; and once more when telemetry falls silent."""
+def _show_due(state: RolloutState, now: Now) -> bool:
+    """News at most every ``show_ms``, each rollout in its own slot; and once more when telemetry falls silent."""
     if state.to_show:
-        return now.at_ms - state.shown_ms >= config.show_ms
+        phase_ms = crc32(state.key.encode()) % now.show_ms
+        return (now.at_ms + phase_ms) // now.show_ms > (state.shown_ms + phase_ms) // now.show_ms
     return bool(state.data_ms) and now.at_ms - state.data_ms > STALE_MS >= state.shown_ms - state.data_ms
 
 

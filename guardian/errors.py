@@ -110,7 +110,10 @@ def line_of(path: Path, lines: Lines) -> int | None:
 
 def shown(value: object) -> str:
     """A value as a problem shows it: on one line, and not longer than people read."""
-    text = repr(value) if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    try:
+        text = repr(value) if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    except RecursionError:
+        return "…"
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
 

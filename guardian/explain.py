@@ -29,7 +29,7 @@ _DONE: dict[str, tuple[str, str]] = {
 }
 _NOUN = {"kill_flag": "kill", "step_back": "step back", "complete": "completion"}
 _WITH_SHARE = frozenset({"advance", "step_back", "resume"})
-_STANDING_STILL = frozenset({"paused", "complete", "completed", "done", "stopped"})
+_STANDING_STILL = frozenset({"planned", "paused", "completed"})
 _AGAINST = frozenset({"kill", "kill_flag", "pause", "hold", "alert", "step_back"})
 
 
@@ -80,10 +80,10 @@ def explain_receipt(receipt: Receipt, decision: Decision | None = None) -> str:
         "conflict": f"was not applied by {store}, as another change stands against it",
         "shadow": f"was not sent to {store}, as its policy is in shadow mode",
         "expired": f"expired before {store} could apply it",
-        "effective": f"took effect: exposures to {receipt.variant or 'it'} ended{after}",
-        "not_effective": f"has not taken effect{after}: still seen",
+        "effective": f"was seen to have taken effect{after}",
+        "not_effective": f"has not taken effect{after}, exposures are still seen",
     }[receipt.status]
-    silent = receipt.status in ("applied", "already", "shadow", "effective")
+    silent = receipt.status in ("applied", "already", "shadow")
     return _sentence(f"{what} {said}", "" if silent else _clean(receipt.detail))
 
 
@@ -100,7 +100,7 @@ def explain_mixed(flag_key: str, environment: str, units: int, services: tuple[s
 def why_not(view: RolloutView) -> str:
     """Return why nothing has happened to a rollout yet: the evidence so far, and what is missing."""
     name = f"{view.flag_key} in {view.environment}"
-    if view.status.startswith("kill"):
+    if view.status == "killed":
         return _sentence(f"{name} is killed", _clean(view.explanation))
     if view.status in _STANDING_STILL:
         return _sentence(f"{name} is {view.status}", _clean(view.explanation))
@@ -116,7 +116,7 @@ def why_not(view: RolloutView) -> str:
     if silent:
         names = ", ".join(f"“{row.guardrail}” on {row.variation}" for row in silent)
         clauses.append(f"there is nothing yet to judge {names} by")
-    if view.telemetry not in ("fresh", "live", "ok"):
+    if view.telemetry != "fresh":
         clauses.append(f"telemetry is {view.telemetry}, which is no good news")
     if view.mode == "shadow":
         clauses.append("and in shadow mode a verdict would only be told")
@@ -143,7 +143,7 @@ def _allowed(action: Action, guardrail: str, budget: float) -> str:
 def _standing(row: GuardrailView, view: RolloutView) -> str:
     assert row.log_e is not None
     said = f"“{row.guardrail}” on {row.variation} is nearest to its {_NOUN.get(row.action, row.action)}"
-    if row.log_threshold == float("inf"):
+    if row.log_threshold <= 0.0:
         return f"{said}, and has been given no budget yet"
     said += f", with evidence of {row.log_e:.1f} where {row.log_threshold:.1f} acts"
     arms = {arm.variation: arm for arm in view.arms}

@@ -221,9 +221,7 @@ def with_shares(flag: Flag, shares: Mapping[str, float], control: str) -> Flag:
         head, entries = _split(args)
         here = {_name(entry[0]) for entry in entries}
         mine = {
-            name: share
-            for name, share in shares.items()
-            if name in here or (name not in named and control in here)
+            name: share for name, share in shares.items() if name in here or (name not in named and control in here)
         }
         if not mine or None in here or any(_weight(entry) is None for entry in entries):
             return args
@@ -423,9 +421,7 @@ def _redirected(rule: Json, killed: str, control: str, safe: tuple[Json, ...] = 
     if (args := _args(rule, "fractional")) is not None:
         head, entries = _split(args)
         nested = [  # what is written plainly has been moved to control already
-            [_redirected(entry[0], killed, control, safe), *entry[1:]]
-            if isinstance(entry[0], dict)
-            else entry
+            [_redirected(entry[0], killed, control, safe), *entry[1:]] if isinstance(entry[0], dict) else entry
             for entry in entries
         ]
         return {"fractional": [*head, *nested]} if entries else rule

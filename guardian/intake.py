@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from guardian.moved import look
 from guardian.names import Millis
 from guardian.policy import Policy
 from guardian.population import Cell, cell_of
@@ -29,7 +30,7 @@ def take(state: RolloutState, policy: Policy, sums: FlagSums, now_ms: Millis, la
         for variation, arm in tick.arms.items():
             _take_arm(state, policy, tick, variation, arm, now_ms, lag_ms)
     state.lag.learn(sums.delays, now_ms)
-    _look_for_moved_shares(state, policy, now_ms)
+    look(state.population, state.history, state.alive(), policy.control, now_ms)
 
 
 def offer(state: RolloutState, amount: float, variations: list[str]) -> None:
@@ -148,13 +149,3 @@ def _verify(state: RolloutState, policy: Policy, tick: Tick, variation: str, arm
                 verify.still_exposed += seen
             elif variation == policy.control:
                 verify.control_exposed += seen
-
-
-def _look_for_moved_shares(state: RolloutState, policy: Policy, now_ms: Millis) -> None:
-    epoch = state.population.now
-    if epoch is None:
-        return
-    by_exposures = state.population.by_exposures
-    moved = [v for v in state.alive() if epoch.moved(v, policy.control, by_exposures)]
-    if moved:
-        state.population.open(now_ms, "the share moved")

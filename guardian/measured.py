@@ -27,9 +27,7 @@ def measured(evidence: Evidence, guardrail: str, control: str) -> str:
     return _levels(evidence, guardrail, control, f"{signal or evidence.test} averaged", number)
 
 
-def _proportions(
-    evidence: Evidence, guardrail: str, control: str, failing: str, *, bounded: bool = True
-) -> str:
+def _proportions(evidence: Evidence, guardrail: str, control: str, failing: str, *, bounded: bool = True) -> str:
     of_all = f"{count(evidence.events)} of {count(evidence.n)} {failing}"
     said = f"{of_all} ({percent(_rate(evidence.events, evidence.n, evidence.value))})"
     if evidence.n_control:

@@ -37,12 +37,12 @@ from pydantic import (
 )
 
 from guardian.conditions import (
-    BUILT_IN,
     NONE,
     Condition,
     Declaration,
     Signals,
     duration_text,
+    is_built_in,
     parse_condition,
     parse_duration,
     why_no_harm,
@@ -192,7 +192,7 @@ def _signal_name(name: str) -> str:
         raise wrong(
             "a signal is named in small letters, digits and _; write a name such as search_quality_score"
         )
-    if name in BUILT_IN or re.fullmatch(r"latency_p\d+", name):
+    if is_built_in(name):
         raise wrong("is a built-in signal; give the declared one a name of its own")
     return name
 
@@ -385,6 +385,8 @@ def read_document(
     if not isinstance(document, dict) or _is_deeper(document, 20):
         said = "is not a mapping of few levels; a policy starts with flag: NAME"
         raise PolicyError([problem_at((), document, said, file=file, lines=lines)])
+    if broken := list(_broken_findings(document, ())):
+        raise PolicyError(problem_at(*finding, file=file, lines=lines) for finding in broken)
     found = list(_empty_findings(document, ()))
     empty = {field_name(path) for path, _, _ in found}
     given: dict[str, Any] = _filled(document)
@@ -489,6 +491,8 @@ def _declared(document: Mapping[str, Any]) -> tuple[Signals, list[Finding]]:
     given = document.get("signals")
     signals: dict[str, Declaration | None] = {}
     for name, declaration in given.items() if isinstance(given, dict) else ():
+        if is_built_in(name):
+            continue  # told as a wrong name; elsewhere it still means what it always does
         try:
             signals[name] = Declaration.model_validate(declaration)
         except ValidationError:
@@ -504,6 +508,15 @@ def _declared(document: Mapping[str, Any]) -> tuple[Signals, list[Finding]]:
             if not error.follows:
                 found.append((("signals", name, "means"), declared.means, str(error)))
     return signals, found
+
+
+def _broken_findings(given: object, path: Path) -> Iterator[Finding]:
+    """Texts that are none: half of a surrogate pair, which JSON lets through, cannot be stored or shown."""
+    for part, inner in _parts(given):
+        here = (*path, part)
+        if any(isinstance(text, str) and re.search("[\ud800-\udfff]", text) for text in (part, inner)):
+            yield here, inner, "holds half a character; write the text anew"
+        yield from _broken_findings(inner, here)
 
 
 def _empty_findings(given: object, path: Path) -> Iterator[Finding]:

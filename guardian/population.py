@@ -17,9 +17,6 @@ from guardian.names import Millis
 from guardian.summaries import TICK_MS
 
 EPOCHS_MAX = 8
-_DRIFT_ODDS = (0.25, 0.5, 0.8, 1.25, 2.0, 4.0)
-_DRIFT_NATS = 14.0
-_DRIFT_FROM = 500
 
 
 class Cell(msgspec.Struct, array_like=True):
@@ -36,6 +33,17 @@ class Cell(msgspec.Struct, array_like=True):
         self.outcomes += other.outcomes
         self.errors += other.errors
         self.first += other.first
+
+    def take_away(self, other: Cell) -> None:
+        """Take the other's sums away; nothing falls below zero."""
+        self.exposures = max(self.exposures - other.exposures, 0)
+        self.outcomes = max(self.outcomes - other.outcomes, 0)
+        self.errors = max(self.errors - other.errors, 0)
+        self.first = max(self.first - other.first, 0.0)
+
+    def starts(self, by_exposures: bool) -> int:
+        """Return how many starts are known."""
+        return self.exposures if by_exposures else self.outcomes
 
 
 Cells = dict[str, Cell]
@@ -55,23 +63,18 @@ class Epoch(msgspec.Struct):
 
     ``arms`` sums all starts of the epoch as they become known. ``fresh``
     holds, per variation, the first failures (its own, control's) that the
-    fast lane has not tested yet. ``drift`` watches, per variation, whether
-    its share moves (exposures only).
+    fast lane has not tested yet.
     """
 
     start_ms: Millis
     why: str
     arms: Cells = {}
     fresh: dict[str, list[float]] = {}
-    drift: dict[str, list[float]] = {}
-    drift_seen: dict[str, list[int]] = {}
 
     def size(self, variation: str, by_exposures: bool) -> int:
         """Return how many starts of the variation are known."""
         cell = self.arms.get(variation)
-        if cell is None:
-            return 0
-        return cell.exposures if by_exposures else cell.outcomes
+        return 0 if cell is None else cell.starts(by_exposures)
 
     def shown_share(self, variation: str, by_exposures: bool) -> float | None:
         """Return the variation's part of all starts of the epoch, for people; ``None`` while there are none."""
@@ -109,31 +112,6 @@ class Epoch(msgspec.Struct):
         cell = self.arms.get(variation)
         return 0.0 if cell is None else self.size(variation, by_exposures) - (cell.first - fresh)
 
-    def moved(self, variation: str, control: str, by_exposures: bool) -> bool:
-        """
-        Say whether the variation's share left what the epoch began with.
-
-        A mixture of likelihood ratios over odds against the share of all
-        earlier starts of the epoch, restarted at its floor (CUSUM form);
-        reads exposures only, so that opening an epoch never depends on outcomes.
-        """
-        n_t, n_c = self.size(variation, by_exposures), self.size(control, by_exposures)
-        seen = self.drift_seen.setdefault(variation, [n_t, n_c])
-        if seen[0] + seen[1] < _DRIFT_FROM or seen[0] < 20 or seen[1] < 20:
-            self.drift_seen[variation] = [n_t, n_c]
-            return False
-        new_t, new_c = n_t - seen[0], n_c - seen[1]
-        if new_t + new_c <= 0:
-            return False
-        share = seen[0] / (seen[0] + seen[1])
-        held = self.drift.setdefault(variation, [0.0] * len(_DRIFT_ODDS))
-        for i, odds in enumerate(_DRIFT_ODDS):
-            moved = odds * share / (odds * share + 1.0 - share)
-            gain = new_t * math.log(moved / share) + new_c * math.log((1.0 - moved) / (1.0 - share))
-            held[i] = max(held[i], 0.0) + gain
-        self.drift_seen[variation] = [n_t, n_c]
-        return max(held) > _DRIFT_NATS
-
 
 class Waiting(msgspec.Struct, array_like=True):
     """One tick, all arms, until its outcomes are mature."""
@@ -149,6 +127,7 @@ class Population(msgspec.Struct):
     waiting: dict[int, Waiting] = {}
     closed_ms: Millis = 0
     by_exposures: bool = False
+    looked_ms: Millis = 0
 
     def open(self, at_ms: Millis, why: str) -> Epoch:
         """Open an epoch at the next tick boundary; the eight latest are kept."""

@@ -173,7 +173,7 @@ def _findings(document: dict[str, Any], reading: Reading) -> Iterator[Finding]:
             yield ("phases", at, "start"), f"{phase.start:%Y-%m-%d %H:%M} UTC", said
     yield from _pause_findings(document, phases, reading)
     asked = document.get("guardrails") or any(phase.pause_conditions for _, phase in phases)
-    if not asked and len(phases) == len(given):
+    if not asked and 0 < len(given) == len(phases):
         said = "has nothing to watch; add pause_conditions: such as - error_rate > 0.5%, or guardrails:"
         yield ("phases",), None, said
 

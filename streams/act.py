@@ -9,7 +9,8 @@ and the receipt comes. Commands to one flag keep their order; a flag whose store
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from guardian.ports import FlagStore
@@ -19,7 +20,8 @@ from streams.outlet import Outlet, open_outlet
 from streams.settings import Settings
 from streams.status import Status
 
-OpenStore = Callable[[Settings, Outlet], Awaitable[FlagStore]]
+OpenStore = Callable[[Settings, Outlet], AbstractAsyncContextManager[FlagStore]]
+"""Opens the flag store for as long as act runs."""
 
 
 async def run_act(settings: Settings, status: Status, open_store: OpenStore) -> None:
@@ -30,14 +32,15 @@ async def run_act(settings: Settings, status: Status, open_store: OpenStore) -> 
         FaustCrashed: Faust gave up.
     """
     async with open_outlet(settings, "act", status) as outlet:
-        store = await open_store(settings, outlet)
-        acting = Acting(store, outlet, settings.topics, deadline_s=settings.act.deadline_s)
-        app = build_app(settings, "act")
-        _connect(app, acting, settings.topics.decisions)
-        try:
-            await run_beside(app, [_saying(app, acting, status)], last=acting.drain)
-        finally:
-            await acting.stop()
+        status.ready(False, f"reading {settings.topics.flag_state}")
+        async with open_store(settings, outlet) as store:
+            acting = Acting(store, outlet, settings.topics, deadline_s=settings.act.deadline_s)
+            app = build_app(settings, "act")
+            _connect(app, acting, settings.topics.decisions)
+            try:
+                await run_beside(app, [_saying(app, acting, status)], last=acting.drain)
+            finally:
+                await acting.stop()
 
 
 def _connect(app: GuardianApp, acting: Acting, decisions: str) -> None:

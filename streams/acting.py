@@ -24,7 +24,8 @@ from guardian.journal import ReceiptEntry, encode
 from guardian.names import rollout_key
 from guardian.ports import CommandKind, FlagCommand, FlagStore, StoreError
 from streams.cloudevents import CONTENT_TYPE, from_event, to_event
-from streams.outlet import Headers, NotDelivered, Outlet, dead_letter_headers
+from streams.deadletters import DeadLetter
+from streams.outlet import Headers, NotDelivered, Outlet, dead_letter_of
 from streams.telemetry import ATTEMPTS, COMMAND_SECONDS, COMMANDS
 from streams.topics import Topics
 
@@ -149,9 +150,7 @@ class Acting:
         try:
             decision = from_event(message.value, Decision, type=DECISION_TYPE)
         except EventError as error:
-            headers = dead_letter_headers(str(error), message.topic, message.partition, message.offset)
-            key = (message.key or b"").decode(errors="replace")
-            self._run(self._bury(key, message.value, headers, finish))
+            self._run(self._bury(dead_letter_of(message, str(error)), finish))
             return
         key = rollout_key(decision.environment, decision.flag_key)
         task = Task(decision, finish, time.monotonic())
@@ -308,8 +307,9 @@ class Acting:
             self._write(self._topics.receipts, key, event, CONTENT_TYPE),
         )
 
-    async def _bury(self, key: str, value: bytes | None, headers: Headers, finish: Callable[[], None]) -> None:
-        await self._write(self._topics.dead_letters, key, value, headers)
+    async def _bury(self, letter: DeadLetter, finish: Callable[[], None]) -> None:
+        key = (letter.key or b"").decode(errors="replace")
+        await self._write(self._topics.dead_letters, key, letter.kafka_value(), letter.kafka_headers())
         finish()
 
     async def _write(self, topic: str, key: str, value: bytes | None, headers: Headers) -> None:

@@ -7,7 +7,8 @@ gives the same bytes.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -36,9 +37,10 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Event)
 
 
-def to_event(type: str, data: BaseModel, *, id: str, time: str, source: str) -> bytes:
+def to_event(type: str, data: BaseModel | Mapping[str, Any], *, id: str, time: str, source: str) -> bytes:
     """Return *data* as an event; *time* is RFC 3339, (*source*, *id*) is unique to the event."""
-    json = msgspec.Raw(data.model_dump_json().encode())
+    plain = data.model_dump_json().encode() if isinstance(data, BaseModel) else _encoder.encode(data)
+    json = msgspec.Raw(plain)
     return _encoder.encode(Event(id=id, source=source, type=type, time=time, data=json))
 
 

@@ -92,7 +92,7 @@ class Rows:
     ``reasons`` (by index) says why.
     """
 
-    __slots__ = ("data", "envelopes", "kinds", "reasons", "records")
+    __slots__ = ("data", "envelopes", "kinds", "reasons", "rechecked", "records")
 
     def __init__(self, records: Sequence[Record], kinds: list[int], envelopes: list[Any], data: list[Any]) -> None:
         self.records = records
@@ -100,6 +100,7 @@ class Rows:
         self.envelopes = envelopes
         self.data = data
         self.reasons: dict[int, str] = {}
+        self.rechecked: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.kinds)

@@ -20,6 +20,7 @@ from faust.transport.drivers import aiokafka as driver
 from yarl import URL
 
 from guardian.errors import GuardianError
+from streams.environment import WORKER_VARIABLE
 from streams.settings import Settings
 
 SESSION_TIMEOUT_S = 6.0
@@ -28,11 +29,6 @@ HEARTBEAT_S = 1.0
 REBALANCE_TIMEOUT_S = 10.0
 COMMIT_INTERVAL_S = 1.0
 STOP_S = 2.5
-WORKER_VARIABLE = "GUARDIAN_WORKER"
-"""
-Environment variable that names this worker to its consumer groups (static membership): a process that is started
-again under the same name gets its partitions back at once, without the others noticing. Unique among live workers.
-"""
 FETCH_WAIT_MS = 500
 FETCH_WAIT_EMBEDDED_MS = 20
 """The embedded broker holds every empty fetch for the whole wait, whatever arrives meanwhile."""
@@ -80,6 +76,11 @@ class GuardianApp(faust.App):
         """Nothing is kept on disk."""
 
 
+def fetch_wait_ms(settings: Settings) -> int:
+    """For how long a consumer may let the broker hold an empty fetch."""
+    return FETCH_WAIT_EMBEDDED_MS if settings.kafka.embedded else FETCH_WAIT_MS
+
+
 def build_app(settings: Settings, name: str, *, table: type[faust.Table] | None = None) -> GuardianApp:
     """
     Return the app of processor *name*, not started; its consumer group is ``<prefix>-<name>``.
@@ -111,14 +112,15 @@ def build_app(settings: Settings, name: str, *, table: type[faust.Table] | None 
         value_serializer="raw",
         **options,
     )
-    app.fetch_wait_ms = FETCH_WAIT_EMBEDDED_MS if settings.kafka.embedded else FETCH_WAIT_MS
+    app.fetch_wait_ms = fetch_wait_ms(settings)
     return app
 
 
 def raw_topic(app: faust.App, name: str) -> Any:
     """A topic whose keys and values are read as the bytes they are."""
-    return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw",
-                     allow_empty=True)
+    return app.topic(
+        name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", allow_empty=True
+    )
 
 
 async def run_app(app: faust.App) -> None:

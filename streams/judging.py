@@ -43,7 +43,7 @@ from guardian.journal import Entry, decode
 from guardian.names import rollout_key
 from streams.cloudevents import CONTENT_TYPE, to_event
 from streams.keeper import Owed, Partition
-from streams.outlet import Outlet, dead_letter_headers
+from streams.outlet import Outlet, dead_letter_of
 from streams.telemetry import DECISIONS, JOURNAL_ENTRIES, JOURNAL_SECONDS
 from streams.topics import Topics
 
@@ -94,18 +94,20 @@ class Judge:
             held.applied_at_s = time.monotonic()
             taken = load(held)
             log.info("partition_taken", partition=held.number, parts_from_table=taken)
-        self._resending = asyncio.ensure_future(self._send_outboxes())
+        unanswered = {decision.decision_id for held in self.partitions for decision in held.bank.outbox()}
+        self._resending = asyncio.ensure_future(self._send_again(unanswered))
 
     def _partition(self, number: int) -> Partition:
         if number not in self._held:
             self._held[number] = Partition(number, self._new_bank())
         return self._held[number]
 
-    async def _send_outboxes(self) -> None:
+    async def _send_again(self, unanswered: set[str]) -> None:
         await asyncio.sleep(RESEND_AFTER_S)
         for held in self.partitions:
             for decision in held.bank.outbox():
-                await self._decide(decision)
+                if decision.decision_id in unanswered:
+                    await self._decide(decision)
 
     async def take(self, event: Any) -> None:
         """Take one record of the journal into account and hand its effects to Kafka; never raises for its content."""
@@ -147,9 +149,7 @@ class Judge:
                 self._views[view.key] = view
 
     async def _decide(self, decision: Decision) -> None:
-        event = to_event(
-            DECISION_TYPE, decision, id=decision.decision_id, time=decision.decided_at, source=SOURCE
-        )
+        event = to_event(DECISION_TYPE, decision, id=decision.decision_id, time=decision.decided_at, source=SOURCE)
         key = rollout_key(decision.environment, decision.flag_key)
         self._posting(await self._outlet.post(self._topics.decisions, key, event, headers=CONTENT_TYPE))
         DECISIONS.labels(decision.action, decision.mode).inc()
@@ -158,9 +158,9 @@ class Judge:
         self.decided.set()
 
     async def _bury(self, held: Partition, message: Any, reason: str) -> None:
-        headers = dead_letter_headers(reason, message.topic, message.partition, message.offset)
+        letter = dead_letter_of(message, reason)
         key = (message.key or b"").decode(errors="replace")
-        await self._owe(held, Owed(self._topics.dead_letters, key, message.value, headers))
+        await self._owe(held, Owed(self._topics.dead_letters, key, letter.kafka_value(), letter.kafka_headers()))
 
     async def _owe(self, held: Partition, owed: Owed) -> None:
         held.owed.append(owed)

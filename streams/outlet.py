@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from guardian.errors import GuardianError
+from streams.deadletters import DeadLetter, Origin
 from streams.partitioning import partition_of
 from streams.settings import Settings
 from streams.status import Status
@@ -34,16 +36,12 @@ class NotDelivered(GuardianError):
     """The broker did not acknowledge a record in time, or refused it; it may still have arrived."""
 
 
-def dead_letter_headers(reason: str, topic: str, partition: int, offset: int) -> Headers:
-    """Say why a record was put aside and where it came from; it is logged and counted here, too."""
-    DEAD_LETTERS.labels(topic).inc()
-    log.warning("record_not_readable", topic=topic, partition=partition, offset=offset, reason=reason)
-    return (
-        ("reason", reason.encode()),
-        ("topic", topic.encode()),
-        ("partition", str(partition).encode()),
-        ("offset", str(offset).encode()),
-    )
+def dead_letter_of(message: Any, reason: str) -> DeadLetter:
+    """The dead letter of a record that Faust read; it is logged and counted here, too."""
+    DEAD_LETTERS.labels(message.topic).inc()
+    where = {"topic": message.topic, "partition": message.partition, "offset": message.offset}
+    log.warning("record_not_readable", **where, reason=reason)
+    return DeadLetter(reason, Origin(**where), message.value, message.key, tuple(message.headers or ()))
 
 
 class Outlet:
@@ -62,12 +60,7 @@ class Outlet:
         return len(await self._producer.partitions_for(topic))
 
     async def send(
-        self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: MAX_BATCH = 256_000
-MAX_REQUEST = 1_000_000
-RETRY_S = 0.5
-STOP_S = 1.0
-
-Headers = ()
+        self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
     ) -> None:
         """
         Write one record and wait until all replicas have it.
@@ -78,12 +71,7 @@ Headers = ()
         await (await self.post(topic, key, value, partition=partition, headers=headers))
 
     async def post(
-        self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: MAX_BATCH = 256_000
-MAX_REQUEST = 1_000_000
-RETRY_S = 0.5
-STOP_S = 1.0
-
-Headers = ()
+        self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
     ) -> asyncio.Task[None]:
         """
         Put one record in line, and return the task that ends when it is kept, or with ``NotDelivered``.

@@ -27,6 +27,10 @@ LARGEST_FILE = 1_000_000
 """Bytes. A policy takes about a thousand; what is larger is another file by mistake."""
 
 
+DEEPEST = 20
+"""Levels of nesting. A policy has four."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyFile:
     """One file: the policies it holds (those that could be read) and everything that is wrong in it."""
@@ -128,8 +132,6 @@ def _read(content: bytes, file: str) -> _Found:
             _read_document(node, found)
     except yaml.YAMLError as error:
         found.problems.append(_yaml_problem(error, text, file))
-    except RecursionError:
-        found.problems.append(Problem(file, None, "", "", "is nested too deeply; a policy needs few levels"))
     if not found.keys and not found.problems:
         found.problems.append(Problem(file, None, "", "", "is empty; a policy starts with flag: NAME"))
     return found
@@ -181,6 +183,7 @@ def _find_doubles(files: Iterable[_Found]) -> None:
 _NULL, _BOOL, _INT, _FLOAT, _STR = (
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")
 )
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _RESOLVED = (
     (_NULL, r"|~|null|Null|NULL", ["~", "n", "N", ""]),
     # YAML 1.1: the words that other readers take for true or false. No field is, so they are refused.
@@ -191,15 +194,22 @@ _RESOLVED = (
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes; without aliases, by which a short file can mean a billion values."""
+    """Composes nodes; without aliases, by which a short file can mean a billion values, and not deeply."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - declared so by its base
 
+    level = 0
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        mark = self.peek_event().start_mark
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read", mark)
-        return super().compose_node(parent, index)
+        if self.level == DEEPEST:
+            raise yaml.composer.ComposerError(None, None, "this is nested too deeply", mark)
+        self.level += 1
+        node = super().compose_node(parent, index)
+        self.level -= 1
+        return node
 
 
 for _tag, _pattern, _first in _RESOLVED:
@@ -227,7 +237,7 @@ class _Document:
 
     def value(self, node: yaml.Node, path: errors.Path) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
-        if not isinstance(node, yaml.ScalarNode) and not node.tag.startswith("tag:yaml.org,2002:"):
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
             self._tell(path, self.lines[path], None, f"tags ({node.tag}) are not read; write the value alone")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -238,7 +248,7 @@ class _Document:
     def _mapping(self, node: yaml.MappingNode, path: errors.Path) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for name_node, node_of in node.value:
-            name, line = str(name_node.value), name_node.start_mark.line + 1
+            name, line = _paired(str(name_node.value)), name_node.start_mark.line + 1
             inner = (*path, name)
             if not isinstance(name_node, yaml.ScalarNode):
                 self._tell(path, line, None, "a name is one word; write name: value")
@@ -269,10 +279,15 @@ class _Document:
             return float(text)
         elif node.tag != _STR:
             self._tell(path, line, text, f"tags ({node.tag}) are not read; write the value alone")
-        return text
+        return _paired(text)
 
     def _tell(self, path: errors.Path, line: int, value: object, said: str) -> None:
         self.problems.append(problem_at(path, value, said, file=self.file, lines={path: line}))
+
+
+def _paired(text: str) -> str:
+    """Without surrogate pairs: JSON writes a character so, and YAML takes its halves for two."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def _yaml_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
@@ -281,11 +296,18 @@ def _yaml_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
         return Problem(file, line, "", "", f"holds the control character {error.character!r}; remove it")
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return Problem(file, None, "", "", f"is not YAML: {error}")
-    line, what = error.problem_mark.line, error.problem or "something is missing"
-    there = (text.splitlines() or [""])[min(line, max(len(text.splitlines()) - 1, 0))]
+    what = error.problem or "something is missing"
+    # What is never closed is mended where it was opened, and YAML notices at the end.
+    is_open = re.search(r"stream end|end of stream", what)
+    line = ((error.context_mark if is_open else None) or error.problem_mark).line
+    written = text.splitlines() or [""]
+    line = min(line, len(written) - 1)
+    there = written[line]
     advice = "check the indentation, quotes and brackets here and just above"
     if "alias" in what:
         advice = "write the values out, each policy says all of its own"
+    elif "deeply" in what:
+        advice = "a policy needs few levels"
     elif "\t" in there:
         advice = "indent with spaces, YAML allows no tabs there"
     elif "cannot start any token" in what:

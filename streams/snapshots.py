@@ -162,7 +162,11 @@ def snapshot_table(app: faust.App, topic: str, partitions: int, offset_of: Offse
         allow_empty=True,
     )
     table = app.Table(
-        TABLE, key_type=bytes, value_type=bytes, partitions=partitions, changelog_topic=changelog,
+        TABLE,
+        key_type=bytes,
+        value_type=bytes,
+        partitions=partitions,
+        changelog_topic=changelog,
         recovery_buffer_size=256,
     )
     assert isinstance(table, SnapshotTable)

@@ -39,7 +39,17 @@ NOT_DELIVERED = Counter("guardian_not_delivered", "Records that the broker did n
 RESTARTS = Counter("guardian_restarts", "Times that the supervisor started a child again.", ["child"])
 READY = Gauge("guardian_ready", "Whether a child does its work now.", ["child"], multiprocess_mode="livemostrecent")
 
-_QUIET = ("aiokafka", "faust", "mode", "kafka", "aiohttp.access", "uvicorn.access")
+_QUIET = (
+    "aiokafka",
+    "faust",
+    "mode",
+    "kafka",
+    "aiohttp.access",
+    "uvicorn.access",
+    # Faust logs the start and end of each of its services under the module of its class.
+    "streams.faust_app",
+    "streams.snapshots",
+)
 
 
 class _SaidAlready(logging.Filter):

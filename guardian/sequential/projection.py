@@ -129,13 +129,12 @@ def project_difference(odds: float, line: Difference) -> tuple[float, float]:
     three or four steps.
     """
     base = math.log(odds)
-    ends = base + math.log(line.rho(0.0, line.gap)[0]), base + math.log(line.rho(line.gap, 0.0)[0])
-    lo, hi = min(ends), max(ends)
+    lo, hi = _bracket(base, line)
     y = min(max(base, lo), hi)
     for _ in range(_NEWTON_STEPS_MAX):
         rise, fall = line.split(math.exp(y))
         rho, slope = line.rho(rise, fall)
-        excess = y - base - math.log(rho)
+        excess = y - base - math.log(rho) if rho > 0.0 else math.inf
         lo, hi = (y, hi) if excess < 0.0 else (lo, y)
         following = y - excess / max(1.0 - slope * rise * fall / line.gap, 1e-9)
         if not lo <= following <= hi:
@@ -145,6 +144,23 @@ def project_difference(odds: float, line: Difference) -> tuple[float, float]:
             break
     # One evaluation of the equation itself takes the rounding of exp(y) out again.
     return line.split(odds * line.rho(*line.split(math.exp(y)))[0])
+
+
+def _bracket(base: float, line: Difference) -> tuple[float, float]:
+    """
+    Return values of ``log(rise/fall)`` between which the projection lies.
+    """
+    start = base + math.log(line.rho(0.0, line.gap)[0])
+    rho = line.rho(line.gap, 0.0)[0]
+    if line.gap < 1.0 - line.theta_c and rho > 0.0:
+        end = base + math.log(rho)
+        return min(start, end), max(start, end)
+    # A negative delta whose line leaves the square before it is as high as theta_t: rho falls to 0 on the
+    # way.
+    lo, step = start, 1.0
+    while (rho := line.rho(*line.split(math.exp(lo)))[0]) <= 0.0 or lo - base - math.log(rho) > 0.0:
+        lo, step = lo - step, 2.0 * step
+    return lo, start
 
 
 def difference_log_e(counts: tuple[float, float, float, float], line: Difference) -> tuple[float, float]:

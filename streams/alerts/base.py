@@ -67,9 +67,7 @@ class Report(Notice):
     @property
     def ends_alarm(self) -> bool:
         """Whether people took the variation up again, so that what was open about it is over."""
-        return (
-            isinstance(self.data, Decision) and self.data.action == "resume" and self.data.mode == "enforce"
-        )
+        return isinstance(self.data, Decision) and self.data.action == "resume" and self.data.mode == "enforce"
 
     def age_s(self, now_s: float) -> float:
         """Return how long ago it happened; *now_s* is seconds since the epoch."""

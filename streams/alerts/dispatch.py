@@ -28,9 +28,7 @@ class Patience:
     first_s: float = 0.5
     longest_s: float = 60.0
 
-    def pause_s(
-        self, attempt: int, retry_after_s: float | None, draw: Callable[[], float] = random.random
-    ) -> float:
+    def pause_s(self, attempt: int, retry_after_s: float | None, draw: Callable[[], float] = random.random) -> float:
         """Return the pause after the *attempt*-th failure (from 0)."""
         drawn = draw() * min(self.longest_s, self.first_s * 2.0 ** min(attempt, 30))
         return (retry_after_s or 0.0) + drawn

@@ -51,9 +51,7 @@ async def post_json(
     """
     headers = {"content-type": "application/json", **headers}
     try:
-        async with session.post(
-            url, data=body, headers=headers, allow_redirects=False, timeout=ATTEMPT
-        ) as answer:
+        async with session.post(url, data=body, headers=headers, allow_redirects=False, timeout=ATTEMPT) as answer:
             text = (await answer.content.read(_SHOWN)).decode(errors="replace")
             status, retry_after = answer.status, answer.headers.get("retry-after")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -80,8 +80,7 @@ class PagerDuty:
                 "component": notice.flag_key,
                 "group": notice.environment,
                 "class": _class(notice),
-                "custom_details": {"owner": notice.owner}
-                | notice.data.model_dump(mode="json", exclude={"sources"}),
+                "custom_details": {"owner": notice.owner} | notice.data.model_dump(mode="json", exclude={"sources"}),
             },
         }
         if self._page_url:
@@ -114,7 +113,7 @@ class PagerDuty:
 
 
 def dedup_key(notice: Report, variation: str) -> str:
-    """Return ``guardian:environment:flag:variation``; where that is longer than PagerDuty takes, a hash ends it."""
+    """Return ``guardian:environment:flag:variation``; where PagerDuty takes no such length, a hash ends it."""
     key = f"guardian:{notice.environment}:{notice.flag_key}:{variation}"
     if len(key) <= _DEDUP_LONGEST:
         return key
@@ -123,11 +122,7 @@ def dedup_key(notice: Report, variation: str) -> str:
 
 
 def _class(notice: Report) -> str:
-    return (
-        notice.data.signal
-        if isinstance(notice.data, Decision)
-        else f"{notice.data.action} {notice.data.status}"
-    )
+    return notice.data.signal if isinstance(notice.data, Decision) else f"{notice.data.action} {notice.data.status}"
 
 
 def _short(text: str, longest: int) -> str:

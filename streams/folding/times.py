@@ -17,13 +17,16 @@ from guardian.events import parse_time
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+_DATE_LENGTH = 11
 _SECONDS_LENGTH = 19
-_DIGITS = (0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18)
-_PUNCTUATION = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":"}
+_CLOCK = (11, 12, 14, 15, 17, 18)
+_CLOCK_MAX = (23, 59, 59)
+_COLONS = (13, 16)
 _FRACTION_DIGITS_MAX = 9
 _SMALL = 16
 """Fewer times than this are parsed one by one: the matrix would cost more."""
-_MONTH_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+_DATES_MAX = 8
+"""Dates in a batch that are worth a matrix each."""
 
 
 def parse_times(values: Sequence[object]) -> tuple[Int64s, Bools]:
@@ -37,8 +40,9 @@ def parse_times(values: Sequence[object]) -> tuple[Int64s, Bools]:
         return times_ms, wrong
     for length, indices in groups.items():
         rest: Sequence[int] = indices
-        if len(indices) >= _SMALL:
-            rest = _matrix(values, length, indices, times_ms)
+        for _ in range(_DATES_MAX):
+            if len(rest) >= _SMALL:
+                rest = _matrix(values, length, rest, times_ms)
         _one_by_one(values, rest, times_ms, wrong)
     return times_ms, wrong
 
@@ -66,56 +70,44 @@ def _one_by_one(values: Sequence[object], indices: Sequence[int], times_ms: Int6
 
 
 def _matrix(values: Sequence[object], length: int, indices: Sequence[int], times_ms: Int64s) -> Sequence[int]:
-    """Parse texts of one length that end like the first; return the indices that do not fit the layout."""
+    """Parse those texts of one length that have the date and the suffix of the first; return the other indices."""
     texts: list[str] = list(values) if len(indices) == len(values) else [values[i] for i in indices]  # type: ignore[arg-type]
     suffix = "Z" if texts[0].endswith("Z") else "+00:00"
-    fraction = length - len(suffix) - _SECONDS_LENGTH - 1
-    if fraction == -1:
-        fraction = 0
-    elif not 1 <= fraction <= _FRACTION_DIGITS_MAX:
+    fraction = max(length - len(suffix) - _SECONDS_LENGTH - 1, 0)
+    if length != _SECONDS_LENGTH + len(suffix) + (fraction + 1 if fraction else 0) or fraction > _FRACTION_DIGITS_MAX:
         return indices
-    matrix = np.frombuffer("".join(texts).encode("ascii", "replace"), dtype=np.uint8).reshape(len(texts), length)
-    parsed, fits = _parse_layout(matrix, fraction, suffix)
+    try:
+        day_ms = parse_time(f"{texts[0][:_DATE_LENGTH]}00:00:00Z")
+    except ValueError:
+        return indices
+    rows = np.frombuffer("".join(texts).encode("ascii", "replace"), dtype=np.uint8).reshape(len(texts), length)
+    clock_ms, fits = _clock(np.ascontiguousarray(rows.T), fraction, suffix)
+    if fits.all() and len(texts) == len(values):
+        times_ms[:] = clock_ms + day_ms
+        return []
     where = np.asarray(indices)
-    times_ms[where[fits]] = parsed[fits]
-    return [] if fits.all() else where[~fits].tolist()
+    times_ms[where[fits]] = clock_ms[fits] + day_ms
+    # The first one at least is done, or is left to the one by one.
+    rest: list[int] = where[~fits].tolist()
+    return rest
 
 
-def _parse_layout(matrix: npt.NDArray[np.uint8], fraction: int, suffix: str) -> tuple[Int64s, Bools]:
-    fraction_columns = tuple(range(20, 20 + fraction))
-    fixed = _PUNCTUATION | ({_SECONDS_LENGTH: "."} if fraction else {})
-    fixed = fixed | {matrix.shape[1] - len(suffix) + at: sign for at, sign in enumerate(suffix)}
-    fits = (matrix[:, list(fixed)] == np.frombuffer("".join(fixed.values()).encode(), dtype=np.uint8)).all(axis=1)
-    digits = matrix[:, [*_DIGITS, *fraction_columns]] - np.uint8(ord("0"))
-    fits &= digits.max(axis=1) <= 9
-    year, month, day, clock_ms = (digits.astype(np.float64) @ _weights(fraction)).astype(np.int64).T
-    fits &= _exists(year, month, day, digits)
-    return _days(year, month, day) * 86_400_000 + clock_ms, fits
-
-
-def _weights(fraction: int) -> npt.NDArray[np.float64]:
-    """Return what each digit counts in year, month, day and milliseconds of the day; exact in doubles."""
-    weights = np.zeros((len(_DIGITS) + fraction, 4))
-    weights[0:4, 0] = 1000, 100, 10, 1
-    weights[4:6, 1] = weights[6:8, 2] = 10, 1
-    weights[8:14, 3] = 36_000_000, 3_600_000, 600_000, 60_000, 10_000, 1_000
-    weights[14:17, 3] = (100, 10, 1)[:fraction]
-    return weights
-
-
-def _exists(year: Int64s, month: Int64s, day: Int64s, digits: npt.NDArray[np.uint8]) -> Bools:
-    hour, minute_tens, second_tens = digits[:, 8] * 10 + digits[:, 9], digits[:, 10], digits[:, 12]
-    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    month_days = _MONTH_DAYS[np.where(month <= 12, month, 0)] + (leap & (month == 2))
-    in_month: Bools = (year >= 1970) & (day >= 1) & (day <= month_days)
-    return in_month & (hour < 24) & (minute_tens < 6) & (second_tens < 6)
-
-
-def _days(year: Int64s, month: Int64s, day: Int64s) -> Int64s:
-    """Days since the epoch of a Gregorian date (Hinnant, "chrono-compatible low-level date algorithms")."""
-    y = year - (month <= 2)
-    era = y // 400
-    year_of_era = y - era * 400
-    day_of_year = (153 * (month + np.where(month > 2, -3, 9)) + 2) // 5 + day - 1
-    days: Int64s = era * 146_097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719_468
-    return days
+def _clock(columns: npt.NDArray[np.uint8], fraction: int, suffix: str) -> tuple[Int64s, Bools]:
+    """Return the milliseconds of the day of each time, and whether it has the layout and the date of the first."""
+    date, end = columns[:_DATE_LENGTH], columns[-len(suffix) :]
+    fits: Bools = (date == date[:, :1]).all(axis=0)
+    fits &= (columns[_COLONS, :] == ord(":")).all(axis=0)
+    fits &= (end == np.frombuffer(suffix.encode(), dtype=np.uint8)[:, None]).all(axis=0)
+    if fraction:
+        fits &= columns[_SECONDS_LENGTH] == ord(".")
+    zero = np.uint8(ord("0"))
+    digits = columns[_CLOCK, :] - zero
+    parts = columns[_SECONDS_LENGTH + 1 : _SECONDS_LENGTH + 1 + fraction] - zero
+    fits &= (digits <= 9).all(axis=0) & (parts <= 9).all(axis=0)
+    hour, minute, second = digits[0::2] * np.uint8(10) + digits[1::2]
+    for part, most in zip((hour, minute, second), _CLOCK_MAX, strict=True):
+        fits &= part <= most
+    clock_ms = (hour * np.int64(60) + minute) * 60_000 + second * np.int64(1000)
+    for part, weight in zip(parts[:3], (100, 10, 1), strict=False):
+        clock_ms += part * np.int64(weight)
+    return clock_ms, fits

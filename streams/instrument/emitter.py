@@ -101,9 +101,7 @@ class GuardianEmitter:
         at_ms: int | None = None,
     ) -> None:
         """Tell that ``context_id`` was served ``variant``, now or at ``at_ms`` (epoch milliseconds)."""
-        event = Exposure(
-            flag_key, variant, self.environment, self.service_name, context_id, reason, flag_version
-        )
+        event = Exposure(flag_key, variant, self.environment, self.service_name, context_id, reason, flag_version)
         self._put(self._exposures, event, at_ms)
 
     def emit_outcome(

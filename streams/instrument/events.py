@@ -25,7 +25,8 @@ OUTCOME_TYPE = "dev.rolloutguardian.outcome.v1"
 FEEDBACK_TYPE = "dev.rolloutguardian.feedback.v1"
 
 
-class Exposure(msgspec.Struct, omit_defaults=True):
+# gc=False: thousands of these may wait in a queue, and the service's garbage collector would look at each in vain.
+class Exposure(msgspec.Struct, omit_defaults=True, gc=False):
     """A unit was served a variation."""
 
     flag_key: str
@@ -37,7 +38,7 @@ class Exposure(msgspec.Struct, omit_defaults=True):
     flag_version: str | None = None
 
 
-class Outcome(msgspec.Struct, omit_defaults=True):
+class Outcome(msgspec.Struct, omit_defaults=True, gc=False):
     """A request ended; it had run under ``flags`` (flag to variation)."""
 
     flags: dict[str, str]
@@ -52,7 +53,7 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     measures: dict[str, float] | None = None
 
 
-class Feedback(msgspec.Struct, omit_defaults=True):
+class Feedback(msgspec.Struct, omit_defaults=True, gc=False):
     """A person said what they think of what they got under ``flags``."""
 
     flags: dict[str, str]

@@ -10,7 +10,13 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.partitioner import murmur2
 
 from streams.instrument.events import HEADERS, Encoder, Event
@@ -21,9 +27,18 @@ log = logging.getLogger("streams.instrument")
 FLUSH_EVENTS = 1_000
 SLICE_EVENTS = 100
 ATTEMPTS = 3
-# aiokafka would retry for ever, with some 25 lines a second in the service's log; then the link's pauses begin.
-DELIVERY_S = 5.0
+# aiokafka would retry for ever, with a dozen lines a second in the service's log; then the link's pauses begin.
+DELIVERY_S = 10.0
+TOPIC_PAUSE_S = 1.0
 SAY_EVERY_S = 30.0
+
+OF_THE_TOPIC = (
+    UnknownTopicOrPartitionError,
+    TopicAuthorizationFailedError,
+    InvalidTopicError,
+    MessageSizeTooLargeError,
+)
+"""What a new connection cannot mend."""
 
 _Record = tuple[bytes | None, bytes, int]
 
@@ -37,9 +52,7 @@ class Lane:
     dropped. An event is sent, or dropped and counted, never both.
     """
 
-    def __init__(
-        self, topic: str, encoder: Encoder, link: Link, *, queue_size: int, linger_ms: float
-    ) -> None:
+    def __init__(self, topic: str, encoder: Encoder, link: Link, *, queue_size: int, linger_ms: float) -> None:
         self.topic = topic
         self.sent = 0
         self.dropped = 0
@@ -53,6 +66,7 @@ class Lane:
         self._wake: asyncio.Event
         self._asleep = False
         self._closing = False
+        self._trouble = ""
         self._said_s = 0.0
         self._said_dropped = 0
 
@@ -114,20 +128,40 @@ class Lane:
         self._asleep = False
 
     async def _flush(self) -> None:
+        # A way out first: while there is none the queue keeps turning over to what is newest.
+        await self._find_topic()
         records = await self._take()
-        for attempt in range(1, ATTEMPTS + 1):
+        attempts = 0
+        while records:
             producer = await self._link.producer()
             records, error = await self._send(producer, records)
             self._in_hand = len(records)
             if error is None:
                 return
-            if attempt < ATTEMPTS:
-                await self._link.replace(producer, f"{self.topic}: {type(error).__name__}: {error}")
-        self._drop(len(records), f"{type(error).__name__}: {error}")
+            why = f"{self.topic}: {type(error).__name__}: {error}"
+            if not isinstance(error, OF_THE_TOPIC):
+                attempts += await self._link.replace(producer, why)
+            if attempts >= ATTEMPTS or isinstance(error, OF_THE_TOPIC):
+                self._drop(len(records), why)
+                return
+
+    async def _find_topic(self) -> None:
+        """Wait until Kafka is reached and has the topic."""
+        while True:
+            producer = await self._link.producer()
+            try:
+                await producer.partitions_for(self.topic)
+            except OF_THE_TOPIC as err:
+                self._trouble = f"{type(err).__name__}: {err}"
+                self._say_drops()
+                await asyncio.sleep(TOPIC_PAUSE_S)
+            except (KafkaError, OSError) as err:
+                await self._link.replace(producer, f"{self.topic}: {type(err).__name__}: {err}")
+            else:
+                self._trouble = ""
+                return
 
     async def _take(self) -> list[_Record]:
-        # The connection first: while there is none the queue keeps turning over to what is newest.
-        await self._link.producer()
         records: list[_Record] = []
         for number in range(min(len(self._queue), FLUSH_EVENTS)):
             if number and number % SLICE_EVENTS == 0:
@@ -145,8 +179,7 @@ class Lane:
     async def _send(self, producer: Any, records: list[_Record]) -> tuple[list[_Record], Exception | None]:
         """Send; return the records that failed, in order, and why."""
         try:
-            async with asyncio.timeout(DELIVERY_S):
-                partitions = sorted(await producer.partitions_for(self.topic))
+            partitions = sorted(await producer.partitions_for(self.topic))
         except (KafkaError, OSError) as err:
             return records, err
         groups = _by_partition(records, partitions)
@@ -167,16 +200,12 @@ class Lane:
                 if batch.append(key=key, value=value, timestamp=at_ms, headers=HEADERS) is None:
                     break
                 end += 1
-            if end == start:
-                end += 1
-                self._drop(1, f"an event of {len(records[start][1])} bytes is more than a batch may hold")
-            else:
-                try:
-                    async with asyncio.timeout(DELIVERY_S):
-                        await (await producer.send_batch(batch, self.topic, partition=partition))
-                except (KafkaError, OSError) as err:  # TimeoutError is an OSError
-                    return records[start:], err
-                self.sent += end - start
+            try:
+                async with asyncio.timeout(DELIVERY_S):
+                    await (await producer.send_batch(batch, self.topic, partition=partition))
+            except (KafkaError, OSError) as err:  # TimeoutError is an OSError
+                return records[start:], err
+            self.sent += end - start
             start = end
         return [], None
 
@@ -191,7 +220,7 @@ class Lane:
         new = self.dropped - self._said_dropped
         now_s = time.monotonic()
         if new and now_s - self._said_s >= SAY_EVERY_S:
-            reason = why or self._link.trouble or f"more than {self._size} events waiting"
+            reason = why or self._trouble or self._link.trouble or f"more than {self._size} events waiting"
             log.warning("dropped %d events for %s (%d in all): %s", new, self.topic, self.dropped, reason)
             self._said_s, self._said_dropped = now_s, self.dropped
 

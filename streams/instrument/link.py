@@ -21,8 +21,8 @@ _DEFAULTS: dict[str, Any] = {
     # Above what one flush holds; aiokafka sets this much memory aside for each batch.
     "max_batch_size": 65_536,
     # How long an unknown topic or an unanswered request may hold a batch up.
-    "request_timeout_ms": 10_000,
-    "retry_backoff_ms": 250,
+    "request_timeout_ms": 8_000,
+    "retry_backoff_ms": 500,
 }
 
 
@@ -57,13 +57,20 @@ class Link:
                     pause_s = min(pause_s * 2, BACKOFF_MOST_S)
             return self._producer
 
-    async def replace(self, broken: AIOKafkaProducer, why: str) -> None:
-        """Let go of a producer that failed for good; the next call of ``producer`` makes a new one."""
+    async def replace(self, broken: AIOKafkaProducer, why: str) -> bool:
+        """
+        Let go of a producer that failed for good; the next call of ``producer`` makes a new one.
+
+        ``False`` if somebody else had done so already: then the failure may
+        have been no more than that.
+        """
         async with self._lock:
-            if self._producer is broken:
-                self._producer = None
-                self._say(why)
-                await _close(broken)
+            if self._producer is not broken:
+                return False
+            self._producer = None
+            self._say(why)
+            await _close(broken)
+            return True
 
     async def close(self) -> None:
         """Close the connection; takes a second at most."""

@@ -27,7 +27,9 @@ def route_operation(scope: Scope) -> str:
     path with the values of ``path_params`` put back to their names.
     """
     prefix = scope.get("root_path", "")[len(scope.get("app_root_path", "")) :]
-    template = getattr(scope.get("route"), "path", None)
+    # FastAPI keeps the path of a router that was included with a prefix apart from the route.
+    route = (scope.get("fastapi") or {}).get("effective_route_context") or scope.get("route")
+    template = getattr(route, "path", None)
     if template is None:
         prefix, template = "", scope["path"]
         for name, value in (scope.get("path_params") or {}).items():
@@ -156,7 +158,7 @@ class _Watch:
         return message
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] == "http.response.start" and not self.is_deserted:
             self._status = message["status"]
         try:
             await self._send(message)

@@ -69,16 +69,12 @@ def holds(flag: Flag, command: FlagCommand) -> bool:
     if command.kind == "kill_flag":
         return not flag.get("targeting") and flag.get("defaultVariant") == command.control
     if command.kind == "set_share":
-        found = [
-            split[command.variation] for split in splits(flag.get("targeting")) if command.variation in split
-        ]
+        found = [split[command.variation] for split in splits(flag.get("targeting")) if command.variation in split]
         return bool(found) and all(abs(share - (command.share or 0.0)) <= SAME_SHARE for share in found)
     return True
 
 
-def plan(
-    document: Document, overlay: Overlay | None, command: FlagCommand, changed_at_ms: int
-) -> Applied | Overlay:
+def plan(document: Document, overlay: Overlay | None, command: FlagCommand, changed_at_ms: int) -> Applied | Overlay:
     """
     What a command asks for: the record to publish, or the answer where nothing is to be published.
 
@@ -90,9 +86,7 @@ def plan(
         return Applied("failed", "", str(error), None)
     flag = inlined(document["flags"][command.flag_key], document.get("$evaluators"))
     known = overlay or Overlay(flag_key=command.flag_key, environment=command.environment, version=0)
-    answer = _answer_before(flag, known, command) or (
-        _pause(state, command) if command.kind == "pause" else None
-    )
+    answer = _answer_before(flag, known, command) or (_pause(state, command) if command.kind == "pause" else None)
     if answer is None:
         wanted = _next(known, command, max(known["version"], overlay_version(flag)) + 1, changed_at_ms)
         if command.command_id == known.get("command_id"):
@@ -117,9 +111,7 @@ def record_problems(record: Any) -> list[str]:
     version, killed, shares = record.get("version"), record.get("killed") or {}, record.get("shares") or {}
     if type(version) is not int or version < 1:
         problems.append(f"{place}: version: {version!r} is not a whole number from 1")
-    if not isinstance(killed, Mapping) or not all(
-        isinstance(name, str) for name in (*killed, *killed.values())
-    ):
+    if not isinstance(killed, Mapping) or not all(isinstance(name, str) for name in (*killed, *killed.values())):
         problems.append(f"{place}: killed: {killed!r} does not name a control for each killed variation")
     if not isinstance(shares, Mapping) or not all(_is_share(share) for share in shares.values()):
         problems.append(f"{place}: shares: {shares!r} is not a share from 0 to 1 for each variation")

@@ -271,12 +271,12 @@ def receipt(status: ReceiptStatus, **more) -> Receipt:
             "expired before flagd could apply it: no answer for 30 s.",
         ),
         (
-            receipt("effective", at="2026-11-21T01:00:04.600Z"),
-            "took effect: exposures to treatment ended 1.2 s after it was decided.",
+            receipt("effective", at="2026-11-21T01:00:04.600Z", detail="no exposure to treatment since …"),
+            "was seen to have taken effect 1.2 s after it was decided: no exposure to treatment since …",
         ),
         (
-            receipt("not_effective", at="2026-11-21T01:00:23.400Z", detail="41 exposures from cart-api"),
-            "has not taken effect 20 s after it was decided: still seen: 41 exposures from cart-api.",
+            receipt("not_effective", at="2026-11-21T01:00:23.400Z", detail="41 exposures to treatment"),
+            "has not taken effect 20 s after it was decided, exposures are still seen: 41 exposures to",
         ),
     ],
 )

@@ -6,8 +6,8 @@ import asyncio
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
 import grpc
@@ -25,6 +25,7 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 200),
 )
 _RECORD_POLL_S = 0.01
+_RECONNECT_S = 0.05
 
 
 def _now_ms() -> int:
@@ -38,7 +39,7 @@ class FlagdStore:
     *publish_overlay* writes a record to the compacted flag-state topic, from which the server takes it;
     *read_overlay* gives the newest record known for a key (``environment|flag_key``). It must know the whole
     topic before the first command: a record that is planned without the one before it would take back what that
-    one decided. Commands to one flag run one after the other.
+    one decided. Commands to one flag run one after the other, each at most *deadline_s* long.
     """
 
     capabilities = StoreCapabilities(
@@ -65,25 +66,36 @@ class FlagdStore:
         self._publish_overlay, self._read_overlay, self._now_ms = publish_overlay, read_overlay, now_ms
         self._credentials = credentials
         self._channel: Any = None
-        self._newest: dict[str, Overlay] = {}
+        self._applied: dict[str, Overlay] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def read(self, environment: str, flag_key: str) -> FlagState:
         """See `guardian.ports.FlagStore.read`: what the server serves now."""
         if environment != self.environment:
             raise UnknownFlag(other_environment(self.environment, environment))
-        async with self._bounded("nothing was sent"):
-            request = sync_pb2.FetchAllFlagsRequest()
-            response = await self._stub().FetchAllFlags(request, wait_for_ready=True)
-        document = json.loads(response.flag_configuration)
+        async with self._bounded(["the flag document could not be read"]):
+            document = await self._fetch()
         return read_state(document, environment, flag_key, self._known(rollout_key(environment, flag_key)))
 
     async def apply(self, command: FlagCommand) -> Applied:
         """See `guardian.ports.FlagStore.apply`; ``applied`` means that the server was seen to serve it."""
         if command.environment != self.environment:
             return Applied("failed", "", other_environment(self.environment, command.environment), None)
-        async with self._locks[rollout_key(command.environment, command.flag_key)]:
-            return await self._apply(command)
+        key = rollout_key(command.environment, command.flag_key)
+        reached = ["the flag document could not be read; nothing was sent"]
+        async with self._locks[key], self._bounded(reached):
+            document = await self._fetch()
+            reached.append("the record known here is older than what is served; nothing was sent")
+            known = await self._caught_up(key, document["flags"].get(command.flag_key))
+            planned = plan(document, known, command, self._now_ms())
+            if isinstance(planned, Applied):
+                return planned
+            reached.append("unknown outcome; read back before sending again")
+            await self._publish(planned)
+            answer = await self._served(key, planned, command)
+            if answer.status == "applied":
+                self._applied[key] = planned
+            return answer
 
     async def close(self) -> None:
         """Close the connection; the next call opens a new one."""
@@ -91,22 +103,86 @@ class FlagdStore:
             await self._channel.close()
             self._channel = None
 
-    async def _apply(self, command: FlagCommand) -> Applied:
-        key = rollout_key(command.environment, command.flag_key)
-        wanted: Overlay | None = None
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.deadline_s
-        async with self._documents() as documents:
-            async with self._bounded("nothing was sent", until):
-                document = await anext(documents)
-                known = await self._known_as_served(key, document, command.flag_key)
-                planned = plan(document, known, command, self._now_ms())
-            if isinstance(planned, Applied):
-                return planned
-            async with self._bounded("unknown outcome; read back before sending again", until):
-                await self._publish_overlay(dict(planned))
-                async for document in documents:
-                    answer = self._answer(document, planned, command)
-                    if answer is not None:
-                        break
-        return answer
+    async def _publish(self, overlay: Overlay) -> None:
+        try:
+            await self._publish_overlay(dict(overlay))
+        except Exception as error:  # whatever the publisher raises, the record may or may not have been written
+            raise StoreUnavailable(
+                f"publishing the decision failed ({error!r}): unknown outcome; read back before sending again"
+            ) from error
+
+    async def _caught_up(self, key: str, flag: dict[str, Any] | None) -> Overlay | None:
+        """The newest record of a flag, waiting until it is no older than the one that is served."""
+        while True:
+            known = self._known(key)
+            if flag is None or overlay_version(flag) <= (known["version"] if known else 0):
+                return known
+            await asyncio.sleep(_RECORD_POLL_S)
+
+    async def _served(self, key: str, planned: Overlay, command: FlagCommand) -> Applied:
+        """Wait until the server serves *planned* or something newer, through restarts of the server."""
+        while True:
+            try:
+                async with aclosing(self._stream()) as documents:
+                    async for document in documents:
+                        answer = self._answer(document, key, planned, command)
+                        if answer is not None:
+                            return answer
+            except grpc.aio.AioRpcError:
+                pass  # the deadline around this says when it is enough
+            await asyncio.sleep(_RECONNECT_S)
+
+    def _answer(self, document: Document, key: str, planned: Overlay, command: FlagCommand) -> Applied | None:
+        flag = document["flags"].get(command.flag_key)
+        if flag is None:
+            return Applied("conflict", "", "a person took the flag out of the document meanwhile", None)
+        version = overlay_version(flag)
+        if version < planned["version"]:
+            return None
+        newest = self._known(key) or planned
+        is_ours = flag["metadata"].get(COMMAND) == command.command_id or (
+            newest["version"] >= version and command.command_id in newest.get("recent_command_ids", ())
+        )
+        state = read_state(document, command.environment, command.flag_key, planned if is_ours else newest)
+        if is_ours and holds(inlined(flag, document.get("$evaluators")), command):
+            return Applied("applied", state.version, f"served as version {state.version}", state)
+        detail = f"another change came first; served is version {state.version}"
+        return Applied("conflict", state.version, detail, state)
+
+    def _known(self, key: str) -> Overlay | None:
+        records = [record for record in (self._read_overlay(key), self._applied.get(key)) if record]
+        return cast("Overlay", max(records, key=lambda record: record["version"])) if records else None
+
+    async def _fetch(self) -> Document:
+        request = sync_pb2.FetchAllFlagsRequest(provider_id="guardian")
+        response = await self._stub().FetchAllFlags(request, wait_for_ready=True)
+        return cast("Document", json.loads(response.flag_configuration))
+
+    async def _stream(self) -> AsyncGenerator[Document, None]:
+        call = self._stub().SyncFlags(sync_pb2.SyncFlagsRequest(provider_id="guardian"), wait_for_ready=True)
+        try:
+            async for response in call:
+                yield json.loads(response.flag_configuration)
+        finally:
+            call.cancel()
+
+    def _stub(self) -> Any:
+        if self._channel is None:
+            if self._credentials is None:
+                self._channel = grpc.aio.insecure_channel(self.sync_target, options=_OPTIONS)
+            else:
+                self._channel = grpc.aio.secure_channel(self.sync_target, self._credentials, options=_OPTIONS)
+        return sync_pb2_grpc.FlagSyncServiceStub(self._channel)
+
+    @asynccontextmanager
+    async def _bounded(self, reached: list[str]) -> AsyncIterator[None]:
+        """Turn a passed deadline or a gRPC error into StoreUnavailable, saying how far things had got."""
+        try:
+            async with asyncio.timeout(self.deadline_s):
+                yield
+        except TimeoutError as error:
+            why = f"flag sync at {self.sync_target}: {self.deadline_s:g} s have passed"
+            raise StoreUnavailable(f"{why}: {reached[-1]}") from error
+        except grpc.aio.AioRpcError as error:
+            why = f"flag sync at {self.sync_target}: {error.code().name} {error.details()}"
+            raise StoreUnavailable(f"{why}: {reached[-1]}") from error

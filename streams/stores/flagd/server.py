@@ -129,12 +129,8 @@ class FlagSyncServer(sync_pb2_grpc.FlagSyncServiceServicer):
         selector = headers.get("flagd-selector") or request.selector
         served = f"flagSetId={self._documents.flag_set_id}"
         if selector and selector != served:
-            said = (
-                f"; the selector for what is served here is {served!r}" if self._documents.flag_set_id else ""
-            )
-            await context.abort(
-                grpc.StatusCode.NOT_FOUND, f"no flag set fits the selector {selector!r}{said}"
-            )
+            said = f"; the selector for what is served here is {served!r}" if self._documents.flag_set_id else ""
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no flag set fits the selector {selector!r}{said}")
 
 
 class FlagdStoreServer:

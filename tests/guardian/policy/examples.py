@@ -8,9 +8,9 @@ environment: production
 control: control                 # the variation that others are compared with
 owner: team-checkout             # routes pages
 mode: enforce                    # enforce | shadow
-false_kills: {per_rollout: 0.001, per_day: 0.001}     # expected number allowed, all guardrails and variations together
+false_kills: {per_rollout: 0.001, per_day: 0.001}  # expected number allowed, over all guardrails
 guardrails:
-  - when: error_rate > 1.2x control          # tested valid at every peek, against the control of the same moment
+  - when: error_rate > 1.2x control  # tested valid at every peek, against the control of the same moment
     then: kill
   - when: error_rate > 5%                    # against a fixed bound, tested as well
     then: kill
@@ -22,7 +22,7 @@ guardrails:
     then: pause
   - when: report_rate > 2x control
     then: kill
-  - when: error_rate > 5% for 10m            # the literal window rule, as people know it, beside its tested form
+  - when: error_rate > 5% for 10m  # the literal window rule, as people know it, beside its tested form
     then: kill
   - when: sample_ratio off                   # traffic split differs from the configured one
     then: pause

@@ -101,14 +101,18 @@ documents: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "control": st.just("control"),
         "owner": names,
         "mode": st.sampled_from(["enforce", "shadow"]),
-        "false_kills": st.fixed_dictionaries({"per_rollout": budgets, "per_day": budgets, "per_step": budgets}),
+        "false_kills": st.fixed_dictionaries(
+            {"per_rollout": budgets, "per_day": budgets, "per_step": budgets}
+        ),
         "guardrails": guardrails,
         "signals": st.just(DECLARED),
         "min_units": st.integers(1, 1000),
         "unit_cluster": st.floats(1, 1000, allow_nan=False),
     },
     optional={
-        "variations": st.lists(names.filter(lambda name: name != "control"), min_size=1, max_size=3, unique=True),
+        "variations": st.lists(
+            names.filter(lambda name: name != "control"), min_size=1, max_size=3, unique=True
+        ),
         "stages": stages(),
         "cooldown": durations,
     },

@@ -52,7 +52,9 @@ P95 = Signal("latency_p95", "latency", 0.95)
         ("search_latency > 2s", Signal("search_latency", "latency", 0.99), ">", Absolute(2000.0, "ms"), None),
     ],
 )
-def test_conditions_are_read_into_base_units(text: str, signal: Signal, op: Op | None, bound: Bound, for_s: float | None):
+def test_conditions_are_read_into_base_units(
+    text: str, signal: Signal, op: Op | None, bound: Bound, for_s: float | None
+):
     """
     Each form of condition is read into its signal, comparison, bound in base units, and window in seconds.
     """
@@ -89,7 +91,10 @@ def test_a_declared_word_stands_for_its_condition():
         ("latency > 300ms", "latency is watched by quantile"),
         ("latency_p20 > 300ms", "latency is watched by quantile"),
         ("latency_p990 > 300ms", "latency is watched by quantile"),
-        ("cart_value < 3", "declare it under signals:, for example cart_value: {measure: cart_value, range: [0, 1]}"),
+        (
+            "cart_value < 3",
+            "declare it under signals:, for example cart_value: {measure: cart_value, range: [0, 1]}",
+        ),
         ("pay_latency_p95 > 3s", "for example pay_latency_p95: {of: latency_p95, where: {operation:"),
         ("zero_bugs", 'for example zero_bugs: {means: "report_rate < 0.1%"}'),
         ("many_reports > 3", "write it alone"),
@@ -176,16 +181,19 @@ def test_no_text_surprises_the_reader(text: str):
     """
     try:
         condition = parse_condition(text, SIGNALS)
+    except ConditionError as error:
+        advice = str(error)
+    else:
         why_no_harm(condition, SIGNALS)
         why_no_health(condition, SIGNALS)
-    except ConditionError as error:
-        assert str(error)
-    else:
-        assert parse_condition(condition.text, SIGNALS) == condition
+        advice = ""
+
+    assert advice or parse_condition(condition.text, SIGNALS) == condition
 
 
 @pytest.mark.parametrize(
-    ("text", "for_s"), [("90s", 90.0), ("10m", 600.0), ("1h", 3600.0), ("3d", 259200.0), ("48h", 172800.0), ("1.5h", 5400.0)]
+    ("text", "for_s"),
+    [("90s", 90.0), ("10m", 600.0), ("1h", 3600.0), ("3d", 259200.0), ("48h", 172800.0), ("1.5h", 5400.0)],
 )
 def test_durations_are_read_in_seconds(text: str, for_s: float):
     """
@@ -194,7 +202,9 @@ def test_durations_are_read_in_seconds(text: str, for_s: float):
     assert for_s == parse_duration(text)
 
 
-@pytest.mark.parametrize("text", ["", "10", "10 min", "1h30m", "-1h", "0s", "1w", "1e3s", "367d", "1M", "9" * 400 + "d"])
+@pytest.mark.parametrize(
+    "text", ["", "10", "10 min", "1h30m", "-1h", "0s", "1w", "1e3s", "367d", "1M", "9" * 400 + "d"]
+)
 def test_other_durations_are_refused(text: str):
     """
     Anything else is refused with an example.

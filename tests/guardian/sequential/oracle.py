@@ -33,7 +33,7 @@ def two_sample(n_t: float, x_t: float, n_c: float, x_c: float, p_hat: float, r: 
     def slope(q):
         return w * (r * q - theta_t) / (q * (1 - r * q)) + (1 - w) * (q - p) / (q * (1 - q))
 
-    q = bisect(slope, p, theta_t / r)
+    q = bisect(slope, p, min(theta_t / r, mpf(1)))
     return against_boundary((n_t, x_t, n_c, x_c), theta_t, p, r * q, q)
 
 
@@ -46,7 +46,7 @@ def two_sample_additive(
     def slope(q):
         return w * (q + d - theta_t) / ((q + d) * (1 - q - d)) + (1 - w) * (q - theta_c) / (q * (1 - q))
 
-    q = bisect(slope, theta_c, theta_t - d)
+    q = bisect(slope, theta_c, min(theta_t - d, mpf(1)))
     return q, against_boundary((n_t, x_t, n_c, x_c), theta_t, theta_c, q + d, q)
 
 

@@ -81,10 +81,12 @@ class Proxy:
 
     The broker tells its clients its own address; in its answers the proxy puts
     its own port in place of the broker's, so that all traffic comes this way.
+    A topic named in ``hidden`` is one that the broker does not know.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, hidden: bytes = b"") -> None:
         self.broker = broker
+        self.hidden = hidden
         self.port = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -112,19 +114,20 @@ class Proxy:
             writer.transport.abort()
             return
         self._writers |= {writer, back}
-        old, new = self._address(self.broker.port), self._address(self.port)
-        ways = (_pump(reader, back, lambda raw: raw), _pump(there, writer, lambda raw: raw.replace(old, new)))
+        ways = (_pump(reader, back, lambda raw: raw), _pump(there, writer, self._answer))
         await asyncio.gather(*ways)
         self._writers -= {writer, back}
+
+    def _answer(self, raw: bytes) -> bytes:
+        raw = raw.replace(self._address(self.broker.port), self._address(self.port))
+        return raw.replace(self.hidden, self.hidden.swapcase()) if self.hidden else raw
 
     @staticmethod
     def _address(port: int) -> bytes:
         return b"127.0.0.1" + port.to_bytes(4, "big")
 
 
-async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Callable[[bytes], bytes]
-) -> None:
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Callable[[bytes], bytes]) -> None:
     with contextlib.suppress(OSError):
         while raw := await reader.read(65_536):
             writer.write(change(raw))

@@ -1,0 +1,276 @@
+"""
+The fold: events of one source to sums that add up.
+
+Pure work over batches, without Kafka and without a clock: the loop in
+``streams.observe`` and the replay of files both use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from guardian.names import Millis
+from guardian.summaries import TICK_MS, FlagSums
+from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, Codec, Event, Record, rows_of
+from streams.deadletters import DeadLetter, dead_letter
+from streams.folding.cadence import FLUSHES, Cadence, resumed
+from streams.folding.chunk import Chunk, joined
+from streams.folding.columns import Batch, columns
+from streams.folding.memory import Memory
+from streams.folding.names import Names, Settings
+from streams.folding.sights import UNIT_SHIFT, Sights
+from streams.folding.sums import sums
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+NAMES_MAX = 100_000
+"""Variations remembered at a time; beyond, all names are forgotten, and with them who saw what."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoldConfig:
+    """
+    How one source is read and what it may remember.
+
+    ``bare``: records may be flat JSON. ``duplicates_window``: events within
+    which a repeat of (source, id) is found. ``units_max``: pairs (flag, unit)
+    remembered. ``rows_max``: active flags up to which all go out each flush.
+    """
+
+    bare: bool = False
+    duplicates_window: int = 100_000
+    future_tolerance_ms: int = 5_000
+    units_max: int = 200_000
+    rows_max: int = 400
+
+
+@dataclass(slots=True)
+class Counts:
+    """Events of one source since it is read; ``future`` ones were clamped, all but the last four are in the sums."""
+
+    exposures: int = 0
+    outcomes: int = 0
+    feedback: int = 0
+    future: int = 0
+    duplicates: int = 0
+    skipped: int = 0
+    unknown: int = 0
+    dead: int = 0
+
+    def __sub__(self, earlier: Counts) -> Counts:
+        """Return what came since."""
+        before = asdict(earlier)
+        return Counts(**{name: count - before[name] for name, count in asdict(self).items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Savepoint:
+    """A state of a fold to which it can go back; ``counts`` are those of that state, ``note`` belongs to its offset."""
+
+    counts: Counts
+    note: str
+    cadence: Cadence
+    held: Chunk | None
+    cycle: Int64s
+    settings: Settings
+    sights: Sights
+    sights_mark: Any
+    repeats_mark: int
+
+
+class Fold:
+    """
+    Sums of one source (an input partition, or a file) between two flushes.
+
+    The sums depend on the sequence of events alone, not on how it was cut
+    into batches. ``position`` and ``note`` are the committed offset and what
+    was written beside it (``Savepoint.note``). One thread, one owner.
+    """
+
+    def __init__(self, source: str, config: FoldConfig = FoldConfig(), *, position: int = 0, note: str = "") -> None:
+        self.source = source
+        self.config = config
+        self.counts = Counts()
+        self._cadence = resumed(position, note)
+        self._resume = position
+        self._next = self.read_from
+        self._codec = Codec(bare=config.bare)
+        self._repeats = Memory(config.duplicates_window)
+        self._open: list[Chunk] = []
+        self._held: Chunk | None = None
+        self._can_roll_back = False
+        self._forget_names()
+
+    @property
+    def read_from(self) -> int:
+        """The offset from which to read on: the committed one, or before it where sums had been held back."""
+        return min(self._cadence.sent)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits for a flush."""
+        return not self._open and self._held is None
+
+    def take(self, records: Sequence[Record], arrival_ms: Millis) -> list[DeadLetter]:
+        """Take records in the order of their offsets; return those that cannot be read. Never raises for content."""
+        early = sum(record.offset < self._resume for record in records) if self._next < self._resume else 0
+        if early:
+            # Read again for the sums that were held back; counted and dead-lettered before.
+            before = replace(self.counts)
+            batch = self.decode(records[:early])
+            self._add(batch, arrival_ms, np.array([records[at].offset for at in batch.at.tolist()], dtype=np.int64))
+            self.counts = before
+            records = records[early:]
+        if not records:
+            return []
+        batch = self.decode(records)
+        self._add(batch, arrival_ms)
+        self._next = records[-1].offset + 1
+        return [dead_letter(records[at], self.source, why) for at, why in sorted(batch.reasons.items())]
+
+    def take_events(self, events: Sequence[Event], arrivals_ms: Sequence[Millis]) -> None:
+        """Take decoded events with the time at which each arrived; raises ValueError for one that is not valid."""
+        batch = columns(rows_of(events), self._codec, self._settings)
+        if batch.reasons:
+            at, why = min(batch.reasons.items())
+            raise ValueError(f"event {at}: {why}")
+        self._add(batch, np.array(arrivals_ms, dtype=np.int64)[batch.at])
+
+    def decode(self, records: Sequence[Record]) -> Batch:
+        """Return the records as columns, for ``take_batch``; valid until the next flush or ``decode``."""
+        return columns(self._codec.decode(records), self._codec, self._settings)
+
+    def take_batch(self, batch: Batch, arrivals_ms: Millis | Int64s) -> None:
+        """Take a batch that ``decode`` returned, or a part of one, with the time at which each event arrived."""
+        self._add(batch, arrivals_ms)
+
+    def flush(self, now_ms: Millis = 0) -> list[FlagSums]:
+        """Return the sums since the last flush, sorted by flag key; the same events always give the same sums."""
+        chunks = [chunk for chunk in (self._held, *self._open) if chunk is not None]
+        self._open, self._held = [], None
+        names = self._settings.names
+        self._cycle = np.concatenate((self._cycle, np.zeros(names.flag_hash.size - self._cycle.size, dtype=np.int64)))
+        found = self._sum(joined(chunks)) if chunks else []
+        self._cadence = self._cadence.after(self._next, self._cycle, names.flag_hash, self.config.rows_max)
+        if self._cadence.flush == 0:
+            self._cycle[:] = 0
+        if len(names) > NAMES_MAX and self.is_empty:
+            self._forget_names()
+        if not self._can_roll_back:
+            self.confirm(self._savepoint())
+        return found
+
+    def savepoint(self) -> Savepoint:
+        """Return the state right after a flush, for ``confirm`` or ``rollback``."""
+        self._can_roll_back = True
+        return self._savepoint()
+
+    def confirm(self, point: Savepoint) -> None:
+        """What was summed up to ``point`` is committed: give up the possibility to go back behind it."""
+        self._repeats.confirm(point.repeats_mark)
+        point.sights.confirm(point.sights_mark)
+
+    def rollback(self, point: Savepoint) -> None:
+        """Go back to ``point``: the events since then will be read again, and are then no repeats."""
+        self.counts = replace(point.counts)
+        self._cadence, self._held, self._cycle = point.cadence, point.held, point.cycle.copy()
+        self._settings, self._sights = point.settings, point.sights
+        self._sights.undo(point.sights_mark)
+        self._repeats.undo(point.repeats_mark)
+        self._open = []
+        self._next = self._cadence.sent[0]
+
+    def _savepoint(self) -> Savepoint:
+        return Savepoint(
+            replace(self.counts), self._cadence.note(), self._cadence, self._held, self._cycle.copy(),
+            self._settings, self._sights, self._sights.mark(), self._repeats.mark(),
+        )  # fmt: skip
+
+    def _forget_names(self) -> None:
+        self._settings = Settings(Names())
+        self._sights = Sights(self._settings.names, self.config.units_max)
+        self._cycle: Int64s = np.zeros(0, dtype=np.int64)
+
+    def _add(self, batch: Batch, arrival_ms: Millis | Int64s, offsets: Int64s | None = None) -> None:
+        counts = self.counts
+        counts.unknown += batch.unknown
+        counts.skipped += batch.skipped
+        counts.dead += len(batch.reasons)
+        fresh = self._fresh(batch)
+        if fresh is not None:
+            counts.duplicates += len(batch) - int(fresh.sum())
+            batch = batch.take(fresh)
+            arrival_ms = arrival_ms if isinstance(arrival_ms, int) else arrival_ms[fresh]
+            offsets = None if offsets is None else offsets[fresh]
+        if not len(batch):
+            return
+        of_kind = np.bincount(batch.kind, minlength=FEEDBACK + 1)
+        counts.exposures += int(of_kind[EXPOSURE])
+        counts.outcomes += int(of_kind[OUTCOME])
+        counts.feedback += int(of_kind[FEEDBACK])
+        future = batch.time_ms > np.add(arrival_ms, self.config.future_tolerance_ms)
+        counts.future += int(future.sum())
+        self._wait(batch, np.where(future, arrival_ms, batch.time_ms), arrival_ms, offsets)
+
+    def _fresh(self, batch: Batch) -> Bools | None:
+        """Return the mask of events that are no repeats, or None if none is."""
+        keys = batch.key if batch.keyed is None else batch.key[batch.keyed]
+        _, new = self._repeats.meet(keys, np.zeros(keys.size, dtype=np.int64))
+        if new.all():
+            return None
+        if batch.keyed is None:
+            return new
+        fresh = ~batch.keyed
+        fresh[batch.keyed] = new
+        return fresh
+
+    def _wait(self, batch: Batch, time_ms: Int64s, arrival_ms: Millis | Int64s, offsets: Int64s | None) -> None:
+        """Put the events among those that wait for the flush, and see their units."""
+        start_ms = np.floor(time_ms - np.nan_to_num(batch.latency_ms)).astype(np.int64)
+        event, arm = self._settings.pairs(batch.setting)
+        unsent = None if offsets is None else self._unsent(offsets[event], arm)
+        unit, service = batch.unit[event], self._settings.service[batch.setting][event]
+        named = np.flatnonzero(unit)
+        self._sights.see(unit[named], arm[named], service[named], None if unsent is None else unsent[named])
+        chunk = Chunk(
+            tick=start_ms // TICK_MS,
+            outcome=batch.kind == OUTCOME,
+            error=self._settings.error[batch.setting],
+            weight=batch.weight,
+            latency_ms=batch.latency_ms,
+            unit=(batch.unit >> UNIT_SHIFT).astype(np.int64),
+            delay_ms=arrival_ms - start_ms,
+            event=event,
+            arm=arm,
+        )
+        self._open.append(chunk if unsent is None else chunk.choose(unsent))
+
+    def _classes(self) -> Int64s:
+        return self._cadence.classes(self._settings.names.flag_hash)
+
+    def _unsent(self, offset: Int64s, arm: Int64s) -> Bools:
+        """Return which pairs had not been sent before the restart."""
+        flag_class = self._classes()[self._settings.names.flag_of_arm[arm]]
+        unsent: Bools = offset >= np.array(self._cadence.sent)[flag_class]
+        return unsent
+
+    def _sum(self, chunk: Chunk) -> list[FlagSums]:
+        names, ticks_of_flag = self._settings.names, None
+        if self._cadence.crowded:
+            flag_class = self._classes()
+            ticks_of_flag = FLUSHES[flag_class]
+            due = self._cadence.due()[flag_class][names.flag_of_arm[chunk.arm]]
+            if not due.all():
+                self._held = chunk.choose(~due).compact()
+                chunk = chunk.choose(due)
+        if names.flag_hash.size > self.config.rows_max:
+            self._cycle += np.bincount(names.flag_of_arm[chunk.arm], minlength=self._cycle.size)
+        found = sums(chunk, names, ticks_of_flag)
+        self._sights.hand_over(found)
+        return found

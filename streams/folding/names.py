@@ -1,0 +1,212 @@
+"""
+Small numbers for long names, so that sums can be made over arrays.
+
+What a request ran under (environment, service, its flags, how it ended) is
+one *setting*: settings repeat, so each is read once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from guardian.events import NAME_LENGTH_MAX, NOT_EXPOSED
+from guardian.names import rollout_key
+
+Int64s = npt.NDArray[np.int64]
+
+SKIP, WRONG = -1, -2
+"""Numbers of no setting: an evaluation that exposed nobody, and one that the careful way must judge."""
+SETTINGS_MAX = 16_384
+"""Settings remembered at a time; forgetting them costs time only."""
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
+_decode_flags = msgspec.json.Decoder(dict[_Name, _Name]).decode
+
+
+class Column:
+    """An array that grows by appending."""
+
+    def __init__(self, dtype: Any) -> None:
+        self._array: npt.NDArray[Any] = np.zeros(64, dtype=dtype)
+        self._count = 0
+
+    def append(self, *values: int) -> None:
+        """Append the values."""
+        if self._count + len(values) > self._array.size:
+            self._array = np.resize(self._array, 2 * (self._count + len(values)))
+        self._array[self._count : self._count + len(values)] = values
+        self._count += len(values)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def array(self) -> npt.NDArray[Any]:
+        """The values so far."""
+        return self._array[: self._count]
+
+
+class Names:
+    """Numbers of flags, of their variations, and of services, each given when it is first seen."""
+
+    def __init__(self) -> None:
+        self._arms: dict[tuple[str, str], int] = {}
+        self._flags: dict[str, int] = {}
+        self._services: dict[str, int] = {}
+        self.flag_keys: list[str] = []
+        self.variations: list[str] = []
+        self.services: list[str] = []
+        self._flag_of_arm = Column(np.int64)
+        self._flag_hash = Column(np.uint64)
+
+    def __len__(self) -> int:
+        return len(self.variations)
+
+    def arm(self, key: str, variation: str) -> int:
+        """Return the number of one variation of one flag; ``key`` is ``environment|flag_key``."""
+        number = self._arms.get((key, variation))
+        if number is None:
+            number = self._arms[key, variation] = len(self.variations)
+            self.variations.append(variation)
+            self._flag_of_arm.append(self.flag(key))
+        return number
+
+    def service(self, name: str) -> int:
+        """Return the number of a service; an unnamed one is the empty name."""
+        number = self._services.get(name)
+        if number is None:
+            number = self._services[name] = len(self.services)
+            self.services.append(name)
+        return number
+
+    def flag(self, key: str) -> int:
+        """Return the number of a flag; ``key`` is ``environment|flag_key``."""
+        number = self._flags.get(key)
+        if number is None:
+            number = self._flags[key] = len(self.flag_keys)
+            self.flag_keys.append(key)
+            self._flag_hash.append(xxhash.xxh3_64_intdigest(key.encode("utf-8", "surrogatepass")))
+        return number
+
+    @property
+    def flag_of_arm(self) -> npt.NDArray[np.int64]:
+        """The flag's number, by the arm's number."""
+        return self._flag_of_arm.array
+
+    @property
+    def flag_hash(self) -> npt.NDArray[np.uint64]:
+        """A hash of the flag's key, by the flag's number."""
+        return self._flag_hash.array
+
+
+class Settings:
+    """What requests ran under, numbered; ``first`` and ``count`` say which of ``arms`` belong to each number."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all numbers given so far."""
+        self._numbers: dict[tuple[str | None, ...] | tuple[str | None, str | None, str | None, bytes], int] = {}
+        self._first, self._count = Column(np.int64), Column(np.int64)
+        self._error, self._service, self._arms = Column(np.bool_), Column(np.int64), Column(np.int64)
+        self.nothing = self._add([], False, None)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def get(self, key: Any) -> int | None:
+        """Return the number of a setting met before."""
+        return self._numbers.get(key)
+
+    def outcome(self, environment: str | None, service: str | None, ended: str | None, flags: bytes) -> int:
+        """Return the number of an outcome's setting, or WRONG."""
+        key = (environment, service, ended, flags)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = self._read_outcome(environment, service, ended, flags)
+        return number
+
+    def exposure(
+        self, environment: str | None, service: str | None, flag: str | None, variant: str | None, why: str | None
+    ) -> int:
+        """Return the number of an exposure's setting, or SKIP, or WRONG."""
+        key = (environment, service, flag, variant, why)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = self._read_exposure(environment, service, flag, variant, why)
+        return number
+
+    def pairs(self, numbers: Int64s) -> tuple[Int64s, Int64s]:
+        """Return, for each flag of each event with these settings, the event's position and the arm."""
+        count = self.count[numbers]
+        event = np.repeat(np.arange(numbers.size), count)
+        within = np.arange(event.size) - np.repeat(np.cumsum(count) - count, count)
+        return event, self.arms[self.first[numbers][event] + within]
+
+    def _read_outcome(self, environment: str | None, service: str | None, ended: str | None, raw: bytes) -> int:
+        if not _is_environment(environment) or ended is None:
+            return WRONG
+        try:
+            flags = _decode_flags(raw)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return WRONG
+        return self._add([(f"{environment}|{flag}", variant) for flag, variant in flags.items()], ended == "error", service)
+
+    def _read_exposure(
+        self, environment: str | None, service: str | None, flag: str | None, variant: str | None, why: str | None
+    ) -> int:
+        if environment is None or not _is_environment(environment) or not _is_name(flag):
+            return WRONG
+        if variant is not None and not _is_name(variant):
+            return WRONG
+        if variant is None or flag is None or (why or "").lower() in NOT_EXPOSED:
+            return SKIP
+        return self._add([(rollout_key(environment, flag), variant)], False, service)
+
+    def _add(self, arms: list[tuple[str, str]], error: bool, service: str | None) -> int:
+        self._first.append(len(self._arms))
+        self._count.append(len(arms))
+        self._error.append(error)
+        self._service.append(self.names.service(service or ""))
+        self._arms.append(*[self.names.arm(key, variation) for key, variation in arms])
+        return len(self._first) - 1
+
+    @property
+    def first(self) -> npt.NDArray[np.int64]:
+        """Where the arms of each setting begin in ``arms``."""
+        return self._first.array
+
+    @property
+    def count(self) -> npt.NDArray[np.int64]:
+        """How many flags each setting has."""
+        return self._count.array
+
+    @property
+    def error(self) -> npt.NDArray[np.bool_]:
+        """Whether requests of each setting failed."""
+        return self._error.array
+
+    @property
+    def service(self) -> npt.NDArray[np.int64]:
+        """The service's number, by setting."""
+        return self._service.array
+
+    @property
+    def arms(self) -> npt.NDArray[np.int64]:
+        """The arms of all settings, one after the other."""
+        return self._arms.array
+
+
+def _is_name(name: str | None) -> bool:
+    return name is not None and 1 <= len(name) <= NAME_LENGTH_MAX
+
+
+def _is_environment(name: str | None) -> bool:
+    return name is not None and _is_name(name) and "|" not in name

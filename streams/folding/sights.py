@@ -1,0 +1,96 @@
+"""Which unit was seen under which variation: to find units that got two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from guardian.summaries import FlagSums, MixedUnit
+from streams.folding.memory import Memory
+from streams.folding.names import Names
+
+Int64s = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+
+COHORT_PART = 64
+"""One unit in so many is in the cohort."""
+UNIT_SHIFT = np.uint64(12)
+"""A unit's id is the upper 52 bits of its hash: every JSON reader can hold it."""
+_SERVICE_BITS = 32
+_SERVICE_MASK = (1 << _SERVICE_BITS) - 1
+_SAID_PART = 8
+"""Units known to be mixed are few: this part of the memory is enough for them."""
+
+
+class Sights:
+    """
+    Remembers, for about ``capacity`` pairs (flag, unit), the variation and the service first seen.
+
+    What is worth telling waits, by flag number, until the flag's sums go out.
+    """
+
+    def __init__(self, names: Names, capacity: int) -> None:
+        self._names = names
+        # Each memory keeps two generations.
+        self._first = Memory(capacity // 2, refresh=True)
+        self._said = Memory(capacity // 2 // _SAID_PART, refresh=True)
+        self.mixed: dict[int, list[MixedUnit]] = {}
+        self.cohort: dict[int, dict[int, list[str]]] = {}
+
+    def see(self, unit_hash: Keys, arm: Int64s, service: Int64s, tell: npt.NDArray[np.bool_] | None = None) -> None:
+        """See units (64-bit hashes) under arms, shown by services, in order; ``tell`` masks who may be told of."""
+        flag = self._names.flag_of_arm[arm]
+        keys = unit_hash ^ self._names.flag_hash[flag]
+        known, new = self._first.meet(keys, (arm << _SERVICE_BITS) | service)
+        first_arm = known >> _SERVICE_BITS
+        differs = np.flatnonzero(first_arm != arm)
+        if differs.size:
+            _, unsaid = self._said.meet(keys[differs], known[differs])
+            differs = differs[unsaid]
+        unit = (unit_hash >> UNIT_SHIFT).astype(np.int64)
+        sampled = np.flatnonzero(new & (unit % COHORT_PART == 0))
+        if tell is not None:
+            differs, sampled = differs[tell[differs]], sampled[tell[sampled]]
+        for at in differs.tolist():
+            first = int(known[at])
+            self._tell_mixed(int(flag[at]), int(unit[at]), (first >> _SERVICE_BITS, int(arm[at])),
+                             (first & _SERVICE_MASK, int(service[at])))  # fmt: skip
+        for at in sampled.tolist():
+            seen = [self._names.variations[int(arm[at])], self._names.services[int(service[at])]]
+            self.cohort.setdefault(int(flag[at]), {})[int(unit[at])] = seen
+
+    def _tell_mixed(self, flag: int, unit: int, arms: Iterable[int], services: Iterable[int]) -> None:
+        variations = [self._names.variations[arm] for arm in arms]
+        named = sorted({self._names.services[service] for service in services} - {""})
+        self.mixed.setdefault(flag, []).append(MixedUnit(unit=unit, variations=variations, services=named))
+
+    def hand_over(self, flags: Iterable[FlagSums]) -> None:
+        """Put what waits for these flags into their sums."""
+        if not self.mixed and not self.cohort:
+            return
+        for flag in flags:
+            number = self._names.flag(flag.key)
+            flag.mixed = self.mixed.pop(number, [])
+            flag.cohort = dict(sorted(self.cohort.pop(number, {}).items()))
+
+    def mark(self) -> tuple[int, int, dict[int, list[MixedUnit]], dict[int, dict[int, list[str]]]]:
+        """Return a mark of the memory as it is now."""
+        mixed = {flag: list(told) for flag, told in self.mixed.items()}
+        cohort = {flag: dict(told) for flag, told in self.cohort.items()}
+        return self._first.mark(), self._said.mark(), mixed, cohort
+
+    def confirm(self, mark: tuple[int, int, object, object]) -> None:
+        """Give up the possibility to go back behind ``mark``."""
+        self._first.confirm(mark[0])
+        self._said.confirm(mark[1])
+
+    def undo(
+        self, mark: tuple[int, int, dict[int, list[MixedUnit]], dict[int, dict[int, list[str]]]]
+    ) -> None:
+        """Go back to ``mark``."""
+        self._first.undo(mark[0])
+        self._said.undo(mark[1])
+        self.mixed = {flag: list(told) for flag, told in mark[2].items()}
+        self.cohort = {flag: dict(told) for flag, told in mark[3].items()}

@@ -1,0 +1,175 @@
+"""
+Pairs of a flush to sums per flag, tick and arm.
+
+One pass over arrays per kind of sum. Small key spaces are counted in a dense
+table, large ones are sorted first; both give the same sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from guardian.summaries import TICK_MS, Arm, FlagSums, Tick
+from streams.folding.buckets import delay_buckets, latency_buckets
+from streams.folding.chunk import Chunk
+from streams.folding.names import Names
+
+Int64s = npt.NDArray[np.int64]
+
+_DENSE_FLOOR = 65_536
+_DENSE_PER_ITEM = 8
+"""A dense table may have this many cells an item: zeroing a cell is about that much cheaper than sorting an item."""
+
+
+@dataclass(slots=True)
+class _Groups:
+    """The distinct (arm, tick) of a chunk, and the group of each pair."""
+
+    arm: Int64s
+    tick: Int64s
+    of_pair: Int64s
+
+    def __len__(self) -> int:
+        return self.arm.size
+
+
+def sums(chunk: Chunk, names: Names, ticks_of_flag: Int64s | None = None) -> list[FlagSums]:
+    """
+    Return the sums of a chunk, sorted by flag key, tick and variation.
+
+    ``ticks_of_flag`` says, by the flag's number, how many ticks are summed
+    into one; all ones if it is None.
+    """
+    if not chunk.pairs:
+        return []
+    tick = chunk.tick[chunk.event]
+    if ticks_of_flag is not None:
+        length = ticks_of_flag[names.flag_of_arm[chunk.arm]]
+        tick -= tick % length
+    groups = _group(chunk.arm, tick)
+    found = _arms(chunk, groups)
+    flags: dict[str, FlagSums] = {}
+    ticks: dict[tuple[int, int], Tick] = {}
+    flag_of_arm = names.flag_of_arm[groups.arm].tolist()
+    for flag, start, arm, made in zip(flag_of_arm, groups.tick.tolist(), groups.arm.tolist(), found, strict=True):
+        at = ticks.get((flag, start))
+        if at is None:
+            many = 1 if ticks_of_flag is None else int(ticks_of_flag[flag])
+            at = ticks[flag, start] = Tick(start_ms=start * TICK_MS, length_ms=many * TICK_MS, arms={})
+            key = names.flag_keys[flag]
+            flags.setdefault(key, FlagSums(key=key, ticks=[], delays={}, mixed=[], cohort={})).ticks.append(at)
+        at.arms[names.variations[arm]] = made
+    _add_delays(chunk, names, flags)
+    return [_sorted(flags[key]) for key in sorted(flags)]
+
+
+def _sorted(flag: FlagSums) -> FlagSums:
+    flag.ticks.sort(key=_start_ms)
+    for tick in flag.ticks:
+        if len(tick.arms) > 1:
+            tick.arms = dict(sorted(tick.arms.items()))
+    flag.delays = dict(sorted(flag.delays.items()))
+    return flag
+
+
+def _start_ms(tick: Tick) -> int:
+    return tick.start_ms
+
+
+def _group(arm: Int64s, tick: Int64s) -> _Groups:
+    first, span = int(tick.min()), int(tick.max() - tick.min()) + 1
+    cells = (int(arm.max()) + 1) * span
+    if cells <= _DENSE_FLOOR + _DENSE_PER_ITEM * arm.size:
+        cell = arm * span + (tick - first)
+        there = np.bincount(cell, minlength=cells) > 0
+        number = np.cumsum(there) - 1
+        distinct = np.flatnonzero(there)
+        return _Groups(distinct // span, distinct % span + first, number[cell])
+    order = np.lexsort((tick, arm))
+    arm, tick = arm[order], tick[order]
+    begins = np.concatenate(([True], (arm[1:] != arm[:-1]) | (tick[1:] != tick[:-1])))
+    of_pair = np.empty(order.size, dtype=np.int64)
+    of_pair[order] = np.cumsum(begins) - 1
+    return _Groups(arm[begins], tick[begins], of_pair)
+
+
+def _arms(chunk: Chunk, groups: _Groups) -> list[Arm]:
+    """Return the sums of each group."""
+    weight = chunk.weight[chunk.event]
+    outcome = chunk.outcome[chunk.event]
+    error = chunk.error[chunk.event]
+    unit = chunk.unit[chunk.event]
+
+    def total(mask: npt.NDArray[np.bool_]) -> list[int]:
+        counted = np.bincount(groups.of_pair[mask], weights=weight[mask], minlength=len(groups))
+        found: list[int] = counted.astype(np.int64).tolist()
+        return found
+
+    counts = zip(total(~outcome), total(outcome), total(error), total(error & (unit == 0)), strict=True)
+    arms = [Arm(exposures=n, outcomes=m, errors=x, anonymous=a, units=[], latency={}) for n, m, x, a in counts]
+    for group, buckets in _latencies(chunk, groups, weight):
+        arms[group].latency = buckets
+    for group, units in _units(groups.of_pair[error], unit[error]):
+        arms[group].units = units
+    return arms
+
+
+def _latencies(chunk: Chunk, groups: _Groups, weight: Int64s) -> Iterator[tuple[int, dict[int, int]]]:
+    measured = ~np.isnan(chunk.latency_ms)
+    bucket = latency_buckets(np.where(measured, chunk.latency_ms, 1.0))
+    pairs = measured[chunk.event]
+    return _histograms(groups.of_pair[pairs], len(groups), bucket[chunk.event[pairs]], weight[pairs])
+
+
+def _add_delays(chunk: Chunk, names: Names, flags: dict[str, FlagSums]) -> None:
+    pairs = chunk.outcome[chunk.event]
+    event, arm = chunk.event[pairs], chunk.arm[pairs]
+    bucket = delay_buckets(chunk.delay_ms)
+    for number, buckets in _histograms(arm, len(names), bucket[event], chunk.weight[event]):
+        key = names.flag_keys[int(names.flag_of_arm[number])]
+        flags[key].delays[names.variations[number]] = buckets
+
+
+def _histograms(
+    group: Int64s, groups: int, bucket: Int64s, weight: Int64s
+) -> Iterator[tuple[int, dict[int, int]]]:
+    """Yield the sparse histogram of each group that has one, in the order of groups."""
+    if not group.size:
+        return
+    lowest, span = int(bucket.min()), int(bucket.max() - bucket.min()) + 1
+    cell = group * span + (bucket - lowest)
+    if groups * span <= _DENSE_FLOOR + _DENSE_PER_ITEM * group.size:
+        table = np.bincount(cell, weights=weight, minlength=groups * span)
+        cells = np.flatnonzero(table)
+        counts = table[cells]
+    else:
+        cells, which = np.unique(cell, return_inverse=True)
+        counts = np.bincount(which, weights=weight)
+    owner, buckets, numbers = cells // span, (cells % span + lowest).tolist(), counts.astype(np.int64).tolist()
+    for begin, end in _runs(owner):
+        yield int(owner[begin]), dict(zip(buckets[begin:end], numbers[begin:end], strict=True))
+
+
+def _units(group: Int64s, unit: Int64s) -> Iterator[tuple[int, list[int]]]:
+    """Yield the distinct units of each group that has any, sorted."""
+    named = unit != 0
+    group, unit = group[named], unit[named]
+    if not group.size:
+        return
+    order = np.lexsort((unit, group))
+    group, unit = group[order], unit[order]
+    begins = np.concatenate(([True], (group[1:] != group[:-1]) | (unit[1:] != unit[:-1])))
+    group, units = group[begins], unit[begins].tolist()
+    for begin, end in _runs(group):
+        yield int(group[begin]), units[begin:end]
+
+
+def _runs(owner: Int64s) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of each run of equal values."""
+    edges = np.flatnonzero(owner[1:] != owner[:-1]) + 1
+    starts = [0, *edges.tolist()]
+    yield from zip(starts, [*starts[1:], owner.size], strict=True)

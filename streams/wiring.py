@@ -1,0 +1,68 @@
+"""The composition root: the one place that chooses which classes do the work, by name and lazily."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from guardian.ports import FlagStore
+from streams.settings import Settings
+from streams.status import Status
+
+if TYPE_CHECKING:
+    from streams.outlet import Outlet
+
+Processor = Callable[[Settings, Status], Awaitable[None]]
+
+PROCESSORS: dict[str, str] = {
+    "store": "streams.store:run_store",
+    "observe": "streams.observe:run_observe",
+    "judge": "streams.judge:run_judge",
+    "act": "streams.act:run_act",
+    "report": "streams.report:run_report",
+    "api": "streams.apps.api:run_api",
+}
+"""Every processor in the order of starting; a process imports only its own."""
+
+
+def processor(name: str) -> Processor:
+    """
+    Return the processor called *name*, ready to run.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    module, _, function = PROCESSORS[name].partition(":")
+    run: Processor = getattr(importlib.import_module(module), function)
+    if name == "act":
+        run = functools.partial(run, open_store=open_flag_store)
+    return run
+
+
+@contextlib.asynccontextmanager
+async def open_flag_store(settings: Settings, outlet: Outlet) -> AsyncIterator[FlagStore]:
+    """The flag store that act changes: flagd-sync, with all that was decided before already known."""
+    from streams.flag_state import Records, write_record
+    from streams.reading import Follower
+    from streams.stores.flagd.adapter import FlagdStore
+
+    records = Records()
+    follower = Follower(settings, settings.topics.flag_state, records.take)
+    following = asyncio.ensure_future(follower.run())
+    store = FlagdStore(
+        functools.partial(write_record, outlet, settings.topics),
+        records.get,
+        f"{settings.flagd.host}:{settings.flagd.port}",
+        environment=settings.flagd.environment,
+    )
+    try:
+        await follower.caught_up.wait()
+        yield store
+    finally:
+        await store.close()
+        following.cancel()
+        await asyncio.wait({following})

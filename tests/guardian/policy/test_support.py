@@ -1,0 +1,136 @@
+"""What this version cannot run is said, never ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+
+from guardian.policy import parse_policy
+from guardian.schedule import parse_document
+from guardian.support import unsupported
+from tests.guardian.policy.examples import DECLARATIONS, EVERYTHING, SCHEDULE, SIMPLE
+from tests.guardian.policy.strategies import documents
+
+
+def told(document: dict[str, Any]) -> list[str]:
+    return [problem.field for problem in unsupported(parse_policy(document))]
+
+
+def test_everything_that_is_not_run_is_named():
+    """
+    Of the policy with every word in it, exactly what this version does not run is named.
+    """
+    assert {
+        "guardrails[2].when",
+        "guardrails[3].when",
+        "guardrails[4].when",
+        "guardrails[5].when",
+        "guardrails[6].when",
+        "guardrails[7].when",
+        "guardrails[8].when",
+        "stages[1].until",
+        "stages[2].approval",
+        "cooldown",
+    } == set(told(yaml.safe_load(EVERYTHING)))
+
+
+def test_each_is_told_with_a_way_out():
+    """
+    Each refusal says that the words were understood, and what to do.
+    """
+    problems = unsupported(parse_policy(yaml.safe_load(EVERYTHING)))
+
+    assert all("by this version; remove it" in problem.right for problem in problems)
+
+
+def test_a_schedule_is_told_in_its_own_words():
+    """
+    What is not run of a schedule is named by the schedule's fields.
+    """
+    policy, places = parse_document(yaml.safe_load(DECLARATIONS + SCHEDULE))
+
+    assert {
+        "phases[0].users",
+        "phases[0].size",
+        "phases[0].start",
+        "phases[1].users",
+        "phases[1].size",
+        "phases[1].start",
+        "phases[1].criteria",
+        "phases[2].start",
+        "phases[2].pause_conditions[1]",
+    } == {problem.field for problem in unsupported(policy, places=places)}
+
+
+@pytest.mark.parametrize("then", ["alert", "hold", "pause", "kill", "kill_flag", "step_back"])
+@pytest.mark.parametrize(
+    "when",
+    ["error_rate > 1.2x control", "error_rate >= control", "error_rate > control + 1%", "error_rate >= 5%"],
+)
+def test_what_runs_is_not_refused(when: str, then: str):
+    """
+    Error rates against control and against bounds run with every action, with all plain fields.
+    """
+    document = yaml.safe_load(SIMPLE) | {
+        "guardrails": [{"when": when, "then": then, "evaluate": "evidence"}],
+        "variations": ["new"],
+        "owner": "team-checkout",
+        "mode": "shadow",
+        "false_kills": {"per_rollout": 0.01, "per_day": 0.01, "per_step": 0.01},
+        "min_units": 5,
+        "unit_cluster": 3.0,
+    }
+
+    assert [] == told(document)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"guardrails": [{"when": "error_rate > 5% for 1h", "then": "kill"}]}, "guardrails[0].when"),
+        ({"guardrails": [{"when": "search_errors > 5%", "then": "kill"}]}, "guardrails[0].when"),
+        (
+            {"guardrails": [{"when": "error_rate > 5%", "then": "kill", "evaluate": "both"}]},
+            "guardrails[0].evaluate",
+        ),
+        (
+            {"guardrails": [{"when": "error_rate > 5%", "then": "step_back"}], "stages": []},
+            "guardrails[0].then",
+        ),
+        (
+            {"guardrails": [{"when": "error_rate > 5%", "then": "step_back"}], "stages": [{"share": "5%"}]},
+            "guardrails[0].then",
+        ),
+        ({"stages": [{"share": "5%", "size": 3}]}, "stages[0].size"),
+        ({"cooldown": "1h"}, "cooldown"),
+    ],
+)
+def test_what_does_not_run_is_refused(changes: dict[str, Any], field: str):
+    """
+    Each thing that is not run is refused in its own place.
+    """
+    signals = {"search_errors": {"of": "error_rate", "where": {"operation": "GET /search"}}}
+
+    assert [field] == told(yaml.safe_load(SIMPLE) | {"signals": signals} | changes)
+
+
+@given(documents)
+def test_only_error_rates_and_plain_stages_pass(document: dict[str, Any]):
+    """
+    Of any policy, what is not refused is made of nothing but what the engine evaluates.
+    """
+    refused = set(told(document))
+    kept = [one for at, one in enumerate(document["guardrails"]) if f"guardrails[{at}].when" not in refused]
+    followed = [
+        name
+        for at, stage in enumerate(document.get("stages", []))
+        for name in stage
+        if f"stages[{at}].{name}" not in refused
+    ]
+
+    assert all(one["when"].startswith("error_rate >") and " for " not in one["when"] for one in kept)
+    assert {*followed} <= {"share", "for", "name"}
+    assert ("cooldown" in document) == ("cooldown" in refused)

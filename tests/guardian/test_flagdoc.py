@@ -1,0 +1,294 @@
+"""What is served is what people wrote, with the guardian's decisions laid over it, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openfeature.contrib.tools.flagd.core import FlagdCore
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import OpenFeatureError
+
+from guardian.flagdoc import (
+    Overlay,
+    compose,
+    overlay_version,
+    splits,
+    unstamped,
+    validate,
+    weights,
+)
+
+FEW = settings(max_examples=30, deadline=None)
+WORDS = ("control", "treatment", "other")
+TRUTHS = ("true", "false")
+CONTEXTS = [
+    EvaluationContext(f"user-{n}", {"plan": plan, "forced": forced, "w": n % 3})
+    for n, (plan, forced) in enumerate((p, f) for p in ("pro", "free") for f in (*WORDS, *TRUTHS, None, True))
+]
+
+
+def rules(names: tuple[str, ...]) -> st.SearchStrategy[Any]:
+    """Targeting as people write it, and worse: answers literal, split, nested, computed, shared."""
+    conditions = [
+        {"==": [{"var": "plan"}, "pro"]},
+        {"===": [{"var": "forced"}, names[1]]},
+        {"in": [{"var": "forced"}, [names[0], names[1]]]},
+    ]
+    computed = [
+        {"var": "forced"},
+        {"var": ["nowhere", names[1]]},
+        {"cat": [names[1][:2], names[1][2:]]},
+        {"$ref": "shared"},
+    ]
+    tests = st.sampled_from(conditions)
+    # A truth is an answer too, where the variants are called true and false.
+    plain = [*names, None, *computed, *([True, False, *conditions] if names == TRUTHS else [])]
+    weight = st.one_of(st.integers(0, 100), st.just({"var": "w"}))
+
+    def wider(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        entry = st.one_of(
+            st.tuples(st.sampled_from(names), weight), st.tuples(inner, weight), st.tuples(st.sampled_from(names))
+        ).map(list)
+        head = st.sampled_from([[], [{"var": "targetingKey"}]])
+        return st.one_of(
+            st.tuples(tests, inner, inner).map(lambda parts: {"if": list(parts)}),
+            st.tuples(tests, inner).map(lambda parts: {"if": list(parts)}),
+            st.tuples(tests, inner, tests, inner, inner).map(lambda parts: {"if": list(parts)}),
+            st.tuples(head, st.lists(entry, min_size=1, max_size=4)).map(lambda p: {"fractional": p[0] + p[1]}),
+            st.tuples(tests, inner).map(lambda parts: {"and": list(parts)}),
+            st.tuples(inner, inner).map(lambda parts: {"or": list(parts)}),
+            tests,
+        )
+
+    return st.recursive(st.sampled_from(plain), wider, max_leaves=6).filter(lambda r: isinstance(r, dict))
+
+
+@st.composite
+def documents(draw: st.DrawFn, names: tuple[str, ...] = WORDS) -> dict[str, Any]:
+    flag = {
+        "state": "ENABLED",
+        "variants": {name: f"value of {name}" for name in names},
+        "defaultVariant": draw(st.sampled_from([*names, None])),
+        "targeting": draw(rules(names)),
+        "metadata": {"version": draw(st.sampled_from(["17", 4, "a+b"])), "team": "checkout"},
+    }
+    shared = {"fractional": [[names[0], 30], [names[1], 70]]}
+    other = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "off"}
+    return {"$evaluators": {"shared": shared}, "flags": {"other": other, "f": flag, "third": dict(flag)}}
+
+
+def overlay(version: int = 3, **decided: Any) -> Overlay:
+    record = {"flag_key": "f", "environment": "production", "version": version, **decided}
+    return cast("Overlay", record)
+
+
+def answers(document: dict[str, Any], key: str = "f", contexts: list[EvaluationContext] = CONTEXTS) -> list[str | None]:
+    """What the official evaluator answers to each context."""
+    core = FlagdCore()
+    core.set_flags(json.dumps(document))
+    found: list[str | None] = []
+    for context in contexts:
+        try:
+            found.append(core.resolve_string_value(key, "default in code", context).variant)
+        except OpenFeatureError as error:
+            found.append(f"error: {type(error).__name__}")
+    return found
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from([WORDS, TRUTHS]).flatmap(lambda names: st.tuples(st.just(names), documents(names))))
+def test_a_kill_moves_its_users_to_control_and_nobody_else(case: tuple[tuple[str, ...], dict[str, Any]]):
+    """
+    After a kill the official evaluator never answers the killed variation, and answers everybody else as before.
+    """
+    (control, killed, *_), document = case
+    before = answers(document)
+
+    after = answers(compose(document, [overlay(killed={killed: control})]))
+
+    assert [control if was == killed else was for was in before] == after
+
+
+@FEW
+@given(documents(), st.sampled_from([{"killed": {"treatment": "control"}}, {"off": True, "control": "control"}]))
+def test_composing_twice_is_composing_once(document: dict[str, Any], decided: dict[str, Any]):
+    """
+    What is composed already is not changed by the same overlay, so two servers in a row do no harm.
+    """
+    once = compose(document, [overlay(**decided)])
+
+    assert json.dumps(once) == json.dumps(compose(once, [overlay(**decided)]))
+
+
+@FEW
+@given(documents(), st.booleans())
+def test_other_flags_stay_byte_for_byte(document: dict[str, Any], off: bool):
+    """
+    A decision about one flag leaves all others, the flag's place, and the document's other fields as written.
+    """
+    composed = compose(document, [overlay(killed={"treatment": "control"}, off=off, control="control")])
+
+    def without_f(doc: dict[str, Any]) -> str:
+        return json.dumps({**doc, "flags": {key: flag for key, flag in doc["flags"].items() if key != "f"}})
+
+    assert without_f(document) == without_f(composed)
+    assert list(document["flags"]) == list(composed["flags"])
+    assert json.dumps(document) == json.dumps(compose(document, []))
+
+
+@FEW
+@given(documents(), documents())
+def test_a_persons_edit_after_a_kill_is_served_and_the_kill_stays(old: dict[str, Any], new: dict[str, Any]):
+    """
+    An edit made after a kill is served in full, but for the killed variation.
+    """
+    kill = overlay(killed={"treatment": "control"})
+    new["flags"]["f"] |= {"variants": {**new["flags"]["f"]["variants"], "fourth": "added"}}
+    new["flags"]["f"]["metadata"]["team"] = "search"
+
+    compose(old, [kill])
+    served = compose(new, [kill])["flags"]["f"]
+
+    assert new["flags"]["f"]["variants"] == served["variants"]
+    assert "search" == served["metadata"]["team"]
+    assert "treatment" not in answers(compose(new, [kill]))
+
+
+@FEW
+@given(documents(), st.floats(0, 1), st.floats(0, 1), st.booleans(), st.booleans())
+def test_a_valid_document_stays_valid(document: dict[str, Any], one: float, two: float, killed: bool, off: bool):
+    """
+    Whatever the guardian decides about a valid document, the result may be pushed.
+    """
+    decided = overlay(
+        killed={"treatment": "control"} if killed else {},
+        shares={"treatment": one, "other": two},
+        off=off,
+        control="control",
+    )
+
+    assert [] == validate(document)
+    assert [] == validate(compose(document, [decided]))
+
+
+def split_document(*entries: list[Any]) -> dict[str, Any]:
+    flag = {
+        "state": "ENABLED",
+        "variants": {name: name for name in WORDS},
+        "defaultVariant": "control",
+        "targeting": {"fractional": [*entries]},
+    }
+    return {"flags": {"f": flag}}
+
+
+@pytest.mark.parametrize(
+    ("written", "killed"),
+    [
+        ([["control", 90], ["treatment", 10]], [["control", 100], ["treatment", 0]]),
+        ([["treatment", 10], ["control", 90]], [["treatment", 0], ["control", 100]]),
+        ([{"var": "k"}, ["control"], ["treatment"]], [{"var": "k"}, ["control", 2], ["treatment", 0]]),
+        ([["treatment", 5], ["other", 5]], [["control", 5], ["treatment", 0], ["other", 5]]),
+    ],
+)
+def test_a_kill_reads_as_people_would_write_it(written: list[Any], killed: list[Any]):
+    """
+    90/10 becomes 100/0; away from control a slice of control takes the place, so that no other slice moves.
+    """
+    served = compose(split_document(*written), [overlay(killed={"treatment": "control"})])
+
+    assert killed == served["flags"]["f"]["targeting"]["fractional"]
+
+
+def test_a_kill_writes_out_a_shared_rule_for_its_flag_alone():
+    """
+    A killed flag that used a shared rule gets its own copy, in which the weights are seen; others share on.
+    """
+    document = split_document()
+    document["$evaluators"] = {"half": {"fractional": [["control", 50], ["treatment", 50]]}}
+    document["flags"]["f"]["targeting"] = {"$ref": "half"}
+
+    served = compose(document, [overlay(killed={"treatment": "control"})])
+
+    assert {"fractional": [["control", 100], ["treatment", 0]]} == served["flags"]["f"]["targeting"]
+    assert document["$evaluators"] == served["$evaluators"]
+
+
+def test_a_flag_that_is_off_answers_control_and_not_the_default_in_the_code():
+    """
+    A flag killed whole stays ENABLED and answers control: DISABLED would answer the default in the client's code.
+    """
+    served = compose(split_document(["treatment", 10]), [overlay(off=True, control="control")])
+
+    assert "ENABLED" == served["flags"]["f"]["state"]
+    assert {"control"} == set(answers(served))
+
+
+shares = st.sampled_from([0.0, 0.01, 0.1, 0.125, 0.25, 1 / 3, 0.5])
+orders = st.sampled_from([[80, 10, 10], [0, 90, 10], [5, 5, 90]]).flatmap(
+    lambda weights: st.permutations([list(pair) for pair in zip(WORDS, weights, strict=True)])
+)
+
+
+@FEW
+@given(orders, shares, shares)
+def test_growing_a_share_keeps_everybody_who_had_it(order: list[list[Any]], one: float, two: float):
+    """
+    A greater share holds all users of the smaller one, the other variations keep theirs, and control gives.
+    """
+    document = split_document(*order)
+    people = [EvaluationContext(f"user-{n}", {}) for n in range(300)]
+    small, great = sorted((one, two))
+
+    fewer, more = (
+        answers(compose(document, [overlay(shares={"treatment": share}, control="control")]), contexts=people)
+        for share in (small, great)
+    )
+
+    assert {n for n, got in enumerate(fewer) if got == "treatment"} <= {
+        n for n, got in enumerate(more) if got == "treatment"
+    }
+    assert [got == "other" for got in answers(document, contexts=people)] == [got == "other" for got in more]
+
+
+@FEW
+@given(orders, shares, shares)
+def test_shares_are_met_by_whole_weights(order: list[list[Any]], one: float, two: float):
+    """
+    The weights that clients get are whole numbers that meet each share to one part in 100,000.
+    """
+    served = compose(split_document(*order), [overlay(shares={"treatment": one, "other": two}, control="control")])
+
+    (found,) = splits(served["flags"]["f"]["targeting"])
+    assert [] == validate(served)
+    assert one == pytest.approx(found["treatment"], abs=1e-5)
+    assert two == pytest.approx(found["other"], abs=1e-5)
+
+
+def test_the_version_tells_what_is_served_and_is_not_believed_in_a_base():
+    """
+    A served flag's version ends in the overlay's; saved as a base, it is read as people's own again.
+    """
+    served = compose(split_document(["treatment", 10]), [overlay(version=7, command_id="c")])
+    flag = served["flags"]["f"]
+
+    assert ("0+g7", 7) == (flag["metadata"]["version"], overlay_version(flag))
+    assert {"version": "0"} == unstamped(served)["flags"]["f"]["metadata"]
+
+
+def test_weights_are_those_of_a_unit_that_meets_no_condition():
+    """
+    Shares are read past conditions; where none are fixed, none are claimed.
+    """
+    flag = split_document()["flags"]["f"]
+    split = {"fractional": [["control", 3], ["treatment", 1]]}
+
+    def read(rule: Any) -> dict[str, float]:
+        return weights({**flag, "targeting": rule})
+
+    assert {"control": 0.75, "treatment": 0.25, "other": 0.0} == read({"if": [{"var": "staff"}, "treatment", split]})
+    assert {"control": 1.0, "treatment": 0.0, "other": 0.0} == read({"if": [{"var": "staff"}, "treatment"]})
+    assert {} == read({"var": "forced"})
