@@ -111,10 +111,16 @@ def line_of(path: Path, lines: Lines) -> int | None:
 def shown(value: object) -> str:
     """A value as a problem shows it: on one line, and not longer than people read."""
     try:
-        text = repr(value) if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+        text = (
+            repr(value) if isinstance(value, str) else json.dumps(value, default=_plain, ensure_ascii=False)
+        )
     except RecursionError:
         return "…"
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+
+
+def _plain(value: object) -> str | None:
+    return None if value is ... else str(value)
 
 
 def problem_at(path: Path, value: object, right: str, *, file: str, lines: Lines) -> Problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from guardian.conditions import Absolute
 from guardian.names import Millis
 from guardian.policy import Policy
-from guardian.population import Epoch, Waiting
+from guardian.population import Waiting
 from guardian.state import RolloutState
 from guardian.watch import Block, VariationWatch, tested
 
@@ -24,9 +24,11 @@ def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: M
     for end_ms, tick in state.population.mature(passed_ms - lag_ms):
         for variation in state.alive():
             read |= _read_tick(state, policy, variation, end_ms, tick)
-    for epoch in state.population.epochs:
-        for variation in sorted(epoch.fresh):
-            read |= _read_failures(state, policy, epoch, variation)
+    by_exposures = state.population.by_exposures
+    for variation, x_t, x_c, share in state.failures.take_readable(
+        state.history, policy.control, by_exposures, passed_ms
+    ):
+        read |= _read_failures(state, policy, variation, (x_t, x_c, share))
     return read
 
 
@@ -79,19 +81,16 @@ def _with_late(block: Block, late: Block | None) -> Block:
     return Block(block.from_ms, block.to_ms, block.n_t + late.n_t, block.x_t + late.x_t, block.n_c, block.x_c)
 
 
-def _read_failures(state: RolloutState, policy: Policy, epoch: Epoch, variation: str) -> bool:
+def _read_failures(
+    state: RolloutState, policy: Policy, variation: str, failures: tuple[float, float, float]
+) -> bool:
     watch = state.variations[variation]
     if watch.killed:
-        del epoch.fresh[variation]
         return False
-    share = epoch.share_at_risk(variation, policy.control, state.population.by_exposures)
-    if share is None:
-        return False
-    x_t, x_c = epoch.fresh.pop(variation)
     guardrails = tested(policy)
     _deposit(state, watch, len(guardrails))
     for guardrail, held in zip(guardrails, watch.guardrails, strict=True):
-        held.read_failures(guardrail.when, x_t, x_c, share)
+        held.read_failures(guardrail.when, *failures)
     return True
 
 

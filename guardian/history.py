@@ -64,6 +64,13 @@ class History(msgspec.Struct):
         while len(self.coarse) > COARSE_MAX:
             del self.coarse[min(self.coarse)]
 
+    def at(self, second: int) -> Cells:
+        """Return the sums of one second; of its ten seconds where it is no longer kept singly."""
+        cells = self.fine.get(second)
+        if cells is None:
+            cells = self.coarse.get(second // COARSE * COARSE, {})
+        return cells
+
     def steps(self) -> list[tuple[int, Cells]]:
         """Return all steps, latest first, each with the second in which it begins."""
         return sorted([*self.fine.items(), *self.coarse.items()], key=lambda step: -step[0])

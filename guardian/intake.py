@@ -119,7 +119,7 @@ def _take_arm(
         # would look like who fails *more*. The full lane tests these starts when they are mature.
         steady = now_ms >= epoch.start_ms + lag_ms
         if cell.first > 0.0 and (steady if population.by_exposures else late):
-            epoch.failed(variation, cell.first, policy.control, state.variations)
+            state.failures.add(tick.start_ms, variation, cell.first, policy.control, state.variations)
     if not late:
         population.wait(tick.start_ms, tick.end_ms, variation, cell)
     elif variation in state.variations and arm.outcomes:

@@ -389,7 +389,7 @@ def read_document(
         raise PolicyError(problem_at(*finding, file=file, lines=lines) for finding in broken)
     found = list(_empty_findings(document, ()))
     empty = {field_name(path) for path, _, _ in found}
-    given: dict[str, Any] = _filled(document)
+    given: dict[str, Any] = _marked(document)
     signals, declared = _declared(given)
     reading = Reading(signals)
     found += [
@@ -533,11 +533,13 @@ def _parts(given: object) -> list[tuple[str | int, object]]:
     return list(enumerate(given)) if isinstance(given, list) else []
 
 
-def _filled(given: Any) -> Any:
-    """Without the entries that have no value, which ``_empty_findings`` has told of."""
+def _marked(given: Any) -> Any:
+    """With ``...`` for what is empty: no model takes it, so nothing is concluded from what is not there."""
     if isinstance(given, dict):
-        return {name: _filled(inner) for name, inner in given.items() if inner is not None}
-    return [_filled(inner) for inner in given] if isinstance(given, list) else given
+        return {name: _marked(inner) for name, inner in given.items()}
+    if isinstance(given, list):
+        return [_marked(inner) for inner in given]
+    return ... if given is None else given
 
 
 def _lean(given: Any) -> Any:

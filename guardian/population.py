@@ -8,9 +8,6 @@ anybody telling us. A block never mixes epochs (docs/statistics.md, "epochs").
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-
 import msgspec
 
 from guardian.names import Millis
@@ -61,15 +58,12 @@ class Epoch(msgspec.Struct):
     """
     Everybody who started while the shares stood still.
 
-    ``arms`` sums all starts of the epoch as they become known. ``fresh``
-    holds, per variation, the first failures (its own, control's) that the
-    fast lane has not tested yet.
+    ``arms`` sums all starts of the epoch as they become known.
     """
 
     start_ms: Millis
     why: str
     arms: Cells = {}
-    fresh: dict[str, list[float]] = {}
 
     def size(self, variation: str, by_exposures: bool) -> int:
         """Return how many starts of the variation are known."""
@@ -80,37 +74,6 @@ class Epoch(msgspec.Struct):
         """Return the variation's part of all starts of the epoch, for people; ``None`` while there are none."""
         total = sum(self.size(name, by_exposures) for name in self.arms)
         return self.size(variation, by_exposures) / total if total else None
-
-    def failed(self, variation: str, x: float, control: str, treatments: Iterable[str]) -> None:
-        """Note first failures for the fast lane; control's are compared with every treatment."""
-        for treatment in treatments if variation == control else (variation,):
-            fresh = self.fresh.setdefault(treatment, [0.0, 0.0])
-            fresh[variation == control] += x
-
-    def share_at_risk(self, variation: str, control: str, by_exposures: bool) -> float | None:
-        """
-        Return the variation's part of all starts that may still fail, less those already known to have failed.
-
-        Given who has failed so far, the next first failure is the
-        variation's with this probability if the variation does no harm
-        (sampling without replacement). ``None`` while a side is empty or
-        smaller than its fresh failures: its exposures are still on the way.
-        """
-        x_t, x_c = self.fresh.get(variation, (0.0, 0.0))
-        n_t = self._at_risk(variation, x_t, by_exposures)
-        n_c = self._at_risk(control, x_c, by_exposures)
-        if n_t < max(x_t, 1.0) or n_c < max(x_c, 1.0):
-            return None
-        share = n_t / (n_t + n_c)
-        if by_exposures:
-            return share
-        # Starts are known only by their outcomes here, and who is late is not among them yet:
-        # two standard errors towards more of the variation keep chance in the share from looking like harm.
-        return min(share + 2.0 * math.sqrt(share * (1.0 - share) / (n_t + n_c)), 1.0)
-
-    def _at_risk(self, variation: str, fresh: float, by_exposures: bool) -> float:
-        cell = self.arms.get(variation)
-        return 0.0 if cell is None else self.size(variation, by_exposures) - (cell.first - fresh)
 
 
 class Waiting(msgspec.Struct, array_like=True):

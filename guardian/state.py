@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from guardian.decisions import Decision
+from guardian.failures import Failures
 from guardian.history import History
 from guardian.lag import Lag
 from guardian.names import Millis
@@ -65,6 +66,7 @@ class RolloutState(msgspec.Struct):
     population: Population = msgspec.field(default_factory=Population)
     lag: Lag = msgspec.field(default_factory=Lag)
     history: History = msgspec.field(default_factory=History)
+    failures: Failures = msgspec.field(default_factory=Failures)
     failed: FailedUnits = msgspec.field(default_factory=FailedUnits)
     cohort: Cohort = msgspec.field(default_factory=Cohort)
     mixed: dict[int, bool] = {}

@@ -38,6 +38,8 @@ def log_dirichlet(weights: Sequence[float], theta: Sequence[float]) -> float:
     terms = [deviance(b, total * t) for b, t in zip(weights, theta, strict=True)]
     terms += [_HALF_LOG_2PI - 0.5 * math.log(b) + stirling_remainder(b) for b in weights]
     terms += [0.5 * math.log(total) - _HALF_LOG_2PI, -stirling_remainder(total)]
+    # What the deviances assume and a rounded theta does not quite keep: a sum of exactly 1.
+    terms.append(-total * math.fsum((*theta, -1.0)))
     return math.fsum(terms)
 
 

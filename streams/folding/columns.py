@@ -72,12 +72,15 @@ def columns(rows: Rows, codec: Codec, settings: Settings) -> Batch:
         settings.clear()
     kinds = np.fromiter(rows.kinds, np.int64, len(rows))
     numbers = _settings(rows, kinds, settings)
-    counted = np.flatnonzero((kinds <= FEEDBACK) & (numbers != SKIP))
+    counted = np.flatnonzero(kinds <= FEEDBACK)
     times_ms, wrong = parse_times(_pick(rows.envelopes, counted, "time"))
     wrong |= numbers[counted] == WRONG
     if wrong.any():
         _judge(rows, codec, counted[wrong].tolist())
         return columns(rows, codec, settings)
+    exposed = numbers[counted] != SKIP
+    if not exposed.all():
+        counted, times_ms = counted[exposed], times_ms[exposed]
     ids, sources = _pick(rows.envelopes, counted, "id"), _pick(rows.envelopes, counted, "source")
     return Batch(
         at=counted,

@@ -23,8 +23,7 @@ def why(document: dict[str, Any], *, bare: bool = False) -> str:
     "value",
     [
         "2026-11-21T12:00:00.000Z", "2026-11-21T12:00:00Z", "2026-11-21t12:00:00.0009z", "2026-11-21 13:30:00+01:30",
-        "2026-11-20T12:00:00-24:00".replace("-24:00", "-00:00").replace("20T", "21T"), NOON_MS, NOON_MS // 1000,
-        float(NOON_MS), NOON_MS / 1000,
+        "2026-11-21T12:00:00-00:00", NOON_MS, NOON_MS // 1000, float(NOON_MS), NOON_MS / 1000,
     ],
 )  # fmt: skip
 def test_times_of_all_forms_mean_the_same(value: object):

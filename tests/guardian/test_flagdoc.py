@@ -191,6 +191,10 @@ def split_document(*entries: list[Any]) -> dict[str, Any]:
         ([["control", 90], ["treatment", 10]], [["control", 100], ["treatment", 0]]),
         ([["treatment", 10], ["control", 90]], [["treatment", 0], ["control", 100]]),
         ([{"var": "k"}, ["control"], ["treatment"]], [{"var": "k"}, ["control", 2], ["treatment", 0]]),
+        (
+            [["control", 1], ["treatment", {"var": "w"}]],
+            [["control", 1], ["control", {"var": "w"}], ["treatment", 0]],
+        ),
         ([["treatment", 5], ["other", 5]], [["control", 5], ["treatment", 0], ["other", 5]]),
     ],
 )
@@ -292,3 +296,85 @@ def test_weights_are_those_of_a_unit_that_meets_no_condition():
     assert {"control": 0.75, "treatment": 0.25, "other": 0.0} == read({"if": [{"var": "staff"}, "treatment", split]})
     assert {"control": 1.0, "treatment": 0.0, "other": 0.0} == read({"if": [{"var": "staff"}, "treatment"]})
     assert {} == read({"var": "forced"})
+
+
+def faulty(**changes: Any) -> dict[str, Any]:
+    document = split_document(["control", 90], ["treatment", 10])
+    document["flags"]["f"] |= changes
+    return document
+
+
+BLINDING = [
+    ({"flags": []}, "flags: [] is not an object"),
+    ({"flags": {}, "metadata": None}, "metadata: null is not an object"),
+    ({"flags": {"f": None}}, "flags.f: null is not an object"),
+    (faulty(variants={}), "flags.f.variants: {} is not an object with a named variant"),
+    (faulty(state="enabled"), "flags.f.state: 'enabled' is not ENABLED or DISABLED"),
+    (faulty(description="a note"), "flags.f.description: is not a field of a flag"),
+    (faulty(metadata={"owner": None}), "flags.f.metadata.owner: null: only texts, numbers and true or false"),
+]
+SILENT = [
+    (faulty(defaultVariant="gone", targeting={}), "flags.f.defaultVariant: 'gone' is not one of control"),
+    (faulty(targeting={"fractional": [["control", 90.5], ["treatment", 9.5]]}), "weight 90.5 of 'control'"),
+    (faulty(targeting={"fractional": [["control", -90], ["treatment", True]]}), "weight -90 of 'control'"),
+    (faulty(targeting={"fractional": [["control", 90], ["treatmnt", 10]]}), "'treatmnt' is not one of the"),
+    (faulty(targeting={"fractional": [["control", 2**31], ["treatment", 10]]}), "the weights add up to"),
+    (faulty(targeting={"fractionnal": [["control", 90]]}), "'fractionnal' is not an operator; did you mean fract"),
+    (faulty(targeting={"if": [True, "treatmnt"]}), "'treatmnt' is not one of the variants"),
+    (faulty(targeting={"if": [True, ["treatment"]]}), '["treatment"] is not an answer'),
+    (faulty(targeting={"$ref": "nowhere"}), "$ref: 'nowhere' is not in $evaluators"),
+    (faulty(variants={"control": None, "treatment": None, "other": None}, targeting={}), "and none null"),
+    (faulty(targeting="treatment"), "flags.f.targeting: 'treatment' is not a rule"),
+]
+
+
+@pytest.mark.parametrize(("document", "problem"), BLINDING)
+def test_what_makes_a_client_lose_all_its_flags_is_refused(document: Any, problem: str):
+    """
+    A document that the official evaluator cannot load is never pushed, and it is said what is wrong where.
+    """
+    assert problem in "\n".join(validate(document))
+    with pytest.raises((OpenFeatureError, AttributeError, TypeError)):
+        FlagdCore().set_flags(json.dumps(document))
+
+
+@pytest.mark.parametrize(("document", "problem"), SILENT)
+def test_what_clients_would_get_wrong_without_a_word_is_refused(document: Any, problem: str):
+    """
+    A flag that would serve somebody what nobody wrote is never pushed.
+    """
+    assert problem in "\n".join(validate(document))
+
+
+def test_every_problem_is_said_at_once():
+    """
+    All problems of all flags come together, so that people mend a document in one go.
+    """
+    flag = faulty(state="on", defaultVariant="gone")["flags"]["f"]
+
+    assert 4 == len(validate({"flags": {"a": flag, "b": flag}}))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["flags", "f", "if", "fractional", "variants", "state", ""]), inner, max_size=3
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_values, json_values, json_values)
+def test_validating_never_raises(one: Any, two: Any, three: Any):
+    """
+    Whatever people save, the answer is a list of problems; what has none can be written as JSON.
+    """
+    flag = {"state": "ENABLED", "variants": {"on": 1, "f": 2}, "defaultVariant": two, "targeting": one}
+
+    for document in (three, {"flags": {"f": flag, "g": three}, "metadata": two, "$evaluators": three}):
+        if not validate(document):
+            json.dumps(document, allow_nan=False)
+            compose(document, [overlay(killed={"on": "f"})])

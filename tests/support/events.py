@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
@@ -62,8 +63,6 @@ def _event(kind: str, data: dict[str, Any], given: dict[str, Any]) -> dict[str, 
 
 def iso(at_ms: int) -> str:
     """Return the time as services mostly write it."""
-    from datetime import UTC, datetime, timedelta
-
     at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

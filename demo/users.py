@@ -1,0 +1,105 @@
+"""The shop's users: who comes how often, and what each does next."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
+
+from demo.catalogue import GIFT_CARD, KINDS, MATERIALS, PRODUCTS, SAMPLE
+
+SAMPLE_SHARE = 0.3
+"""Sessions that take the free sample from the front page."""
+GIFT_CARD_SHARE = 0.006
+"""Sessions that buy a gift card and nothing else."""
+
+_ON_THE_SHELF = tuple(product.sku for product in PRODUCTS.values() if product not in (SAMPLE, GIFT_CARD))
+
+Place = Literal["home", "search", "product", "cart", "checkout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One request: method, path and, for a POST to the cart, what goes in."""
+
+    method: str
+    path: str
+    sku: str | None = None
+    is_checkout: bool = False
+
+
+class User:
+    """One user; walks from the front page to the checkout, session after session."""
+
+    __slots__ = ("_at", "_picks", "_rng", "is_busy", "name", "number", "sessions")
+
+    def __init__(self, number: int, rng: random.Random) -> None:
+        self.number = number
+        self.name = f"u-{number:05}"
+        self.sessions = 0
+        self.is_busy = False
+        self._rng = rng
+        self._at: Place = "checkout"
+        self._picks: list[str] = []
+
+    @property
+    def session(self) -> str:
+        """The session's name, unique among all users."""
+        return f"{self.name}.{self.sessions}"
+
+    def next(self) -> Step:
+        """Return what this user asks for next."""
+        rng = self._rng
+        if self._at == "checkout":
+            return self._come_in()
+        if self._at == "home" or (self._at == "cart" and not self._picks and rng.random() < 0.15):
+            self._at = "search"
+            query = rng.choice(MATERIALS) if rng.random() < 0.5 else rng.choice(KINDS)[0]
+            return Step("GET", f"/search?q={query}")
+        if self._at == "search":
+            self._at = "product"
+            sku = rng.choice(_ON_THE_SHELF)
+            self._picks.insert(0, sku)
+            return Step("GET", f"/products/{sku}")
+        if self._picks:
+            self._at = "cart"
+            return Step("POST", "/cart", sku=self._picks.pop(0))
+        self._at = "checkout"
+        return Step("POST", f"/checkout?voucher={rng.choice((0, 0, 0, 10, 20))}", is_checkout=True)
+
+    def leave(self) -> None:
+        """Give up on this session; the next step begins a new one."""
+        self._at = "checkout"
+
+    def retry(self) -> None:
+        """Try the checkout once more."""
+        self._at = "cart"
+        self._picks.clear()
+
+    def _come_in(self) -> Step:
+        self.sessions += 1
+        self._at = "home"
+        self._picks = []
+        chance = self._rng.random()
+        if chance < GIFT_CARD_SHARE:
+            self._at, self._picks = "product", [GIFT_CARD.sku]
+        elif chance < GIFT_CARD_SHARE + SAMPLE_SHARE:
+            self._picks = [SAMPLE.sku]
+        return Step("GET", "/")
+
+
+class Crowd:
+    """Returning users, some of whom come a hundred times as often as others (lognormal activity)."""
+
+    def __init__(self, number: int, rng: random.Random) -> None:
+        self.users = [User(at, rng) for at in range(number)]
+        self._rng = rng
+        self._cumulated = list(accumulate(rng.lognormvariate(0, 1) for _ in self.users))
+
+    def somebody(self) -> User:
+        """Return who clicks next: never one whose last request is not yet answered."""
+        while True:
+            (user,) = self._rng.choices(self.users, cum_weights=self._cumulated)
+            if not user.is_busy:
+                return user

@@ -1,0 +1,177 @@
+"""Promises about reading bytes: both ways agree, every form is taken, nothing raises."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import xxhash
+from cloudevents.core.bindings.kafka import to_binary, to_structured
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, SKIPPED, UNKNOWN, Codec, Event, Line, Refused, read_record
+from streams.folding.columns import columns
+from streams.folding.names import Names, Settings
+from tests.support.events import NOON_MS, documents, exposure, feedback, flat, iso, line, outcome
+
+FRAME = b"\x00\x00\x00\x00\x07"
+
+
+def fast(records: list[Line], *, bare: bool = False) -> list[Any]:
+    """Return what the hot path makes of each record: the values that the sums need, or the reason it is refused."""
+    names = Names()
+    table = Settings(names)
+    codec = Codec(bare=bare)
+    rows = codec.decode(records)
+    batch = columns(rows, codec, table)
+    found: list[Any] = [batch.reasons.get(at, "not counted") for at in range(len(records))]
+    for i, at in enumerate(batch.at.tolist()):
+        number = int(batch.setting[i])
+        first, count = int(table.first[number]), int(table.count[number])
+        arms = [
+            (names.flag_keys[names.flag_of_arm[arm]], names.variations[arm])
+            for arm in table.arms[first : first + count].tolist()
+        ]
+        latency = float(batch.latency_ms[i])
+        keyed = batch.keyed is None or bool(batch.keyed[i])
+        found[at] = (
+            int(batch.kind[i]), int(batch.time_ms[i]), arms, bool(table.error[number]),
+            None if latency != latency else latency, int(batch.unit[i]), names.services[int(table.service[number])],
+            int(batch.weight[i]), keyed,
+        )  # fmt: skip
+    return found
+
+
+def careful(record: Line, *, bare: bool = False) -> Any:
+    """Return what the documented models make of a record, as the same values."""
+    try:
+        event = read_record(record.value, record.headers, bare=bare)
+    except Refused as refused:
+        return str(refused)
+    if isinstance(event, int):
+        assert event in (SKIPPED, UNKNOWN)
+        return "not counted"
+    unit = xxhash.xxh3_64_intdigest(event.context_id.encode()) if event.context_id else 0
+    is_feedback = event.kind == FEEDBACK
+    arms = [] if is_feedback else [(f"{event.environment}|{flag}", v) for flag, v in event.flags.items()]
+    service = "" if is_feedback else event.service_name or ""
+    return (event.kind, event.time_ms, arms, event.error, event.latency_ms, unit, service, event.weight, bool(event.id))
+
+
+@given(st.lists(documents(), max_size=20))
+@settings(max_examples=400, deadline=None)
+def test_the_fast_way_agrees_with_the_models(events: list[dict[str, Any]]):
+    """
+    For valid and invalid CloudEvents alike, the hot path and the documented models accept the same values, or both
+    refuse with the same reason.
+    """
+    records = [line(event, offset) for offset, event in enumerate(events)]
+
+    assert [careful(record) for record in records] == fast(records)
+
+
+@given(st.lists(documents(), max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_the_fast_way_agrees_with_the_models_on_bare_events(events: list[dict[str, Any]]):
+    """
+    The same holds for flat objects, mixed with CloudEvents, on topics configured so.
+    """
+    flats = [
+        {**(event["data"] if isinstance(event.get("data"), dict) else {}),
+         **{name: event[name] for name in ("id", "source", "time", "sampledrate") if name in event},
+         "type": str(event.get("type")).split(".")[-2:-1] == ["outcome"] and "outcome" or event.get("type")}
+        for event in events
+    ]  # fmt: skip
+    records = [line(event, at) for at, event in enumerate([*flats, *events])]
+
+    assert [careful(record, bare=True) for record in records] == fast(records, bare=True)
+
+
+@given(st.binary(max_size=60), st.booleans())
+@example(b'{"specversion":"1.0","type":"dev.rolloutguardian.outcome.v1","data":' + b"[" * 100_000, False)
+@example(b'"\\ud800"', False)
+@settings(max_examples=300, deadline=None)
+def test_no_bytes_stop_the_decoder(garbage: bytes, bare: bool):
+    """
+    Whatever bytes a record holds, its neighbours are read, and it is refused with a reason that names the field.
+    """
+    good = line(outcome())
+
+    found = fast([good, Line(garbage), good], bare=bare)
+
+    assert careful(good) == found[0] == found[2]
+    assert ": " in found[1]
+
+
+@given(st.integers(0, 400), st.binary(max_size=3))
+@settings(max_examples=300, deadline=None)
+def test_no_damage_stops_the_decoder(at: int, bytes_put: bytes):
+    """
+    An event damaged anywhere is read or refused like by the models; nothing is raised.
+    """
+    value = json.dumps(outcome(attributes={"a": "ü"}, operation="GET /")).encode()
+    damaged = Line(value[:at] + bytes_put + value[at + len(bytes_put) :])
+
+    found = fast([damaged, line(outcome())])
+
+    assert careful(line(outcome())) == found[1]
+    if isinstance(careful(damaged), tuple):
+        assert careful(damaged) == found[0]
+
+
+@pytest.mark.parametrize("event", [outcome(id="1", latency_ms=3), exposure(id="2"), feedback()])
+def test_all_forms_of_an_event_mean_the_same(event: dict[str, Any]):
+    """
+    Structured, binary, framed and bare give the same values; binary and structured as the CloudEvents SDK writes them.
+    """
+    event = {**event, "time": iso(NOON_MS), "id": "9", "sampledrate": 2}
+    official = CloudEvent({k: str(v) for k, v in event.items() if k not in ("data", "time")} | {"sampledrate": 2}, event["data"])
+    binary, structured = to_binary(official, JSONFormat()), to_structured(official, JSONFormat())
+    records = [
+        line(event),
+        Line(FRAME + json.dumps(event).encode()),
+        Line(binary.value, tuple({**binary.headers, "ce_time": iso(NOON_MS).encode()}.items())),
+        Line(structured.value, tuple(structured.headers.items())),
+    ]
+    records[3] = Line(json.dumps({**json.loads(structured.value), "time": iso(NOON_MS)}).encode(), records[3].headers)
+
+    found = fast(records)
+
+    assert [careful(records[0])] * 4 == found
+    assert [careful(records[0])] == fast([line(flat(event))], bare=True)
+
+
+def test_a_bare_event_is_refused_where_it_is_not_configured():
+    """
+    A flat object on a topic of CloudEvents is refused with a reason that says how to configure it.
+    """
+    assert "specversion: is required" in fast([line(flat(outcome()))])[0]
+    assert "configured as bare" in fast([line(flat(outcome()))])[0]
+
+
+def test_foreign_types_are_unknown_not_wrong():
+    """
+    An event of another type is counted as unknown, whatever its data is.
+    """
+    rows = Codec().decode([line({"specversion": "1.0", "type": "com.example.sold", "data": data}) for data in (1, {})])
+
+    assert [UNKNOWN, UNKNOWN] == rows.kinds
+
+
+def test_a_careful_event_says_what_it_is():
+    """
+    One record can be read on its own, as files are.
+    """
+    read = read_record(line(flat(outcome(id="1", source="/a"))).value, bare=True)
+
+    expected = Event(
+        kind=OUTCOME, time_ms=NOON_MS, environment="production",
+        flags={"checkout-v2": "treatment", "new-cart": "control"}, latency_ms=12.5, context_id="u-1",
+        service_name="checkout-api", id="1", source="/a",
+    )  # fmt: skip
+    assert expected == read
+    assert EXPOSURE == getattr(read_record(line(exposure()).value), "kind", None)
