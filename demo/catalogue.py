@@ -16,7 +16,9 @@ PRODUCTS: dict[str, Product] = {
     product.sku: product
     for product in (
         *(
-            Product(f"{material}-{kind}", f"{material} {kind}", cents + 130 * number, grams, 7 if kind == "notebook" else 19)
+            Product(
+                f"{material}-{kind}", f"{material} {kind}", cents + 130 * number, grams, 7 if kind == "notebook" else 19
+            )
             for number, material in enumerate(MATERIALS)
             for kind, cents, grams in KINDS
         ),

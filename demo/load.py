@@ -16,6 +16,7 @@ import random
 import signal
 import time
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import aiohttp
@@ -25,6 +26,8 @@ from demo.users import Crowd, Step, User
 FLAG = "checkout-v2"
 TICK_S = 0.02
 MOST_AT_ONCE = 64
+PRESENT = 100
+"""Users in the shop at any moment."""
 
 
 class Load:
@@ -38,7 +41,8 @@ class Load:
         self._treated: set[str] = set()
         self._has_said_served = False
         self._asked: set[asyncio.Task[None]] = set()
-        self.counts = {"requests": 0, "failures": 0, "skipped": 0, "checkouts": 0, "treated_checkouts": 0}
+        names = ("requests", "unanswered", "skipped", "control", "treatment", "control_failed", "treatment_failed")
+        self.counts = dict.fromkeys(names, 0)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Ask until ``stop``; when the shops are too slow, requests are skipped and counted, not piled up."""
@@ -60,7 +64,10 @@ class Load:
         if len(self._asked) >= MOST_AT_ONCE:
             self.counts["skipped"] += 1
             return
-        user = self._crowd.somebody()
+        user = self._crowd.clicks()
+        if user is None:
+            self.counts["skipped"] += 1
+            return
         user.is_busy = True
         task = asyncio.create_task(self._ask(http, user, user.next()))
         self._asked.add(task)
@@ -77,7 +84,7 @@ class Load:
                 if step.is_checkout:
                     self._checked_out(user, response, answer)
         except (aiohttp.ClientError, TimeoutError):
-            self.counts["failures"] += 1
+            self.counts["unanswered"] += 1
             user.leave()
         finally:
             user.is_busy = False
@@ -85,24 +92,24 @@ class Load:
     def _checked_out(self, user: User, response: aiohttp.ClientResponse, answer: dict[str, Any]) -> None:
         served_ms = int(response.headers.get("x-served-ms", "0"))
         variant = response.headers.get("x-flags", "").removeprefix(f"{FLAG}=")
-        self.counts["checkouts"] += 1
+        if variant in self.counts:
+            self.counts[variant] += 1
         if variant == "treatment":
-            self.counts["treated_checkouts"] += 1
             self._treated.add(user.name)
         elif variant == "control" and user.name in self._treated and not self._has_said_served:
             self._has_said_served = True
             say("served", at_ms=served_ms, user=user.name, shop=str(response.url.origin()))
         if response.status >= 500:
-            self.counts["failures"] += 1
+            self.counts[f"{variant}_failed"] += 1
             if variant == "treatment":
                 say("failed", at_ms=served_ms, user=user.name, **answer)
             if self._rng.random() < 0.5:
                 user.retry()
 
     async def _tick(self) -> None:
-        while True:
+        for second in count(1):
             await asyncio.sleep(1)
-            say("tick", at_ms=int(time.time() * 1000), treated_users=len(self._treated), **self.counts)
+            say("tick", second=second, counts=self.counts)
 
 
 def say(event: str, **fields: Any) -> None:
@@ -115,7 +122,8 @@ async def _run(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     rng = random.Random(options.seed)
-    load = Load(Crowd(options.users, rng), options.shop, options.rate, rng)
+    crowd = Crowd(options.users, PRESENT, rng)
+    load = Load(crowd, options.shop, options.rate, rng)
     say("started", at_ms=int(time.time() * 1000), users=options.users, per_s=options.rate)
     await load.run(stop)
 
@@ -124,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m demo.load", description=__doc__)
     parser.add_argument("--shop", action="append", required=True, help="http://host:port; repeat for more than one")
-    parser.add_argument("--rate", type=float, default=250, help="requests a second")
+    parser.add_argument("--rate", type=float, default=400, help="requests a second")
     parser.add_argument("--users", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=None)
     asyncio.run(_run(parser.parse_args(arguments)))

@@ -11,8 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import sys
-import threading
+import socket
 import time
 import traceback
 from collections import OrderedDict
@@ -154,6 +153,22 @@ def provider(source: str) -> FlagdProvider:
     )
 
 
+def wait_for(source: str, within_s: float = 60) -> None:
+    """Return when ``host:port`` can be connected to: the shop may start before the guardian does."""
+    if source.endswith(".json"):
+        return
+    host, _, port = source.rpartition(":")
+    until_s = time.monotonic() + within_s
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(0.05)
+
+
 def say(event: str, **fields: Any) -> None:
     """Print one line of JSON."""
     print(json.dumps({"event": event, "at_ms": int(time.time() * 1000), **fields}), flush=True)
@@ -173,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--flags", required=True, help="host:port of a flagd-sync server, or a .json file")
     options = parser.parse_args(arguments)
 
+    wait_for(options.flags)
     api.set_provider_and_wait(provider(options.flags))
     api.add_handler(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, partial(flags_changed, options.name))
     emitter = GuardianEmitter(options.kafka, environment="production", service_name=options.name)
@@ -180,9 +196,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     app = Shop(api.get_client()).app(emitter)
     config = uvicorn.Config(app, port=options.port, loop="uvloop", access_log=False, log_level="warning")
     uvicorn.Server(config).run()
-    api.shutdown()
-    threading.excepthook = lambda _: None  # grpc's watcher may be cut off in the middle of a read
-    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ from typing import Literal
 
 from demo.catalogue import GIFT_CARD, KINDS, MATERIALS, PRODUCTS, SAMPLE
 
-SAMPLE_SHARE = 0.3
+SAMPLE_SHARE = 0.35
 """Sessions that take the free sample from the front page."""
 GIFT_CARD_SHARE = 0.006
 """Sessions that buy a gift card and nothing else."""
 
 _ON_THE_SHELF = tuple(product.sku for product in PRODUCTS.values() if product not in (SAMPLE, GIFT_CARD))
 
-Place = Literal["home", "search", "product", "cart", "checkout"]
+Place = Literal["away", "home", "search", "product", "cart", "checkout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class User:
         self.sessions = 0
         self.is_busy = False
         self._rng = rng
-        self._at: Place = "checkout"
+        self._at: Place = "away"
         self._picks: list[str] = []
 
     @property
@@ -51,8 +51,9 @@ class User:
     def next(self) -> Step:
         """Return what this user asks for next."""
         rng = self._rng
-        if self._at == "checkout":
-            return self._come_in()
+        if self._at == "away":
+            self._at = "home"
+            return Step("GET", "/")
         if self._at == "home" or (self._at == "cart" and not self._picks and rng.random() < 0.15):
             self._at = "search"
             query = rng.choice(MATERIALS) if rng.random() < 0.5 else rng.choice(KINDS)[0]
@@ -68,8 +69,24 @@ class User:
         self._at = "checkout"
         return Step("POST", f"/checkout?voucher={rng.choice((0, 0, 0, 10, 20))}", is_checkout=True)
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether this session is over: bought, or given up."""
+        return self._at == "checkout" and not self.is_busy
+
+    def come(self) -> None:
+        """Begin a session."""
+        self.sessions += 1
+        self._at = "away"
+        chance = self._rng.random()
+        self._picks = []
+        if chance < GIFT_CARD_SHARE:
+            self._at, self._picks = "product", [GIFT_CARD.sku]
+        elif chance < GIFT_CARD_SHARE + SAMPLE_SHARE:
+            self._picks = [SAMPLE.sku]
+
     def leave(self) -> None:
-        """Give up on this session; the next step begins a new one."""
+        """Give up on this session."""
         self._at = "checkout"
 
     def retry(self) -> None:
@@ -77,29 +94,35 @@ class User:
         self._at = "cart"
         self._picks.clear()
 
-    def _come_in(self) -> Step:
-        self.sessions += 1
-        self._at = "home"
-        self._picks = []
-        chance = self._rng.random()
-        if chance < GIFT_CARD_SHARE:
-            self._at, self._picks = "product", [GIFT_CARD.sku]
-        elif chance < GIFT_CARD_SHARE + SAMPLE_SHARE:
-            self._picks = [SAMPLE.sku]
-        return Step("GET", "/")
-
 
 class Crowd:
-    """Returning users, some of whom come a hundred times as often as others (lognormal activity)."""
+    """
+    Returning users, some of whom come a hundred times as often as others (lognormal activity).
 
-    def __init__(self, number: int, rng: random.Random) -> None:
-        self.users = [User(at, rng) for at in range(number)]
+    A few of them are in the shop at any moment; when one leaves, the next comes in.
+    """
+
+    def __init__(self, number: int, present: int, rng: random.Random) -> None:
         self._rng = rng
-        self._cumulated = list(accumulate(rng.lognormvariate(0, 1) for _ in self.users))
+        self._users = [User(at, rng) for at in range(number)]
+        self._cumulated = list(accumulate(rng.lognormvariate(0, 1) for _ in self._users))
+        self._present: list[User] = []
+        while len(self._present) < present:
+            self._present.append(self._newcomer())
 
-    def somebody(self) -> User:
-        """Return who clicks next: never one whose last request is not yet answered."""
+    def clicks(self) -> User | None:
+        """Return who clicks next; ``None`` if the three who were looked at still wait for their answers."""
+        for _ in range(3):
+            at = self._rng.randrange(len(self._present))
+            if self._present[at].is_gone:
+                self._present[at] = self._newcomer()
+            if not self._present[at].is_busy:
+                return self._present[at]
+        return None
+
+    def _newcomer(self) -> User:
         while True:
-            (user,) = self._rng.choices(self.users, cum_weights=self._cumulated)
-            if not user.is_busy:
+            (user,) = self._rng.choices(self._users, cum_weights=self._cumulated)
+            if user not in self._present:
+                user.come()
                 return user

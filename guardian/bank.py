@@ -73,7 +73,11 @@ class Bank:
         for key in sorted(self.rollouts.keys() if swept else self._waiting | touched):
             state = self.rollouts[key]
             if key in touched or (state.offset < offset and is_due(state, now, self.config)):
-                effects += self._pass_time(key, state, offset, now)
+                state.offset = offset
+                self._changed.add(key)
+                if is_due(state, now, self.config):
+                    effects += advance_time(state, now, self.config)
+                (self._waiting.add if is_waiting(state) else self._waiting.discard)(key)
         return effects
 
     def _take(self, offset: int, entry: Entry, now: Now, effects: list[Effect]) -> set[str]:
@@ -105,13 +109,6 @@ class Bank:
             return False
         take_sums(state, entry.source, entry.offsets, sums, now, self.config)
         return True
-
-    def _pass_time(self, key: str, state: RolloutState, offset: int, now: Now) -> list[Effect]:
-        state.offset = offset
-        effects = advance_time(state, now, self.config)
-        (self._waiting.add if is_waiting(state) else self._waiting.discard)(key)
-        self._changed.add(key)
-        return effects
 
     def dirty(self) -> dict[str, bytes]:
         """Return snapshots of the parts changed since the last call, ``SOURCES`` last, and forget that they did."""

@@ -104,8 +104,10 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
         (bool(waiting) and min(waiting) <= now.passed_ms - lag_of(state, config))
         or any(now.at_ms - pending.sent_ms >= config.resend_ms for pending in state.outbox)
         or any(v.applied_ms and now.passed_ms >= v.applied_ms + WINDOW_MS for v in state.verify.values())
+        or bool(state.failures.fresh)
         or _show_due(state, now)
         or _stage_due(state, now)
+        or _mixed_due(state)
     )
 
 
@@ -225,10 +227,14 @@ def _is_calm(watch: VariationWatch) -> bool:
     return any(lane.read for lane in lanes) and all(lane.numbers()[0] < 1.0 for lane in lanes)
 
 
+def _mixed_due(state: RolloutState) -> bool:
+    return len(state.mixed) >= max(MIXED_TOLD_AT, 4 * state.mixed_told)
+
+
 def _tell_mixed(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:
-    mixed = len(state.mixed)
-    if mixed < MIXED_TOLD_AT or mixed < 4 * state.mixed_told:
+    if not _mixed_due(state):
         return []
+    mixed = len(state.mixed)
     epoch = state.population.now
     exposed = sum(epoch.size(v, state.population.by_exposures) for v in epoch.arms) if epoch is not None else 0
     if mixed < MIXED_TOLD_PART * exposed / 10:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from guardian.decisions import Action, ArmView, Decision, Evidence, GuardrailView, Receipt, RolloutView
 from guardian.measured import is_proportion, measured, unmeasured, window
-from guardian.numerals import among, count, duration, one_in, percent
+from guardian.numerals import among, count, duration, one_in, percent, times
 
 Mode = Literal["enforce", "shadow"]
 
@@ -145,7 +145,9 @@ def _standing(row: GuardrailView, view: RolloutView) -> str:
     said = f"“{row.guardrail}” on {row.variation} is nearest to its {_NOUN.get(row.action, row.action)}"
     if row.log_threshold <= 0.0:
         return f"{said}, and has been given no budget yet"
-    said += f", with evidence of {row.log_e:.1f} where {row.log_threshold:.1f} acts"
+    if row.log_e <= 0.0:
+        return f"{said}, and what was read so far speaks for no harm"
+    said += f", with evidence of {times(row.log_e)} out of {times(row.log_threshold)}"
     arms = {arm.variation: arm for arm in view.arms}
     ours, theirs = arms.get(row.variation), arms.get(view.control)
     if ours is None or not ours.n or not is_proportion(row.guardrail.partition(" ")[0]):

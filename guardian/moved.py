@@ -30,9 +30,7 @@ def look(population: Population, history: History, variations: list[str], contro
     if epoch is None or now_ms - population.looked_ms < LOOK_MS:
         return False
     population.looked_ms = now_ms
-    found = max(
-        (_best(population, history, v, control, epoch.start_ms) for v in variations), key=lambda b: b[0], default=(0.0, 0)
-    )
+    found = max((_best(population, history, v, control, epoch.start_ms) for v in variations), default=(0.0, 0))
     if found[0] < MOVED_NATS:
         return False
     _split(population, history, found[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def count(n: float) -> str:
     """Return a count with thousands separators: ``2,790``."""
@@ -34,6 +36,15 @@ def one_in(chance: float) -> str:
         return percent(min(chance, 1.0), exact=True)
     odds = 1.0 / chance
     return f"1 in {float(f'{odds:.3g}'):,.0f}" if odds >= 10 else f"1 in {odds:.3g}"
+
+
+def times(log: float) -> str:
+    """Return how many times likelier something is, from the natural log of it: ``6.7×``, ``1,000×``, ``10^9×``."""
+    tens = log / math.log(10.0)
+    if abs(tens) >= 6.0:
+        return f"10^{tens:.0f}×"
+    value = math.exp(log)
+    return f"{float(f'{value:.3g}'):,.0f}×" if value >= 10.0 else f"{value:.2g}×"
 
 
 def number(value: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from guardian.units import Cohort, FailedUnits
 from guardian.watch import VariationWatch
 
 FORMAT = 1
+POLICIES_MAX = 10_000
 
 
 class Pending(msgspec.Struct):
@@ -84,7 +84,12 @@ class RolloutState(msgspec.Struct):
     @property
     def policy(self) -> Policy:
         """Return the policy; parsed once per content."""
-        return _policy(self.policy_hash, msgspec.json.encode(self.document))
+        known = _policies.get(self.policy_hash)
+        if known is None:
+            if len(_policies) >= POLICIES_MAX:
+                _policies.clear()
+            known = _policies[self.policy_hash] = Policy.from_document(self.document)
+        return known
 
     def alive(self) -> list[str]:
         """Return the variations under watch, in the order of their names."""
@@ -102,9 +107,8 @@ class RolloutState(msgspec.Struct):
         return _decoder.decode(raw[1:])
 
 
-@lru_cache(maxsize=4096)
-def _policy(_hash: str, document: bytes) -> Policy:
-    return Policy.from_document(msgspec.json.decode(document))
+_policies: dict[str, Policy] = {}
+"""Parsed policies by the hash of their content: only a memory, never a state."""
 
 
 def _enc_hook(value: Any) -> Any:

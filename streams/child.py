@@ -99,7 +99,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _end_with_supervisor() -> None:
-    while sys.stdin.buffer.read(1):
+    while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     _leave_for_sure(1)

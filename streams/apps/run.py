@@ -4,44 +4,85 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import signal
+import sys
+import time
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import structlog
 
-from guardian.errors import GuardianError
+from guardian.errors import ConfigError, GuardianError, PolicyError, Problem, ProblemsError
 from guardian.policy import Policy
 from streams import telemetry
 from streams.admin import ensure_topics
-from streams.broker.process import embedded_broker
+from streams.environment import METRICS_VARIABLE, WORKER_VARIABLE
 from streams.health import Health
 from streams.outlet import NotDelivered, open_outlet
+from streams.policies import load_policies
 from streams.publish import publish_policies
-from streams.settings import Settings
+from streams.settings import Settings, load_settings
 from streams.snapshots import changelog_topic
 from streams.status import Status
 from streams.supervisor import Overrides, Supervisor
+from streams.wiring import PROCESSORS
 
 log = structlog.get_logger()
 
 RETRY_S = 1.0
+WRONG = 2
+"""Exit code for settings and policies that cannot be used."""
+FAILED = 1
 
 
 class BrokerEnded(GuardianError):
     """The embedded broker is gone, and with it all that it held in memory."""
 
 
+def main(config: Path | None, only: str, *, embedded: bool) -> int:
+    """Run until told to end; return the exit code: 2 if what people wrote is wrong, and then every error was printed."""
+    try:
+        names = processors(only)
+        settings = load_settings(config)
+        policies = load_policies(settings.policies)
+    except ProblemsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for whoever typed the command
+        return WRONG
+    telemetry.configure("guardian", as_json=settings.log.json_lines, level=settings.log.level)
+    if embedded:
+        settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"embedded": True})})
+    arguments = [] if config is None else [str(config)]
+    try:
+        asyncio.run(run(settings, policies, names, arguments))
+    except (GuardianError, OSError) as error:
+        log.error("stopped", reason=str(error))
+        return FAILED
+    return 0
+
+
+def processors(only: str) -> list[str]:
+    """
+    The processors that ``--only`` names, in the order of starting; all of them if it names none.
+
+    Raises:
+        ConfigError: a name that is no processor's.
+    """
+    wanted = [name.strip() for name in only.split(",") if name.strip()]
+    right = f"is no processor; write some of {', '.join(PROCESSORS)}"
+    problems = [Problem("--only", None, "", repr(name), right) for name in wanted if name not in PROCESSORS]
+    if problems:
+        raise ConfigError(problems)
+    return [name for name in PROCESSORS if not wanted or name in wanted]
+
+
 async def run(
-    settings: Settings,
-    policies: Sequence[Policy],
-    names: Sequence[str],
-    arguments: Sequence[str],
-    *,
-    worker: str,
-    metrics_directory: str,
+    settings: Settings, policies: Sequence[Policy], names: Sequence[str], arguments: Sequence[str]
 ) -> None:
     """
-    Run processors *names* until SIGTERM or SIGINT.
+    Run processors *names* until SIGTERM or SIGINT; *arguments* follow the name on each child's command line.
 
     Raises:
         BrokerEnded: the embedded broker ended by itself.
@@ -50,35 +91,81 @@ async def run(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # Unique, so that two installations never share a member of a consumer group.
+    worker = os.environ.get(WORKER_VARIABLE) or f"{os.uname().nodename}-{os.getpid()}-{time.time_ns():x}"
     supervisor = Supervisor(names, arguments, worker=worker)
     health = Health(
         supervisor.readiness,
         host=settings.health.host,
         port=settings.health.port,
-        metrics_directory=metrics_directory,
+        metrics_directory=os.environ.get(METRICS_VARIABLE, ""),
     )
     await health.start()
     log.info("health_served", address=f"http://{settings.health.host}:{health.port}/readyz")
     supervisor.start()
-    preparing = asyncio.ensure_future(_prepare(supervisor, settings, policies))
-    stopping = asyncio.ensure_future(stop.wait())
+    working = asyncio.ensure_future(_work(supervisor, settings, policies))
+    told = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait({preparing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
+        await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
+    finally:
         await supervisor.stop()
-        preparing.cancel()
-        await asyncio.wait({preparing})
+        working.cancel()
+        await asyncio.wait({working}, timeout=1.0)
         await health.stop()
-    if not preparing.cancelled():
-        preparing.result()
+    if working.done() and not working.cancelled():
+        working.result()
 
 
-async def _prepare(supervisor: Supervisor, settings: Settings, policies: Sequence[Policy]) -> None:
-    """Everything that the children wait for; then watch over the embedded broker, if there is one."""
-    async with _broker(settings, supervisor) as (settings, overrides, ended):
-        await _topics(supervisor, settings)
-        await _policies(supervisor, settings, policies)
+async def _work(supervisor: Supervisor, settings: Settings, policies: Sequence[Policy]) -> None:
+    """Prepare what the children wait for, let them go, and watch over the embedded broker, if there is one."""
+    async with contextlib.AsyncExitStack() as stack:
+        overrides: Overrides = {}
+        ended: Any = asyncio.Event().wait()
+        if settings.kafka.embedded:
+            supervisor.waiting_for = "the embedded broker"
+            bootstrap, ended = await stack.enter_async_context(_embedded_broker(settings))
+            overrides = {"kafka": {"bootstrap": bootstrap, "embedded": True}}
+            settings = settings.model_copy(
+                update={"kafka": settings.kafka.model_copy(update=overrides["kafka"])}
+            )
+        supervisor.waiting_for = f"topics in Kafka at {settings.kafka.bootstrap}"
+        await ensure_topics(settings)
+        supervisor.waiting_for = "policies to be published"
+        await _publish(settings, policies)
         supervisor.go(overrides)
-        await ended.wait()
+        await ended
         raise BrokerEnded("the embedded broker ended; what it held in memory is lost")
+
+
+@contextlib.asynccontextmanager
+async def _embedded_broker(settings: Settings) -> AsyncIterator[tuple[str, Any]]:
+    """Start the broker; yields its address, and what ends when it does."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "streams.broker", "--end-with-stdin"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a terminal's Ctrl-C reaches all at once, and it must end last
+    )
+    assert process.stdout is not None
+    try:
+        line = await process.stdout.readline()
+        if not line:
+            raise BrokerEnded(f"the embedded broker did not start: exit code {await process.wait()}")
+        bootstrap = json.loads(line)["bootstrap"]
+        log.info("embedded_broker_started", bootstrap=bootstrap)
+        yield bootstrap, process.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+
+
+async def _publish(settings: Settings, policies: Sequence[Policy]) -> None:
+    async with open_outlet(settings, "policies", Status("policies")) as outlet:
+        while True:
+            try:
+                await publish_policies(settings, outlet, policies, by="files")
+                return
+            except NotDelivered as error:
+                log.warning("policies_not_published", reason=str(error))
+                await asyncio.sleep(RETRY_S)

@@ -108,4 +108,4 @@ def _packed(hashes: tuple[int, ...]) -> str:
 
 
 def _unpacked(text: str) -> tuple[int, ...]:
-    return tuple(np.frombuffer(b64decode(text), dtype="<u2").tolist())
+    return tuple(np.frombuffer(b64decode(text, validate=True), dtype="<u2").tolist())

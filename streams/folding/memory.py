@@ -10,8 +10,6 @@ again after a failed transaction are not taken for repeats.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -159,8 +157,16 @@ class Memory:
             else:
                 self._young, self._old = self._old, table
 
-    def state(self) -> Any:
-        """Return the content in a form that compares equal for equal content (for tests)."""
-        return [
-            {int(k): int(v) for k, v in zip(t.keys, t.values, strict=True) if k} for t in (self._young, self._old)
-        ]
+    def content(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Return keys and first values of the young and of the old generation."""
+        young, old = (
+            dict(zip(table.keys[taken].tolist(), table.values[taken].tolist(), strict=True))
+            for table in (self._young, self._old)
+            for taken in (table.keys != _EMPTY,)
+        )
+        return young, old
+
+    @property
+    def bytes(self) -> int:
+        """Address space of the tables; the system backs what has been touched."""
+        return sum(table.keys.nbytes + table.values.nbytes for table in (self._young, self._old))

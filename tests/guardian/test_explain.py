@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from typing import get_args
 
@@ -18,7 +19,7 @@ from guardian.decisions import (
     RolloutView,
 )
 from guardian.explain import explain, explain_mixed, explain_receipt, why_not
-from guardian.numerals import duration, number, one_in, percent
+from guardian.numerals import duration, number, one_in, percent, times
 
 ERRORS = Evidence(
     test="two_sample_block",
@@ -351,12 +352,24 @@ def test_why_nothing_happened_yet():
 
     expected = (
         "Nothing has happened to checkout-v2 in production: “error_rate > 1.2x control” on treatment is "
-        "nearest to its kill, with evidence of 1.9 where 6.9 acts: 3 of 100 requests failed (3.0 %) against "
+        "nearest to its kill, with evidence of 7× out of 992×: 3 of 100 requests failed (3.0 %) against "
         "27 of 2,790 requests failed (1.0 %) in control; there is nothing yet to judge “csat < control - 0.3” "
         "on treatment by; and in shadow mode a verdict would only be told."
     )
 
     assert expected == why_not(view(arms=arms, guardrails=rows, mode="shadow"))
+
+
+def test_no_harm_so_far_is_said_as_such():
+    """
+    Evidence that speaks for no harm is called that, instead of a number below one.
+    """
+    arms = (ArmView(variation="treatment", n=100, errors=0),)
+    row = GuardrailView(
+        guardrail="error_rate > 5%", variation="treatment", action="kill", log_e=-3.0, log_threshold=6.9
+    )
+
+    assert why_not(view(arms=arms, guardrails=(row,))).endswith("and what was read so far speaks for no harm.")
 
 
 def test_no_telemetry_is_never_good_news():
@@ -390,6 +403,10 @@ def test_a_killed_rollout_answers_with_its_kill():
         (one_in(0.05), "1 in 20"),
         (one_in(1 / 3), "1 in 3"),
         (one_in(0.9), "90 %"),
+        (times(math.log(1000.0)), "1,000×"),
+        (times(1.9), "6.7×"),
+        (times(-3.0), "0.05×"),
+        (times(20.0), "10^9×"),
         (number(0.8512), "0.851"),
         (number(12345.0), "12,300"),
         (duration(999.9), "1.0 s"),

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from guardian.errors import Path as Field
@@ -19,7 +19,7 @@ from guardian.errors import PolicyError, field_name
 from streams.apps.check import check, main, schema, schema_text
 from streams.policies import LARGEST_FILE, load_policies, read_policies, read_policy_text
 from tests.guardian.policy.examples import DECLARATIONS, EVERYTHING, SCHEDULE, SIMPLE
-from tests.guardian.policy.strategies import documents
+from tests.guardian.policy.strategies import documents, few, unhurried
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,7 +77,7 @@ FREE = ("owner", "name", "users", "approval", "where", "measure")
 """Fields where people write what they like: a text cannot be wrong there."""
 
 
-@settings(max_examples=300)
+@unhurried
 @given(st.one_of(documents, schedules), st.sampled_from(WRONG), st.data())
 def test_a_corrupted_field_is_told_in_its_own_line(
     document: dict[str, Any], wrong: object, data: st.DataObject
@@ -98,6 +98,7 @@ def test_a_corrupted_field_is_told_in_its_own_line(
     assert {(lines[field], True)} == where, refused
 
 
+@few
 @given(documents, st.sampled_from(["flag", "environment", "guardrails"]))
 def test_a_missing_field_is_told(document: dict[str, Any], field: str):
     """
@@ -110,6 +111,7 @@ def test_a_missing_field_is_told(document: dict[str, Any], field: str):
     ]
 
 
+@few
 @given(documents, st.data())
 def test_an_unknown_field_is_told_in_its_own_line(document: dict[str, Any], data: st.DataObject):
     """
@@ -130,6 +132,7 @@ def test_an_unknown_field_is_told_in_its_own_line(document: dict[str, Any], data
     assert [(lines[(*around, "whatever")], field_name((*around, "whatever")))] == unknown
 
 
+@few
 @given(
     st.one_of(
         st.binary(max_size=200),
@@ -150,6 +153,7 @@ def test_no_content_is_a_surprise(content: bytes):
     assert all(problem.right and str(problem).isprintable() for problem in read.problems)
 
 
+@few
 @given(documents, st.text(max_size=30), st.data())
 def test_no_value_is_a_surprise(document: dict[str, Any], value: str, data: st.DataObject):
     """
@@ -396,6 +400,7 @@ def test_the_committed_schema_is_current():
     assert schema_text() == (ROOT / "config" / "policy.schema.json").read_text()
 
 
+@few
 @given(st.one_of(documents, schedules, st.just(yaml.safe_load(EVERYTHING))))
 def test_the_schema_takes_what_the_reader_takes(document: dict[str, Any]):
     """

@@ -38,8 +38,9 @@ def feedback(kind: str = "rating", score: float | None = 4, **given: Any) -> dic
 
 def flat(event: dict[str, Any]) -> dict[str, Any]:
     """Return the bare form of a CloudEvent made here."""
-    envelope = {name: event[name] for name in ("id", "source", "time", "sampledrate") if name in event}
-    return {**event["data"], **envelope, "type": event["type"].split(".")[-2]}
+    bare = {name: value for name, value in event.items() if name not in ("specversion", "data")}
+    kind = str(bare.get("type")).removeprefix("dev.rolloutguardian.").removesuffix(".v1")
+    return {**event["data"], **bare, **({"type": kind} if isinstance(bare.get("type"), str) else {})}
 
 
 def line(event: Any, offset: int = 0, headers: tuple[tuple[str, bytes], ...] = ()) -> Line:

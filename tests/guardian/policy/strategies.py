@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from guardian.conditions import Declaration, parse_condition
+
+unhurried = settings(deadline=None)
+"""How long one example takes says nothing on a busy machine."""
+few = settings(deadline=None, max_examples=40)
+"""For what is slow: a file is written and read for each example."""
 
 DECLARED: dict[str, dict[str, Any]] = {
     "quality": {"measure": "search_quality", "range": [-1.0, 1.0]},

@@ -23,7 +23,7 @@ from guardian.conditions import (
     why_no_health,
 )
 from guardian.errors import ConditionError
-from tests.guardian.policy.strategies import SIGNALS, harms, healths
+from tests.guardian.policy.strategies import SIGNALS, harms, healths, unhurried
 
 ERRORS = Signal("error_rate", "error_rate")
 P95 = Signal("latency_p95", "latency", 0.95)
@@ -159,6 +159,7 @@ def test_stages_do_not_wait_for_harm(text: str, said: str):
     assert said in (why_no_health(parse_condition(text, SIGNALS), SIGNALS) or "")
 
 
+@unhurried
 @given(harms, healths)
 def test_sensible_conditions_are_not_refused(harm: str, health: str):
     """
@@ -172,6 +173,7 @@ def test_sensible_conditions_are_not_refused(harm: str, health: str):
     assert (None, None) == answers
 
 
+@unhurried
 @given(st.one_of(st.text(max_size=60), st.text("error_at<>=%x0123456789. +-controlfmsn", max_size=40)))
 @example("error_rate > " + "9" * 180 + "%")
 @example("latency_p９9 > 3ms")
@@ -213,6 +215,7 @@ def test_other_durations_are_refused(text: str):
         parse_duration(text)
 
 
+@unhurried
 @given(st.floats(1e-3, 366 * 86400.0))
 def test_durations_are_written_so_that_they_are_read_the_same(for_s: float):
     """

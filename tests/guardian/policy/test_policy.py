@@ -13,7 +13,7 @@ from guardian.conditions import Absolute, Condition, Margin, Off, Relative, Sign
 from guardian.errors import PolicyError
 from guardian.policy import Action, FalseKills, Guardrail, Policy, Stage, parse_policy, policy_hash
 from tests.guardian.policy.examples import EVERYTHING, SIMPLE
-from tests.guardian.policy.strategies import documents
+from tests.guardian.policy.strategies import documents, unhurried
 
 
 def simple(**changes: Any) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def kill_when(*conditions: str) -> list[dict[str, str]]:
     return [{"when": condition, "then": "kill"} for condition in conditions]
 
 
+@unhurried
 @given(documents)
 def test_documents_survive_the_journey(document: dict[str, Any]):
     """
@@ -39,6 +40,7 @@ def test_documents_survive_the_journey(document: dict[str, Any]):
     assert document == parse_policy(document).to_document()
 
 
+@unhurried
 @given(documents)
 def test_policies_travel_as_json(document: dict[str, Any]):
     """

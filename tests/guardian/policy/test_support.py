@@ -12,7 +12,7 @@ from guardian.policy import parse_policy
 from guardian.schedule import parse_document
 from guardian.support import unsupported
 from tests.guardian.policy.examples import DECLARATIONS, EVERYTHING, SCHEDULE, SIMPLE
-from tests.guardian.policy.strategies import documents
+from tests.guardian.policy.strategies import documents, few
 
 
 def told(document: dict[str, Any]) -> list[str]:
@@ -117,6 +117,7 @@ def test_what_does_not_run_is_refused(changes: dict[str, Any], field: str):
     assert [field] == told(yaml.safe_load(SIMPLE) | {"signals": signals} | changes)
 
 
+@few
 @given(documents)
 def test_only_error_rates_and_plain_stages_pass(document: dict[str, Any]):
     """

@@ -70,15 +70,23 @@ def threshold(n: float, x: float, p0: float, g: float) -> Any:
 
 def beta_above(a: Any, b: Any, p: Any) -> Any:
     """
-    Sum the part above p of the beta integral as a series of positive terms, DLMF 8.17.22 turned around.
+    Return the log of the part above p of the beta integral: all of it less a series from below, or one from above.
     """
-    q = 1 - p
+    if p > a / (a + b):
+        return tail_of_beta(b, a, 1 - p)
+    return mp.log(mp.beta(a, b) - mp.exp(tail_of_beta(a, b, p)))
+
+
+def tail_of_beta(a: Any, b: Any, x: Any) -> Any:
+    """
+    Return the log of the part below x, as a series of positive terms (DLMF 8.17.8 with 15.2.1).
+    """
     term, total, k = mpf(1), mpf(1), 0
-    while term > total * mpf(10) ** -55:
-        term *= q * (a + b + k) / (b + 1 + k)
+    while term > total * mpf(10) ** -40:
+        term *= x * (a + b + k) / (a + 1 + k)
         total += term
         k += 1
-    return mp.log(total) + a * mp.log(p) + b * mp.log(q) - mp.log(b)
+    return mp.log(total) + a * mp.log(x) + b * mp.log(1 - x) - mp.log(a)
 
 
 def threshold_mixture(n: float, x: float, p0: float, a: float, b: float) -> Any:

@@ -86,18 +86,24 @@ def test_two_sample_block_allows_units_that_differ(rates_t, rates_c, p_hat, marg
 
 def test_alternative_is_lifted_above_the_boundary_and_not_above_the_guess():
     """
-    A margin above 1 at high rates never makes evidence out of the null.
-
-    Odds lifted from control's own rate would put the alternative inside the null here: ``E[e]`` was 2.5.
+    A margin above 1 at high rates never makes evidence out of the null, where the tempting formula does.
     """
-    n, p, margin = 12, 0.6, 1.5
+    n, p, margin, g = 12, 0.6, 1.5, 1.25
     law = binomial(n, margin * p), binomial(n, p)
+
+    def tempting(x_t: int, x_c: int) -> float:
+        odds = margin * g * p / (1.0 - p)
+        theta_t = odds / (1.0 + odds)
+        mean, other = (theta_t + p) / 2.0, (margin * (1.0 - theta_t) + 1.0 - p) / 2.0
+        b = (1.0 + margin) * mean + other
+        q = 2.0 * mean / (b + math.sqrt(b * b - 4.0 * margin * mean))
+        treatment = x_t * math.log(theta_t / (margin * q)) + (n - x_t) * math.log((1 - theta_t) / (1 - margin * q))
+        return treatment + x_c * math.log(p / q) + (n - x_c) * math.log((1 - p) / (1 - q))
+
     average = expectation(*law, lambda x_t, x_c: two_sample_block(n, x_t, n, x_c, p_hat=p, margin=margin))
-    wrong_theta, q = 1.5 * 1.25 * p / (1 - p + 1.5 * 1.25 * p), 0.55
 
     assert (average <= 1.0 + ROUNDING).all()
-    assert wrong_theta < margin * p, "the trap is real: that alternative is inside the null"
-    assert q < p
+    assert expectation(binomial(n, 0.5 * margin * p), law[1], tempting) > 2.0
 
 
 @settings(max_examples=100, deadline=None)
@@ -151,9 +157,9 @@ def test_count_block_is_exactly_one_on_the_boundary_for_poisson_counts(share, ma
     mean_t = margin * control_mean * share / (1.0 - share)
     top_t, top_c = (int(m * 3.0 + 12.0 * math.sqrt(3.0 * m) + 60) for m in (mean_t, control_mean))
     x_t, x_c = np.arange(top_t)[:, None], np.arange(top_c)[None, :]
-    log_law = (
-        x_t * math.log(mean_t) - mean_t - np.array([math.lgamma(k + 1.0) for k in range(top_t)])[:, None]
-    ) + (x_c * math.log(control_mean) - control_mean - np.array([math.lgamma(k + 1.0) for k in range(top_c)])[None, :])
+    log_law = (x_t * math.log(mean_t) - mean_t - np.array([math.lgamma(k + 1.0) for k in range(top_t)])[:, None]) + (
+        x_c * math.log(control_mean) - control_mean - np.array([math.lgamma(k + 1.0) for k in range(top_c)])[None, :]
+    )
     head, tail = (count_block(*counts, share, margin=margin, grid=grid) for counts in ((1, 0), (0, 1)))
     average = [np.exp(log_law + x_t * h + x_c * t).sum() for h, t in zip(head, tail, strict=True)]
 
@@ -210,19 +216,19 @@ def test_share_block_never_exceeds_one_on_average(n, share, tolerance, off):
     assert (average <= 1.0 + ROUNDING).all()
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(0.05, 1.0), min_size=4, max_size=4), st.integers(1, 4), st.integers(1, 4))
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.floats(0.05, 1.0), min_size=3, max_size=3), st.integers(1, 3), st.integers(1, 3))
 def test_latency_block_never_exceeds_one_on_average_for_equal_arms(weights, n_t, n_c):
     """
     Arms of the same latency law give ``E[e] <= 1`` whatever the past looked like.
     """
-    keys, law = [100, 150, 200, 230], np.array(weights) / sum(weights)
+    keys, law = [100, 150, 230], np.array(weights) / sum(weights)
     past = {100: 5.0, 150: 3.0, 230: 1.5}
     average = np.zeros(len(DEFAULT_GRID))
-    for chosen_t in np.ndindex(*(4,) * n_t):
-        for chosen_c in np.ndindex(*(4,) * n_c):
+    for chosen_t in np.ndindex(*(3,) * n_t):
+        for chosen_c in np.ndindex(*(3,) * n_c):
             chance = np.prod(law[list(chosen_t)]) * np.prod(law[list(chosen_c)])
-            arms = ({keys[i]: chosen.count(i) for i in range(4)} for chosen in (chosen_t, chosen_c))
+            arms = ({keys[i]: chosen.count(i) for i in range(3)} for chosen in (chosen_t, chosen_c))
             average += chance * np.exp(latency_block(past, *arms, tau=0.8))
 
     assert (average <= 1.0 + ROUNDING).all()

@@ -26,8 +26,9 @@ function nice(value) {
 
 export function intervalBar() {
   const range = s("rect", { y: "30%", height: "40%", rx: "3", class: "range" });
-  const point = s("rect", { y: "8%", width: "3", height: "84%", rx: "1.5", class: "point" });
-  const el = s("svg", { class: "interval", role: "img" }, s("rect", { class: "track", y: "48%", width: "100%", height: "4%" }), range, point);
+  const point = s("rect", { y: "8%", width: "3", height: "84%", rx: "1.5", transform: "translate(-1.5 0)", class: "point" });
+  const track = s("rect", { class: "track", y: "48%", width: "100%", height: "4%" });
+  const el = s("svg", { class: "interval", role: "img" }, track, range, point);
   const update = (view, arm, scale) => {
     attr(el, "class", `interval ${colourOf(view, arm.variation)}`);
     const at = (value) => `${(Math.min(value / scale, 1) * 100).toFixed(2)}%`;
@@ -37,10 +38,10 @@ export function intervalBar() {
       ? `${arm.variation}: ${percent(arm.rate)}, between ${percent(arm.interval[0])} and ${percent(arm.interval[1])}`
       : `${arm.variation}: no data`);
     if (!known) return;
+    const width = Math.min(arm.interval[1] / scale, 1) - Math.min(arm.interval[0] / scale, 1);
     attr(range, "x", at(arm.interval[0]));
-    attr(range, "width", `${(Math.max(Math.min(arm.interval[1] / scale, 1) - Math.min(arm.interval[0] / scale, 1), 0.004) * 100).toFixed(2)}%`);
-    attr(point, "x", `calc(${at(arm.rate)} - 1.5px)`);
-    point.style.x = `calc(${at(arm.rate)} - 1.5px)`;
+    attr(range, "width", `${(Math.max(width, 0.004) * 100).toFixed(2)}%`);
+    attr(point, "x", at(arm.rate));
   };
   return { el, update };
 }
@@ -51,7 +52,7 @@ export function armRows() {
   const parts = new Map();
   const update = (view) => {
     const scale = scaleOf(view);
-    keyed(el, parts, view.arms, (arm) => arm.variation, () => armRow(() => view)).valueOf;
+    keyed(el, parts, view.arms, (arm) => arm.variation, armRow);
     for (const arm of view.arms) parts.get(arm.variation).draw(view, arm, scale);
   };
   return { el, update };

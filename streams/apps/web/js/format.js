@@ -31,10 +31,11 @@ export function clock(rfc3339, { millis = true } = {}) {
   return millis ? `${plain}.${String(at.getMilliseconds()).padStart(3, "0")}` : plain;
 }
 
-// "ago" in whole seconds, so that it does not flicker.
+// Whole seconds, so that it does not flicker.
 export function ago(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
-  return seconds < 1 ? "just now" : `${duration(seconds * 1000)} ago`;
+  if (seconds < 1) return "just now";
+  return seconds < 120 ? `${seconds} s ago` : `${duration(ms)} ago`;
 }
 
 export const titled = (word) => word.charAt(0).toUpperCase() + word.slice(1).replaceAll("_", " ");

@@ -1,0 +1,120 @@
+// One rollout: where it stands, why, how it came to be, and what a person can do about it.
+
+import { armTable, colourOf } from "./arms.js";
+import { evidenceChart, evidenceShown, rateChart, ratesShown } from "./charts.js";
+import { decisionCard } from "./decisions.js";
+import { attr, h, keyed, show, text } from "./dom.js";
+import { guardrailRow, nearest } from "./evidence.js";
+import { addDecision, addView, emptyLines, fromServer, rowKey } from "./lines.js";
+import { freshness, pill, shareNow } from "./list.js";
+import { get, onEvent } from "./live.js";
+import { askOverride } from "./override.js";
+import { changed, decisionsOf, keyOf, state } from "./state.js";
+import { onTheme } from "./theme.js";
+
+export function detailView() {
+  const title = h("h1");
+  const status = pill();
+  const shadow = h("span", { class: "tag" }, "Shadow mode");
+  const buttons = ["pause", "resume", "kill"].map((action) =>
+    h("button", { type: "button", class: action === "kill" ? "danger" : "quiet", onclick: () => askOverride(state.rollouts.get(key), action) },
+      { pause: "Pause", resume: "Resume", kill: "Kill" }[action]));
+  const facts = ["Environment", "Share", "Stage", "Owner"].map((name) => ({ name, el: h("dd", { class: "num" }) }));
+  const fresh = freshness();
+  const why = h("p", { class: "why" });
+  const mixed = h("p", { class: "warning", role: "status" });
+  const arms = armTable();
+  const rows = h("div", { class: "guardrails" });
+  const evidence = evidenceChart();
+  const rates = rateChart();
+  const decisions = h("div", { class: "decision-list" });
+  const none = h("p", { class: "note" }, "Nothing was decided about this rollout in the last days.");
+  const last = decisionCard();
+  const lastBox = h("section", { class: "panel", "aria-labelledby": "h-last" }, h("h2", { id: "h-last" }, "Last decision"), last.el);
+  const earlier = h("details", { class: "earlier" }, h("summary", {}, "Earlier decisions"), decisions);
+  const el = h("section", { class: "detail", "aria-label": "Rollout" },
+    h("a", { class: "back", href: "#/" }, "← All rollouts"),
+    h("header", {}, h("div", { class: "name" }, title, status.el, shadow), h("div", { class: "actions" }, buttons)),
+    h("dl", { class: "facts" }, facts.map((one) => h("div", {}, h("dt", {}, one.name), one.el)), h("div", {}, h("dt", {}, "Telemetry"), h("dd", {}, fresh.el))),
+    mixed, why, lastBox, none,
+    h("section", { class: "panel", "aria-labelledby": "h-arms" }, h("h2", { id: "h-arms" }, "Error rate by variation"), arms.el,
+      h("p", { class: "caption" }, "Since this share began. Bars are 95 % intervals that hold however often one looks.")),
+    h("section", { class: "panel", "aria-labelledby": "h-evidence" }, h("h2", { id: "h-evidence" }, "Evidence"),
+      h("p", { class: "caption" }, "How many times likelier the data is if the variation breaks the guardrail. At the dashed line the guardian acts."), evidence.el, rows),
+    h("section", { class: "panel", "aria-labelledby": "h-rates" }, h("h2", { id: "h-rates" }, "Error rate, last minutes"), rates.el),
+    earlier);
+
+  const rowParts = new Map();
+  const earlierParts = new Map();
+  let key = null;
+  let lines = emptyLines();
+  let chosen = null;
+
+  async function open(next) {
+    if (key !== next) {
+      chosen = null;
+      lines = emptyLines();
+    }
+    key = next;
+    try {
+      const given = await get(`/api/rollouts/${encodeURIComponent(next)}/history`);
+      if (key !== next) return;
+      lines = fromServer(given);
+      addView(lines, state.rollouts.get(next)); // it may have come meanwhile
+      changed();
+    } catch (_) {
+      // The charts then begin now.
+    }
+  }
+
+  onEvent((kind, data) => {
+    if (kind === "loaded" && key) open(key);
+    if (kind === "rollout" && data.key === key) addView(lines, data);
+    if (kind === "decision" && keyOf(data) === key) addDecision(lines, data);
+  });
+  onTheme(() => [evidence, rates].forEach((one) => one.repaint()));
+
+  function update(wanted) {
+    const view = state.rollouts.get(wanted);
+    if (!view) return;
+    if (wanted !== key) open(wanted);
+    text(title, view.flag_key);
+    status.update(view);
+    show(shadow, view.mode === "shadow");
+    const shown = [view.environment, shareNow(view), view.stages > 1 ? `${view.stage + 1} of ${view.stages}` : "–", view.owner || "nobody"];
+    facts.forEach((one, i) => text(one.el, shown[i]));
+    fresh.update(view);
+    text(mixed, view.mixed ? `${view.mixed} Until they agree, this rollout's numbers mix both.` : "");
+    show(mixed, Boolean(view.mixed));
+    updateDecisions(view);
+    arms.update(view);
+    updateCharts(view);
+    const offered = { pause: ["running", "holding"], resume: ["paused", "holding", "killed"], kill: ["running", "holding", "paused", "planned", "completed"] };
+    buttons.forEach((one, i) => show(one, offered[["pause", "resume", "kill"][i]].includes(view.status)));
+  }
+
+  function updateDecisions(view) {
+    const found = decisionsOf(view.key);
+    show(none, state.loaded && !found.length);
+    show(lastBox, found.length > 0);
+    if (found.length) last.update(found[0]);
+    show(earlier, found.length > 1);
+    keyed(decisions, earlierParts, found.slice(1, 50), (one) => one.decision_id, () => decisionCard());
+    // What the last decision says need not be said twice.
+    text(why, view.why);
+    show(why, !found.length || !view.why.includes(found[0].explanation.replace(/\.$/, "")));
+  }
+
+  function updateCharts(view) {
+    const marks = decisionsOf(view.key).filter((one) => one.action.startsWith("kill") && one.mode === "enforce")
+      .map((one) => ({ t: Date.parse(one.decided_at) / 1000, colour: "kill" }));
+    const colours = (variation) => colourOf(view, variation);
+    const lead = chosen || nearest(view) || view.guardrails[0] || [...lines.evidence.values()][0];
+    keyed(rows, rowParts, view.guardrails, rowKey, () => guardrailRow((row) => { chosen = row; changed(); }));
+    for (const [name, part] of rowParts) part.chosen(Boolean(lead) && name === rowKey(lead));
+    if (lead) evidence.update(evidenceShown(lines, lead.guardrail, marks, colours));
+    rates.update(ratesShown(lines, marks, colours));
+  }
+
+  return { el, update, title: () => (key ? state.rollouts.get(key)?.flag_key : null) };
+}

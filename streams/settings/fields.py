@@ -1,0 +1,66 @@
+"""What the fields of settings have in common: each type takes what people write, and says what would be right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from guardian.errors import wrong
+
+_SERVER = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+class Section(BaseModel):
+    """Settings that belong together. Unknown names are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=False)
+
+
+def _items(value: Any) -> Any:
+    """A list, or a text with commas, as the environment can only give."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value
+
+
+def _servers(value: Any) -> Any:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return value
+
+
+def _checked_servers(value: str) -> str:
+    servers = [server.strip() for server in value.split(",")]
+    for server in servers:
+        if not _SERVER.fullmatch(server):
+            raise wrong(f"{server!r} is no address; write host:port, such as localhost:9092, or a list of them")
+    return ",".join(servers)
+
+
+def _existing(value: str) -> str:
+    if value and not Path(value).is_file():
+        raise wrong("there is no such file")
+    return value
+
+
+def _topic(value: str) -> str:
+    if not _TOPIC.fullmatch(value):
+        raise wrong("is no topic name; write up to 249 letters, digits, dots, dashes and underscores")
+    return value
+
+
+Strings = Annotated[tuple[str, ...], BeforeValidator(_items)]
+Text = Annotated[str, Field(min_length=1)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+"""0 is any free port: for tests."""
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Servers = Annotated[str, BeforeValidator(_servers), AfterValidator(_checked_servers)]
+"""``host:port``, several with commas between them."""
+ExistingFile = Annotated[str, AfterValidator(_existing)]
+"""A file that can be read later; empty for none."""
+TopicName = Annotated[str, AfterValidator(_topic)]
+TopicList = Annotated[tuple[TopicName, ...], BeforeValidator(_items)]

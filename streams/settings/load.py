@@ -1,0 +1,50 @@
+"""Reading the settings, with every problem at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from guardian.errors import ConfigError, Problem, problems_in
+from streams.settings.sections import Settings
+from streams.settings.source import ENVIRONMENT, Written, hides_value, read_written
+
+DEFAULT_PATH = Path("config/guardian.yaml")
+
+
+def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """
+    Read *path* (by default ``config/guardian.yaml``, if there is one) and the variables of *environ* (``os.environ``).
+
+    Paths inside the settings are relative to the directory that the process runs in.
+
+    Raises:
+        ConfigError: with every problem of the file and the environment. It shows no secret.
+    """
+    if path is None and DEFAULT_PATH.is_file():
+        path = DEFAULT_PATH
+    environ = os.environ if environ is None else environ
+    written = read_written(None if path is None else Path(path), environ, Settings)
+    problems = list(written.problems)
+    settings = None
+    try:
+        settings = Settings.model_validate(written.document)
+    except ValidationError as error:
+        problems += _problems(error, written)
+    if settings is None or problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _problems(error: ValidationError, written: Written) -> Iterator[Problem]:
+    for problem in problems_in(error, Settings, written.document, file=written.file, lines=written.lines):
+        name = problem.field.partition("[")[0]
+        value = "" if hides_value(name, Settings) else problem.value
+        if variable := written.variable_of(name):
+            yield Problem(ENVIRONMENT, None, variable, value, problem.right)
+        else:
+            yield replace(problem, value=value)

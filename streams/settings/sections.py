@@ -1,0 +1,174 @@
+"""Every setting, by section; what each does is said in ``config/guardian.yaml``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+
+from guardian.errors import wrong
+from streams.settings.fields import Port, Seconds, Section, Strings, Text, TopicList, TopicName
+from streams.settings.kafka import Kafka
+from streams.topics import Topics
+
+if TYPE_CHECKING:
+    from guardian.engine import JudgeConfig
+
+_DEFAULT = Topics()
+
+
+class TopicNames(Section):
+    """The fields of ``streams.topics.Topics``."""
+
+    exposures: TopicList = _DEFAULT.exposures
+    outcomes: TopicList = _DEFAULT.outcomes
+    feedback: TopicList = _DEFAULT.feedback
+    journal: TopicName = _DEFAULT.journal
+    rollouts: TopicName = _DEFAULT.rollouts
+    decisions: TopicName = _DEFAULT.decisions
+    receipts: TopicName = _DEFAULT.receipts
+    flag_state: TopicName = _DEFAULT.flag_state
+    dead_letters: TopicName = _DEFAULT.dead_letters
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        topics = Topics(**self.model_dump())
+        if len(topics.own) < len(_DEFAULT.own):
+            raise wrong("two of the guardian's own topics have the same name; give each its own")
+        if both := sorted(set(topics.own) & set(topics.inputs)):
+            raise wrong(f"{both[0]} is an input and one of the guardian's own topics; give each its own")
+        if not topics.exposures and not topics.outcomes:
+            raise wrong("there is nothing to read; name a topic under exposures or outcomes")
+        return self
+
+
+class Observe(Section):
+    """How events are read and summed."""
+
+    flush_ms: int = Field(100, ge=20, le=5_000)
+    max_flush_records: int = Field(50_000, ge=100, le=1_000_000)
+    bare_topics: TopicList = ()
+    duplicates_window: int = Field(500_000, ge=0, le=50_000_000)
+    future_tolerance_ms: int = Field(5_000, ge=0, le=3_600_000)
+    transaction_timeout_ms: int = Field(10_000, ge=3_000, le=900_000)
+    stuck_after_s: Seconds = 3.0
+
+
+class Judge(Section):
+    """How the journal is judged."""
+
+    snapshot_s: Seconds = 2.0
+    lag_min_ms: int = Field(100, ge=0, le=3_600_000)
+    lag_max_ms: int = Field(15_000, ge=0, le=3_600_000)
+    idle_source_s: Seconds = 5.0
+    propagation_s: Seconds = 3.0
+
+    @field_validator("lag_max_ms")
+    @classmethod
+    def _above(cls, value: int, info: ValidationInfo) -> int:
+        least = info.data.get("lag_min_ms", 0)
+        if value < least:
+            raise wrong(f"must be at least lag_min_ms, which is {least}")
+        return value
+
+    def config(self) -> JudgeConfig:
+        """What the engine is told of it."""
+        from guardian.engine import JudgeConfig
+
+        return JudgeConfig(
+            lag_min_ms=self.lag_min_ms,
+            lag_max_ms=self.lag_max_ms,
+            idle_source_ms=round(self.idle_source_s * 1000),
+            propagation_ms=round(self.propagation_s * 1000),
+        )
+
+
+class Act(Section):
+    """How decisions are carried out."""
+
+    deadline_s: Seconds = 60.0
+
+
+class Flagd(Section):
+    """The flag document, and where flagd and its clients get it."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 8015
+    document: Text = "config/flags.json"
+    environment: Text = "production"
+
+
+class PagerDuty(Section):
+    """Pages; without a routing key there are none."""
+
+    url: Text = "https://events.pagerduty.com/v2/enqueue"
+    routing_key: SecretStr = SecretStr("")
+    routing_key_file: str = ""
+
+
+class WebhookAddress(Section):
+    """Every decision and receipt, signed; without an address there are none."""
+
+    url: str = ""
+    secret: SecretStr = SecretStr("")
+    secret_file: str = ""
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        if self.url and not self.secret:
+            raise wrong("a webhook is signed; give secret_file, or GUARDIAN_ALERTS__WEBHOOK__SECRET")
+        return self
+
+
+class Alerts(Section):
+    """Who is told."""
+
+    pagerduty: PagerDuty = PagerDuty()
+    webhook: WebhookAddress = WebhookAddress()
+
+
+class Api(Section):
+    """The API and its page."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 8080
+
+
+class Health(Section):
+    """``/healthz``, ``/readyz`` and ``/metrics``."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 8081
+
+
+class Log(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    json_lines: bool = False
+
+
+class Settings(Section):
+    """All settings."""
+
+    kafka: Kafka = Kafka()
+    topic_names: TopicNames = Field(TopicNames(), alias="topics")
+    partitions: int = Field(8, ge=1, le=10_000)
+    replication: int = Field(0, ge=0, le=100)
+    observe: Observe = Observe()
+    judge: Judge = Judge()
+    act: Act = Act()
+    flagd: Flagd = Flagd()
+    alerts: Alerts = Alerts()
+    api: Api = Api()
+    health: Health = Health()
+    log: Log = Log()
+    policies: Strings = ("config/policies",)
+
+    @cached_property
+    def topics(self) -> Topics:
+        """The names of all topics."""
+        return Topics(**self.topic_names.model_dump())
+
+

@@ -1,0 +1,228 @@
+"""What every flag store promises (`guardian.ports.FlagStore`), kept by each adapter that can be run here."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guardian.ports import CommandKind, FlagCommand, FlagStore, UnknownFlag
+from streams.stores.flagd.adapter import FlagdStore
+from streams.stores.flagd.server import FlagdStoreServer
+from streams.stores.memory import MemoryFlagStore
+
+SAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "flags.json").read_text())
+NINETY_TEN = {"control": 0.9, "treatment": 0.1}
+ALL_CONTROL = {"control": 1.0, "treatment": 0.0}
+Opened = AbstractAsyncContextManager[FlagStore]
+_ids = itertools.count()
+
+
+@asynccontextmanager
+async def memory() -> AsyncIterator[FlagStore]:
+    yield MemoryFlagStore(SAMPLE)
+
+
+@asynccontextmanager
+async def flagd() -> AsyncIterator[FlagStore]:
+    """A real sync server and the adapter; the topic between them is a dictionary."""
+    topic: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "flags.json")
+        path.write_text(json.dumps(SAMPLE))
+        async with FlagdStoreServer(path, port=0) as server:
+
+            async def publish(record: dict[str, Any]) -> None:
+                over_the_wire = json.loads(json.dumps(record))
+                topic[f"{record['environment']}|{record['flag_key']}"] = over_the_wire
+                server.apply_overlay(over_the_wire)
+
+            store = FlagdStore(publish, topic.get, server.target)
+            yield store
+            await store.close()
+
+
+STORES: list[Callable[[], Opened]] = [memory, flagd]
+
+
+@pytest.fixture(params=STORES, ids=lambda opened: opened.__name__)
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[FlagStore]:
+    async with request.param() as opened:
+        yield opened
+
+
+def command(kind: CommandKind, share: float | None = None, **fields: Any) -> FlagCommand:
+    variation = "" if kind == "kill_flag" else "treatment"
+    number = next(_ids)
+    given = FlagCommand(f"c{number}", f"d{number}", "checkout-v2", "production", kind, variation, "control", share)
+    return replace(given, **fields)
+
+
+async def shares(store: FlagStore, flag_key: str = "checkout-v2") -> dict[str, float]:
+    return dict((await store.read("production", flag_key)).weights)
+
+
+async def test_a_flag_reads_as_it_is_served(store: FlagStore):
+    """
+    A state holds the variations, the share of each, whether the flag is on, and a version.
+    """
+    state = await store.read("production", "checkout-v2")
+
+    assert ("checkout-v2", "production", True) == (state.flag_key, state.environment, state.enabled)
+    assert (("control", "treatment"), NINETY_TEN) == (state.variations, dict(state.weights))
+    assert "1" == state.version
+
+
+@pytest.mark.parametrize(("environment", "flag_key"), [("production", "nowhere"), ("staging", "checkout-v2")])
+async def test_what_the_store_does_not_have_is_an_unknown_flag(store: FlagStore, environment: str, flag_key: str):
+    """
+    Reading an unknown flag, or one of another environment, raises UnknownFlag; a command to it fails for good.
+    """
+    with pytest.raises(UnknownFlag) as unknown:
+        await store.read(environment, flag_key)
+    applied = await store.apply(command("kill", environment=environment, flag_key=flag_key))
+
+    assert ("failed", str(unknown.value), None) == (applied.status, applied.detail, applied.state)
+
+
+async def test_a_kill_is_applied_and_read_back(store: FlagStore):
+    """
+    A killed variation has no share, control has its users, and the answer is what can be read.
+    """
+    applied = await store.apply(command("kill"))
+
+    assert "applied" == applied.status
+    assert applied.state == await store.read("production", "checkout-v2")
+    assert ALL_CONTROL == await shares(store)
+    assert applied.version not in ("", "1")
+    assert NINETY_TEN == await shares(store, "new-search")
+
+
+async def test_a_kill_given_twice_is_done_once(store: FlagStore):
+    """
+    The same command again, and another command for the same, change nothing and say so.
+    """
+    first = command("kill")
+    done = await store.apply(first)
+
+    again = [await store.apply(first), await store.apply(command("kill"))]
+
+    assert ["already", "already"] == [answer.status for answer in again]
+    assert [done.version] * 2 == [answer.version for answer in again]
+
+
+async def test_a_flag_is_killed_whole_and_resumed(store: FlagStore):
+    """
+    A killed flag serves control to everybody and reads as not enabled; a resume brings back what was.
+    """
+    killed = await store.apply(command("kill_flag"))
+    assert killed.state is not None
+    assert ("applied", False, ALL_CONTROL) == (killed.status, killed.state.enabled, dict(killed.state.weights))
+
+    resumed = await store.apply(command("resume", variation=""))
+
+    assert resumed.state is not None
+    assert ("applied", True, NINETY_TEN) == (resumed.status, resumed.state.enabled, dict(resumed.state.weights))
+    assert "already" == (await store.apply(command("resume"))).status
+
+
+async def test_a_share_is_set(store: FlagStore):
+    """
+    A variation gets the share asked for, control the rest; asked for again, nothing changes.
+    """
+    assert "applied" == (await store.apply(command("set_share", 0.25))).status
+    assert {"control": 0.75, "treatment": 0.25} == await shares(store)
+
+    assert "already" == (await store.apply(command("set_share", 0.25))).status
+
+
+async def test_a_share_never_brings_back_what_was_killed(store: FlagStore):
+    """
+    A share for a killed variation, say of a stage decided before the kill, is a conflict; a resume may set one.
+    """
+    for stop in (command("kill"), command("kill_flag")):
+        await store.apply(stop)
+        late = await store.apply(command("set_share", 0.5))
+        assert ("conflict", ALL_CONTROL) == (late.status, await shares(store))
+
+        await store.apply(command("resume", 0.05))
+        assert {"control": 0.95, "treatment": 0.05} == await shares(store)
+
+
+async def test_an_old_command_delivered_again_does_nothing(store: FlagStore):
+    """
+    A resume that was applied before a newer kill does not undo that kill when it is delivered once more.
+    """
+    resume = command("resume")
+    for step in (command("kill"), resume, command("kill")):
+        assert "applied" == (await store.apply(step)).status
+
+    assert "already" == (await store.apply(resume)).status
+    assert ALL_CONTROL == await shares(store)
+
+
+async def test_a_pause_leaves_the_share_where_it_is(store: FlagStore):
+    """
+    Nothing raises a share but a command or a person, so a pause has nothing to change, and says so.
+    """
+    before = await store.read("production", "checkout-v2")
+
+    paused = await store.apply(command("pause"))
+
+    assert ("already", before) == (paused.status, paused.state)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (command("kill", variation="treatmnt"), "'treatmnt' is not a variant of flag 'checkout-v2'; it has control"),
+        (command("kill", control="baseline"), "'baseline' is not a variant of flag 'checkout-v2'; it has control"),
+    ],
+)
+async def test_what_cannot_be_done_fails_with_the_reason(store: FlagStore, wrong: FlagCommand, reason: str):
+    """
+    A command that can never work is answered with what is wrong, and leaves the flag as it was.
+    """
+    applied = await store.apply(wrong)
+
+    assert "failed" == applied.status
+    assert reason in applied.detail
+    assert applied.state == await store.read("production", "checkout-v2")
+    assert NINETY_TEN == await shares(store)
+
+
+@pytest.mark.parametrize("opened", STORES, ids=lambda opened: opened.__name__)
+@settings(max_examples=15, deadline=None)
+@given(
+    asked=st.lists(
+        st.tuples(st.sampled_from(["kill", "kill_flag", "resume", "set_share", "pause"]), st.sampled_from([0.0, 0.5])),
+        max_size=8,
+    )
+)
+def test_a_kill_stands_until_a_resume(opened: Callable[[], Opened], asked: list[tuple[CommandKind, float]]):
+    """
+    Whatever commands come in whatever order: the share is 0 from a kill to the next resume, else the last one set.
+    """
+
+    async def scenario() -> None:
+        killed, share = False, 0.1
+        async with opened() as store:
+            for kind, wanted in asked:
+                answer = await store.apply(command(kind, wanted if kind == "set_share" else None))
+                killed = (killed or kind.startswith("kill")) and kind != "resume"
+                if kind == "set_share" and not killed:
+                    share = wanted
+                assert answer.status in ("applied", "already", "conflict")
+                assert (0.0 if killed else share) == (await shares(store))["treatment"]
+
+    asyncio.run(scenario())

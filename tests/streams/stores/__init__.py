@@ -1,0 +1,1 @@
+"""Flag stores against real clients and real sockets."""
