@@ -45,6 +45,7 @@ class _Point:
     at_ms: int
     rates: dict[str, float | None] = field(default_factory=dict)
     evidence: dict[tuple[str, str], tuple[float | None, float | None]] = field(default_factory=dict)
+    decided: bool = False
 
 
 class History:
@@ -64,12 +65,18 @@ class History:
         )
 
     def add_decision(self, decision: Decision) -> None:
-        """Add the evidence behind a decision: the accounts are emptied with it, so no view ever shows it."""
+        """
+        Add the evidence behind a decision; all else is as it was just before.
+
+        The accounts are emptied with a decision, so no view ever shows what led to it.
+        """
         if decision.evidence is None:
             return
+        at_ms = millis(decision.decided_at)
+        before = next((point for point in reversed(self._points) if point.at_ms <= at_ms), _Point(at_ms))
         reached = (decision.evidence.log_e, decision.evidence.log_threshold)
-        key = (decision.guardrail, decision.variant)
-        self._add(_Point(millis(decision.decided_at), evidence={key: reached}))
+        evidence = before.evidence | {(decision.guardrail, decision.variant): reached}
+        self._add(_Point(at_ms, before.rates, evidence, decided=True))
 
     def lines(self) -> Lines:
         """Return the points as columns."""
@@ -101,7 +108,7 @@ class History:
             self._points = [one for one in self._points if one.at_ms >= newest_ms - KEPT_MS]
         if len(self._points) > MOST_POINTS:
             old = len(self._points) // 2
-            thinned = [one for i, one in enumerate(self._points[:old]) if i % 2 or not one.rates]
+            thinned = [one for i, one in enumerate(self._points[:old]) if i % 2 or one.decided]
             self._points = [*thinned, *self._points[old:]][-MOST_POINTS:]
 
 

@@ -33,14 +33,18 @@ async def memory() -> AsyncIterator[FlagStore]:
     yield MemoryFlagStore(SAMPLE)
 
 
+def _written(directory: str) -> Path:
+    path = Path(directory, "flags.json")
+    path.write_text(json.dumps(SAMPLE))
+    return path
+
+
 @asynccontextmanager
 async def flagd() -> AsyncIterator[FlagStore]:
     """A real sync server and the adapter; the topic between them is a dictionary."""
     topic: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "flags.json")
-        path.write_text(json.dumps(SAMPLE))
-        async with FlagdStoreServer(path, port=0) as server:
+        async with FlagdStoreServer(_written(directory), port=0) as server:
 
             async def publish(record: dict[str, Any]) -> None:
                 over_the_wire = json.loads(json.dumps(record))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from cloudevents.core.bindings.kafka import KafkaMessage, from_structured_event  # type: ignore[import-not-found]
+from cloudevents.core.bindings.kafka import KafkaMessage, from_structured_event
 from hypothesis import given
 from hypothesis import strategies as st
 

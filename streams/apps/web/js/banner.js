@@ -1,7 +1,7 @@
 // Kills that people should know of, above everything else until they are dismissed or taken back.
 
 import { chain, troubled } from "./chain.js";
-import { attr, h, keyed, text } from "./dom.js";
+import { attr, h, keyed, sentence, text } from "./dom.js";
 import { ago } from "./format.js";
 import { rolloutLink, route } from "./route.js";
 import { decisionsOf, keyOf, now, state } from "./state.js";
@@ -69,7 +69,7 @@ function killBanner(decision) {
     text(title, bad ? "A kill has not helped" : one.action === "kill_flag" ? "Flag killed" : "Variation killed");
     text(when, ` ${ago(now() - Date.parse(one.decided_at))}`);
     const last = one.receipts.at(-1);
-    text(said, bad ? last.text : one.explanation);
+    sentence(said, bad ? last.text : one.explanation);
     steps.update(one, now());
   };
   return { el, update };

@@ -4,6 +4,7 @@
 import { h } from "./dom.js";
 import { times } from "./evidence.js";
 import { clock, percent } from "./format.js";
+import { withGaps } from "./lines.js";
 import { colour } from "./theme.js";
 
 const WINDOW_S = 300;
@@ -49,7 +50,6 @@ export function chart(label, format, splits) {
         stroke: colour(one.colour),
         width: one.dashed ? 1.5 : 2,
         dash: one.dashed ? [6, 5] : undefined,
-        spanGaps: true,
         points: { show: (u) => u.data[0].length < 3, size: 6, fill: colour(one.colour) },
       }))],
       hooks: { draw: [drawMarks], setCursor: [readCursor] },
@@ -111,11 +111,12 @@ export function evidenceShown(lines, guardrail, marks, colours) {
   const rows = [...lines.evidence.values()].filter((line) => line.guardrail === guardrail);
   const tops = rows.flatMap((line) => line.log_threshold.filter((v) => v !== null));
   const top = Math.max(...tops, 1);
+  const [x, values] = withGaps(lines.t, rows.flatMap((line) => [line.log_e, line.log_threshold]));
   return {
-    x: lines.t.map((t) => t / 1000),
-    series: rows.flatMap((line) => [
-      { label: line.variation, colour: colours(line.variation), values: line.log_e },
-      { label: "acts at", colour: "kill", values: filled(line.log_threshold), dashed: true },
+    x,
+    series: rows.flatMap((line, i) => [
+      { label: line.variation, colour: colours(line.variation), values: values[2 * i] },
+      { label: "acts at", colour: "kill", values: filled(values[2 * i + 1]), dashed: true },
     ]),
     marks,
     range: (low, high) => [Math.max(Math.min(low ?? 0, 0), -top) - 0.2, Math.max(top, Math.min(high ?? 0, top * 2)) * 1.12],
@@ -129,9 +130,11 @@ function filled(values) {
 }
 
 export function ratesShown(lines, marks, colours) {
+  const names = [...lines.rates.keys()];
+  const [x, values] = withGaps(lines.t, [...lines.rates.values()]);
   return {
-    x: lines.t.map((t) => t / 1000),
-    series: [...lines.rates].map(([variation, values]) => ({ label: variation, colour: colours(variation), values })),
+    x,
+    series: names.map((variation, i) => ({ label: variation, colour: colours(variation), values: values[i] })),
     marks,
     range: (_, high) => [0, Math.min(1, Math.max((high ?? 0) * 1.15, 0.01))],
   };

@@ -1,7 +1,7 @@
 // Decisions as people read them: the sentence, what became of it, and the numbers behind it on request.
 
 import { chain } from "./chain.js";
-import { attr, h, keyed, show, text } from "./dom.js";
+import { attr, h, keyed, sentence, show, text } from "./dom.js";
 import { ago, clock } from "./format.js";
 import { decisionLink, rolloutLink } from "./route.js";
 import { decisionsOf, keyOf, now, state } from "./state.js";
@@ -19,7 +19,7 @@ export function decisionCard({ withRollout = false } = {}) {
   const update = (decision) => {
     attr(el, "class", `decision ${decision.action.startsWith("kill") && decision.mode === "enforce" ? "is-kill" : ""}`);
     attr(el, "id", `decision-${decision.decision_id}`);
-    text(said, decision.explanation);
+    sentence(said, decision.explanation);
     text(when, `${clock(decision.decided_at)} · ${ago(now() - Date.parse(decision.decided_at))}`);
     attr(when, "href", decisionLink(decision.decision_id));
     if (where) {

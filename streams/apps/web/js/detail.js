@@ -3,7 +3,7 @@
 import { armTable, colourOf } from "./arms.js";
 import { evidenceChart, evidenceShown, rateChart, ratesShown } from "./charts.js";
 import { decisionCard } from "./decisions.js";
-import { attr, h, keyed, show, text } from "./dom.js";
+import { attr, h, keyed, sentence, show, text } from "./dom.js";
 import { guardrailRow, nearest } from "./evidence.js";
 import { addDecision, addView, emptyLines, fromServer, rowKey } from "./lines.js";
 import { freshness, pill, shareNow } from "./list.js";
@@ -49,6 +49,7 @@ export function detailView() {
   let key = null;
   let lines = emptyLines();
   let chosen = null;
+  let meanwhile = null; // what comes while the past is being read
 
   async function open(next) {
     if (key !== next) {
@@ -56,21 +57,28 @@ export function detailView() {
       lines = emptyLines();
     }
     key = next;
+    const came = (meanwhile = []);
     try {
       const given = await get(`/api/rollouts/${encodeURIComponent(next)}/history`);
-      if (key !== next) return;
+      if (key !== next || meanwhile !== came) return;
       lines = fromServer(given);
-      addView(lines, state.rollouts.get(next)); // it may have come meanwhile
+      for (const add of came) add(lines);
       changed();
     } catch (_) {
       // The charts then begin now.
     }
+    if (meanwhile === came) meanwhile = null;
+  }
+
+  function add(one) {
+    one(lines);
+    if (meanwhile) meanwhile.push(one);
   }
 
   onEvent((kind, data) => {
     if (kind === "loaded" && key) open(key);
-    if (kind === "rollout" && data.key === key) addView(lines, data);
-    if (kind === "decision" && keyOf(data) === key) addDecision(lines, data);
+    if (kind === "rollout" && data.key === key) add((to) => addView(to, data));
+    if (kind === "decision" && keyOf(data) === key) add((to) => addDecision(to, data));
   });
   onTheme(() => [evidence, rates].forEach((one) => one.repaint()));
 
@@ -84,7 +92,7 @@ export function detailView() {
     const shown = [view.environment, shareNow(view), view.stages > 1 ? `${view.stage + 1} of ${view.stages}` : "–", view.owner || "nobody"];
     facts.forEach((one, i) => text(one.el, shown[i]));
     fresh.update(view);
-    text(mixed, view.mixed ? `${view.mixed} Until they agree, this rollout's numbers mix both.` : "");
+    sentence(mixed, view.mixed ? `${view.mixed} Until they agree, this rollout's numbers mix both.` : "");
     show(mixed, Boolean(view.mixed));
     updateDecisions(view);
     arms.update(view);
@@ -101,7 +109,7 @@ export function detailView() {
     show(earlier, found.length > 1);
     keyed(decisions, earlierParts, found.slice(1, 50), (one) => one.decision_id, () => decisionCard());
     // What the last decision says need not be said twice.
-    text(why, view.why);
+    sentence(why, view.why);
     show(why, !found.length || !view.why.includes(found[0].explanation.replace(/\.$/, "")));
   }
 

@@ -25,6 +25,11 @@ export function text(el, value) {
   if (el.textContent !== value) el.textContent = value;
 }
 
+// A sentence with numbers in it: a number stays on the line of its unit.
+export function sentence(el, value) {
+  text(el, value.replace(/(\d) (%|ms|s|min|h)(?![a-z])/g, "$1\u00a0$2"));
+}
+
 export function attr(el, name, value) {
   if (value === null || value === false) el.removeAttribute(name);
   else if (el.getAttribute(name) !== String(value)) el.setAttribute(name, value);

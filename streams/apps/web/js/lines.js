@@ -1,6 +1,7 @@
 // The points behind a rollout's charts: what the server kept, and what came since.
 
 const MOST = 1500;
+const SILENCE_MS = 20000;
 
 export function emptyLines() {
   return { t: [], rates: new Map(), evidence: new Map() };
@@ -19,7 +20,7 @@ export function fromServer(given) {
 export function addView(lines, view) {
   const at = place(lines, Date.parse(view.at));
   for (const arm of view.arms) {
-    column(lines.rates, arm.variation, lines)[at] = arm.recent_n ? arm.recent_errors / arm.recent_n : null;
+    rateLine(lines, arm.variation)[at] = arm.recent_n ? arm.recent_errors / arm.recent_n : null;
   }
   for (const row of view.guardrails) {
     const line = evidenceLine(lines, row);
@@ -32,6 +33,7 @@ export function addView(lines, view) {
 export function addDecision(lines, decision) {
   if (!decision.evidence) return;
   const at = place(lines, Date.parse(decision.decided_at));
+  for (const values of columns(lines)) values[at] ??= values[at - 1] ?? null; // all else is as it was just before
   const line = evidenceLine(lines, { guardrail: decision.guardrail, variation: decision.variant });
   line.log_e[at] = decision.evidence.log_e;
   line.log_threshold[at] = decision.evidence.log_threshold;
@@ -46,9 +48,9 @@ function evidenceLine(lines, row) {
   return lines.evidence.get(key);
 }
 
-function column(columns, name, lines) {
-  if (!columns.has(name)) columns.set(name, new Array(lines.t.length).fill(null));
-  return columns.get(name);
+function rateLine(lines, name) {
+  if (!lines.rates.has(name)) lines.rates.set(name, new Array(lines.t.length).fill(null));
+  return lines.rates.get(name);
 }
 
 // Makes room for a point in order of time, in every column.
@@ -56,14 +58,30 @@ function place(lines, t) {
   let at = lines.t.length;
   while (at > 0 && lines.t[at - 1] > t) at -= 1;
   if (at > 0 && lines.t[at - 1] === t) return at - 1;
-  const columns = [...lines.rates.values()];
-  for (const line of lines.evidence.values()) columns.push(line.log_e, line.log_threshold);
   lines.t.splice(at, 0, t);
-  for (const one of columns) one.splice(at, 0, null);
+  for (const values of columns(lines)) values.splice(at, 0, null);
   if (lines.t.length > MOST) {
     lines.t.shift();
-    for (const one of columns) one.shift();
+    for (const values of columns(lines)) values.shift();
     at -= 1;
   }
   return at;
+}
+
+const columns = (lines) =>
+  [...lines.rates.values()].concat([...lines.evidence.values()].flatMap((line) => [line.log_e, line.log_threshold]));
+
+// Where nothing was told for long, a line must not pretend to know: a point without values parts it.
+export function withGaps(t, columns) {
+  const x = [];
+  const parted = columns.map(() => []);
+  t.forEach((at, i) => {
+    if (i && at - t[i - 1] > SILENCE_MS) {
+      x.push((at + t[i - 1]) / 2000);
+      parted.forEach((values) => values.push(null));
+    }
+    x.push(at / 1000);
+    parted.forEach((values, n) => values.push(columns[n][i] ?? null));
+  });
+  return [x, parted];
 }
