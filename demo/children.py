@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -87,7 +87,9 @@ class Children:
             child.signal_group(signal.SIGKILL)
             await _ended(child, END_S)
 
-    async def start(self, name: str, *arguments: str, talks: bool = False) -> Child:
+    async def start(
+        self, name: str, *arguments: str, talks: bool = False, env: Mapping[str, str] | None = None
+    ) -> Child:
         """Start ``python *arguments``; one that ``talks`` prints lines of JSON to be read."""
         log = self.directory / f"{name}.log"
         with log.open("ab") as sink:
@@ -97,7 +99,7 @@ class Children:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE if talks else sink,
                 stderr=sink,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
                 # A group of its own: a terminal's Ctrl-C reaches the director alone, which ends the rest in order.
                 start_new_session=True,
                 preexec_fn=_end_with_parent(),

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import yaml
 
 from demo.children import Child, ChildFailed, Children
 from demo.follow import follow
@@ -26,6 +25,7 @@ from demo.ports import HOST, free_ports
 from demo.story import BAD_FLAG, GOOD_FLAG, Story
 
 FOLDER = Path(__file__).parent
+GUARDIAN = ("-m", "streams.apps.cli", "run", "--config")
 SHOPS = 2
 START_S = 60.0
 HEALTHY_S = 5.0
@@ -103,8 +103,8 @@ class Director:
         self._tell("broker", f"an embedded Kafka is up at {bootstrap}")
 
         flagd, page, health, *ports = free_ports(3 + SHOPS)
-        config = write_config(children.directory, bootstrap, flagd=flagd, page=page, health=health)
-        guardian = await children.start("guardian", "-m", "streams.apps.cli", "run", "--config", str(config))
+        settings = settings_of(bootstrap, flagd=flagd, page=page, health=health)
+        guardian = await children.start("guardian", *GUARDIAN, str(FOLDER / "guardian.yaml"), env=settings)
         self._tell("guardian", f"starts; its page: http://{HOST}:{page}/")
         shops = await self._start_shops(children, ports, bootstrap, f"{HOST}:{flagd}")
         await self._answers(guardian, f"http://{HOST}:{health}/readyz")
@@ -174,15 +174,16 @@ class Director:
         self._tasks.append(asyncio.create_task(work))
 
 
-def write_config(directory: Path, bootstrap: str, *, flagd: int, page: int, health: int) -> Path:
-    """Write ``guardian.yaml`` with the addresses of this run, and return its path."""
-    settings = yaml.safe_load((FOLDER / "guardian.yaml").read_text())
-    settings["policies"] = [str(FOLDER / name) for name in settings["policies"]]
-    settings["kafka"] = {**settings.get("kafka", {}), "bootstrap": bootstrap}
-    settings["flagd"]["document"] = str(FOLDER / settings["flagd"]["document"])
-    settings["flagd"] |= {"host": HOST, "port": flagd}
-    settings["api"] = {**settings.get("api", {}), "host": HOST, "port": page}
-    settings["health"] = {**settings.get("health", {}), "host": HOST, "port": health}
-    path = directory / "guardian.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    return path
+def settings_of(bootstrap: str, *, flagd: int, page: int, health: int) -> dict[str, str]:
+    """Return the guardian's settings that only this run knows, as environment variables."""
+    return {
+        "GUARDIAN_KAFKA__BOOTSTRAP": bootstrap,
+        "GUARDIAN_POLICIES": str(FOLDER / "policies"),
+        "GUARDIAN_FLAGD__DOCUMENT": str(FOLDER / "flags.json"),
+        "GUARDIAN_FLAGD__HOST": HOST,
+        "GUARDIAN_FLAGD__PORT": str(flagd),
+        "GUARDIAN_API__HOST": HOST,
+        "GUARDIAN_API__PORT": str(page),
+        "GUARDIAN_HEALTH__HOST": HOST,
+        "GUARDIAN_HEALTH__PORT": str(health),
+    }

@@ -17,6 +17,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -38,6 +39,7 @@ from streams.instrument import ExposureHook, GuardianEmitter, OutcomeMiddleware
 
 BUILDS = {"2.0.0": "demo.checkout_v2", "2.0.1": "demo.checkout_v2_1"}
 CARTS_KEPT = 20_000
+FOLDER_OF_FLAGS = Path(__file__).parent
 
 Checkout = Callable[[Sequence[Line], int], Quote]
 

@@ -193,8 +193,8 @@ def channels(settings: Settings, session: aiohttp.ClientSession) -> list[Channel
     """
     found: list[Channel] = []
     pagerduty, webhook = settings.alerts.pagerduty, settings.alerts.webhook
-    if pagerduty.routing_key:
-        found.append(PagerDuty(session, routing_key=pagerduty.routing_key.get_secret_value(), url=pagerduty.url))
+    if key := pagerduty.routing_key.get_secret_value():
+        found.append(PagerDuty(session, routing_key=key, url=pagerduty.url))
     if webhook.url:
         found.append(Webhook(session, url=webhook.url, secret=webhook.secret.get_secret_value()))
     return found

@@ -25,6 +25,12 @@ LARGEST = 900_000
 """Bytes of one snapshot, made small, that brokers take as they are usually set up (1 MB a batch)."""
 TABLE = "snapshots"
 
+CHANGELOG_KEPT = {"cleanup.policy": "compact", "min.compaction.lag.ms": str(3_600_000)}
+"""
+How the changelog is kept. Compaction keeps the last record of a part, which a worker that woke up late may have
+written; an hour later the newest one was written again.
+"""
+
 _PLAIN, _SMALL = b"p", b"z"
 
 OffsetOf = Callable[[bytes], int]

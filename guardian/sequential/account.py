@@ -95,9 +95,7 @@ class Account:
         Raises ValueError unless ``0 <= eta < 1``: a deposit of 1 would kill without any evidence.
         """
         if not 0.0 <= eta < 1.0:
-            raise ValueError(
-                f"eta is {eta!r}: a deposit is an expected number of false kills, from 0 to below 1"
-            )
+            raise ValueError(f"eta is {eta!r}: a deposit is an expected number of false kills, from 0 to below 1")
         if eta > 0.0:
             self._log_s = np.logaddexp(self._log_s, math.log(eta))
             self._total_deposited += eta
@@ -111,14 +109,10 @@ class Account:
         """
         log_e = np.asarray(log_e, dtype=np.float64)
         if log_e.shape != self._log_s.shape:
-            raise ValueError(
-                f"log_e has shape {log_e.shape}: this account has {self.k} components, shape ({self.k},)"
-            )
+            raise ValueError(f"log_e has shape {log_e.shape}: this account has {self.k} components, shape ({self.k},)")
         # One comparison catches both: it is false for NaN and for +inf.
         if not log_e.max() < math.inf:
-            raise ValueError(
-                f"log_e is {log_e.tolist()!r}: every log e-value must be a number below infinity"
-            )
+            raise ValueError(f"log_e is {log_e.tolist()!r}: every log e-value must be a number below infinity")
         self._log_s = self._log_s + log_e
 
     def log_s(self) -> float:
@@ -152,9 +146,7 @@ class Account:
         Return the account that `to_state` described, with the weights it was made with.
         """
         if len(state) < 2 or state[0] is None or not 0.0 <= state[0] < math.inf:
-            raise ValueError(
-                f"state is {list(state)!r}: it must be [total_deposited, log wealth of each component]"
-            )
+            raise ValueError(f"state is {list(state)!r}: it must be [total_deposited, log wealth of each component]")
         account = cls(len(state) - 1, weights)
         account._log_s = as_floats("state", [_EMPTY if value is None else value for value in state[1:]])
         account._total_deposited = float(state[0])

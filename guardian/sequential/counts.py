@@ -14,9 +14,7 @@ from guardian.sequential.grid import DEFAULT_GRID, as_grid
 from guardian.sequential.lift import head_and_tail
 
 
-def count_block(
-    x_t: float, x_c: float, share: float, *, margin: float = 1.0, grid: Floats = DEFAULT_GRID
-) -> Floats:
+def count_block(x_t: float, x_c: float, share: float, *, margin: float = 1.0, grid: Floats = DEFAULT_GRID) -> Floats:
     """
     Return log e-values, one a component of ``grid``, of one block of event counts.
 

@@ -56,9 +56,7 @@ def as_grid(grid: Any) -> Floats:
     ratios = as_floats("grid", grid)
     if not (ratios.min() > 1.0 and ratios.max() <= RATIO_MAX):
         wrong = ratios[~((ratios > 1.0) & (ratios <= RATIO_MAX))][0]
-        raise ValueError(
-            f"grid holds {float(wrong)!r}: every ratio must be above 1 and at most {RATIO_MAX:g}"
-        )
+        raise ValueError(f"grid holds {float(wrong)!r}: every ratio must be above 1 and at most {RATIO_MAX:g}")
     return ratios
 
 

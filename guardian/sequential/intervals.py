@@ -37,9 +37,7 @@ def rate_interval(n: float, x: float, alpha: float = 0.05) -> tuple[float, float
     return lo, hi
 
 
-def ratio_interval(
-    n_t: float, x_t: float, n_c: float, x_c: float, alpha: float = 0.05
-) -> tuple[float, float | None]:
+def ratio_interval(n_t: float, x_t: float, n_c: float, x_c: float, alpha: float = 0.05) -> tuple[float, float | None]:
     """
     Return ``(lo, hi)`` that contains the ratio of treatment's rate to control's, at all sample sizes at once.
 

@@ -28,6 +28,7 @@ import numpy as np
 
 _NEWTON_STEPS_MAX = 100
 _NEWTON_DONE = 1e-12
+_ALL_THE_WAY = 1e300
 
 
 class Arithmetic(NamedTuple):
@@ -94,71 +95,93 @@ def ratio_log_e(
     return answer
 
 
+class Split(NamedTuple):
+    """
+    A boundary point by its gaps: ``rise = q - theta_c``, ``fall = theta_t - t`` and ``q_rest = 1 - q``.
+    """
+
+    rise: float
+    fall: float
+    q_rest: float
+
+
 class Difference(NamedTuple):
     """
-    One alternative and the line ``t(q) = q + delta``: ``gap = theta_t - t(theta_c)``, ``rest = 1 - theta_t``.
+    One alternative and the line ``t(q) = q + delta``.
+
+    Beside its rates it holds what subtraction would spoil: ``boundary = theta_c + delta``, ``gap = theta_t -
+    boundary`` and ``rest = 1 - theta_t``. ``theta_c`` and ``boundary`` must be above 0, ``gap`` and ``rest``
+    too.
     """
 
     theta_c: float
     delta: float
+    boundary: float
     gap: float
     rest: float
 
-    def rho(self, rise: float, fall: float) -> tuple[float, float]:
+    def split(self, odds: float) -> Split:
         """
-        Return ``rho(q) = q (1-q) / (t (1-t))`` and the slope of its log, at ``q = theta_c + rise``.
-        """
-        q, q_rest = self.theta_c + rise, (1.0 - self.theta_c) - rise
-        t, t_rest = q + self.delta, self.rest + fall
-        return (q / t) * (q_rest / t_rest), self.delta / (q * t) + self.delta / (q_rest * t_rest)
+        Return the point at which ``rise`` is ``odds`` times the smaller of ``fall`` and ``q_rest``.
 
-    def split(self, odds: float) -> tuple[float, float]:
+        These two differ by ``rest + delta``, so that the larger is the smaller plus a number above 0.
         """
-        Return ``(rise, fall)`` with ``rise/fall = odds`` and ``rise + fall = gap``.
+        between = self.rest + self.delta
+        total = min(self.gap, 1.0 - self.theta_c)
+        least = total / (1.0 + odds)
+        return Split(total * (odds / (1.0 + odds)), least - min(between, 0.0), least + max(between, 0.0))
+
+    def tau(self, point: Split) -> tuple[float, float]:
         """
-        return self.gap * (odds / (1.0 + odds)), self.gap / (1.0 + odds)
+        Return the right side of `project_difference`'s equation, and the slope of its log in that of the left.
+        """
+        rise, fall, q_rest = point
+        q, t, t_rest = self.theta_c + rise, self.boundary + rise, self.rest + fall
+        least, most = min(fall, q_rest), max(fall, q_rest)
+        bend = self.delta if self.rest + self.delta >= 0.0 else -self.rest
+        slope = self.delta / (q * t) + bend / (most * t_rest)
+        return (q / t) * (most / t_rest), slope * rise * least / (rise + least)
 
 
-def project_difference(odds: float, line: Difference) -> tuple[float, float]:
+def project_difference(odds: float, line: Difference) -> Split:
     """
-    Return ``(rise, fall)`` of the projection on ``t(q) = q + delta``, where ``odds = w/v``.
+    Return the projection on ``t(q) = q + delta``, where ``odds = w/v``.
 
-    Stationarity is ``rise/fall = odds * rho(q)``. In the log of ``rise/fall`` the equation is increasing,
-    with a slope between 0 and 1 for ``delta > 0`` and of at least 1 for ``delta < 0``, and rho is monotone,
-    so its values at both ends bracket the root: Newton inside a shrinking bracket always arrives, here in
-    three or four steps.
+    Stationarity is ``rise/least = odds * tau(q)`` with ``tau = q most / (t (1-t))``, where least and most are
+    the smaller and the larger of ``fall`` and ``1 - q``. In the log of the left side it is increasing, with a
+    slope between 0 and 1 for ``delta > 0`` and of at least 1 for ``delta < 0``, and tau is monotone: Newton
+    inside a shrinking bracket always arrives, here in three or four steps.
     """
     base = math.log(odds)
-    lo, hi = _bracket(base, line)
+
+    def excess(y: float) -> tuple[float, float]:
+        tau, slope = line.tau(line.split(math.exp(y)))
+        return y - base - math.log(tau), 1.0 - slope
+
+    lo, hi = _bracket(base, line, excess)
     y = min(max(base, lo), hi)
     for _ in range(_NEWTON_STEPS_MAX):
-        rise, fall = line.split(math.exp(y))
-        rho, slope = line.rho(rise, fall)
-        excess = y - base - math.log(rho) if rho > 0.0 else math.inf
-        lo, hi = (y, hi) if excess < 0.0 else (lo, y)
-        following = y - excess / max(1.0 - slope * rise * fall / line.gap, 1e-9)
+        value, slope = excess(y)
+        lo, hi = (y, hi) if value < 0.0 else (lo, y)
+        following = y - value / max(slope, 1e-9)
         if not lo <= following <= hi:
             following = 0.5 * (lo + hi)
         moved, y = abs(following - y), following
         if moved < _NEWTON_DONE:
             break
     # One evaluation of the equation itself takes the rounding of exp(y) out again.
-    return line.split(odds * line.rho(*line.split(math.exp(y)))[0])
+    return line.split(odds * line.tau(line.split(math.exp(y)))[0])
 
 
-def _bracket(base: float, line: Difference) -> tuple[float, float]:
+def _bracket(base: float, line: Difference, excess: Callable[[float], tuple[float, float]]) -> tuple[float, float]:
     """
-    Return values of ``log(rise/fall)`` between which the projection lies.
+    Return logs of ``rise/least`` between which the projection lies: tau at the ends, where it is above 0.
     """
-    start = base + math.log(line.rho(0.0, line.gap)[0])
-    rho = line.rho(line.gap, 0.0)[0]
-    if line.gap < 1.0 - line.theta_c and rho > 0.0:
-        end = base + math.log(rho)
-        return min(start, end), max(start, end)
-    # A negative delta whose line leaves the square before it is as high as theta_t: rho falls to 0 on the
-    # way.
+    start = base + math.log(line.tau(line.split(0.0))[0])
+    if line.delta > 0.0:
+        return start, base + math.log(line.tau(line.split(_ALL_THE_WAY))[0])
     lo, step = start, 1.0
-    while (rho := line.rho(*line.split(math.exp(lo)))[0]) <= 0.0 or lo - base - math.log(rho) > 0.0:
+    while excess(lo)[0] > 0.0:
         lo, step = lo - step, 2.0 * step
     return lo, start
 
@@ -168,11 +191,7 @@ def difference_log_e(counts: tuple[float, float, float, float], line: Difference
     Return ``(q, log e)`` of a block (``n_t, x_t, n_c, x_c``) against the boundary ``t(q) = q + delta``.
     """
     n_t, x_t, n_c, x_c = counts
-    odds = n_t / n_c
-    rise, fall = project_difference(odds, line)
-    q = line.theta_c + rise
-    t = q + line.delta
-    treatment = x_t * math.log1p(fall / t) - (n_t - x_t) * math.log1p(fall / line.rest)
-    # rise/(1-q), by stationarity, without the difference 1 - q.
-    ok_c = math.log1p(odds * fall * (q / t) / (line.rest + fall))
-    return q, treatment + ((n_c - x_c) * ok_c - x_c * math.log1p(rise / line.theta_c))
+    rise, fall, q_rest = project_difference(n_t / n_c, line)
+    treatment = x_t * math.log1p(fall / (line.boundary + rise)) - (n_t - x_t) * math.log1p(fall / line.rest)
+    control = (n_c - x_c) * math.log1p(rise / q_rest) - x_c * math.log1p(rise / line.theta_c)
+    return line.theta_c + rise, treatment + control

@@ -157,7 +157,7 @@ def additive_margin_block(
     for g in grid.tolist():
         z = (g - 1.0) * boundary
         rest = room / (1.0 + z)
-        answer.append(difference_log_e(counts, Difference(theta_c, delta, z * rest, rest))[1])
+        answer.append(difference_log_e(counts, Difference(theta_c, delta, boundary, z * rest, rest))[1])
     return np.array(answer)
 
 
@@ -181,18 +181,14 @@ def additive_margin_pair(
         raise ValueError(f"n_t is {n_t!r} and n_c is {n_c!r}: a projection needs units in both arms")
     gap = math.fsum((theta_t, -theta_c, -delta))
     if not gap > 0.0:
-        raise ValueError(
-            f"theta_t is {theta_t!r}: an alternative lies above theta_c + delta, {theta_c + delta!r}"
-        )
+        raise ValueError(f"theta_t is {theta_t!r}: an alternative lies above theta_c + delta, {theta_c + delta!r}")
     counts = float(n_t), float(x_t), float(n_c), float(x_c)
-    return difference_log_e(counts, Difference(theta_c, delta, gap, 1.0 - theta_t))
+    return difference_log_e(counts, Difference(theta_c, delta, theta_c + delta, gap, 1.0 - theta_t))
 
 
 def _check_delta(delta: float) -> None:
     if not -1.0 < delta < 1.0:
-        raise ValueError(
-            f"delta is {delta!r}: an absolute margin is a difference of rates, above -1 and below 1"
-        )
+        raise ValueError(f"delta is {delta!r}: an absolute margin is a difference of rates, above -1 and below 1")
 
 
 def _one_minus_product(a: Any, b: Any) -> Any:

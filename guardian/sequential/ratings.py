@@ -56,9 +56,7 @@ def ratings_block(
     check_unit("centre", centre)
     check_unit("drop", drop)
     if not ((bets > 0.0) & (bets < 1.0)).all():
-        raise ValueError(
-            f"bets is {bets.tolist()!r}: every bet is a part of the largest safe one, above 0, below 1"
-        )
+        raise ValueError(f"bets is {bets.tolist()!r}: every bet is a part of the largest safe one, above 0, below 1")
     n_t, n_c = float(counts_t.sum()), float(counts_c.sum())
     if n_t < ARM_MIN or n_c < ARM_MIN:
         return np.zeros(bets.shape)

@@ -85,9 +85,7 @@ class ErrorRateStream:
         p_hat = self.control.p_hat
         first = self.eta_first_block if self.blocks == 0 else 0.0
         self.account.deposit(first + self.eta_per_tick * ticks)
-        self.account.update(
-            two_sample_block(n_t, x_t, n_c, x_c, p_hat=p_hat, margin=self.margin, grid=self.grid)
-        )
+        self.account.update(two_sample_block(n_t, x_t, n_c, x_c, p_hat=p_hat, margin=self.margin, grid=self.grid))
         self.control.remember(n_c, x_c)
         self.blocks += 1
         log_s = self.account.log_s()

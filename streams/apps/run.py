@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,13 @@ import structlog
 from guardian.errors import ConfigError, GuardianError, PolicyError, Problem, ProblemsError
 from guardian.policy import Policy
 from streams import telemetry
-from streams.admin import ensure_topics
 from streams.environment import METRICS_VARIABLE, WORKER_VARIABLE
 from streams.health import Health
 from streams.outlet import NotDelivered, open_outlet
 from streams.policies import load_policies
 from streams.publish import publish_policies
 from streams.settings import Settings, load_settings
-from streams.snapshots import changelog_topic
+from streams.snapshots import CHANGELOG_KEPT, changelog_topic
 from streams.status import Status
 from streams.supervisor import Overrides, Supervisor
 from streams.wiring import PROCESSORS
@@ -47,7 +46,7 @@ def main(config: Path | None, only: str, *, embedded: bool) -> int:
     try:
         names = processors(only)
         settings = load_settings(config)
-        policies = load_policies(settings.policies)
+        policies = load_policies(map(Path, settings.policies))
     except ProblemsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for whoever typed the command
         return WRONG
@@ -121,16 +120,15 @@ async def _work(supervisor: Supervisor, settings: Settings, policies: Sequence[P
     """Prepare what the children wait for, let them go, and watch over the embedded broker, if there is one."""
     async with contextlib.AsyncExitStack() as stack:
         overrides: Overrides = {}
-        ended: Any = asyncio.Event().wait()
+        ended: Awaitable[Any] = asyncio.Event().wait()
         if settings.kafka.embedded:
             supervisor.waiting_for = "the embedded broker"
             bootstrap, ended = await stack.enter_async_context(_embedded_broker(settings))
             overrides = {"kafka": {"bootstrap": bootstrap, "embedded": True}}
-            settings = settings.model_copy(
-                update={"kafka": settings.kafka.model_copy(update=overrides["kafka"])}
-            )
-        supervisor.waiting_for = f"topics in Kafka at {settings.kafka.bootstrap}"
-        await ensure_topics(settings)
+            settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update=overrides["kafka"])})
+        else:
+            supervisor.waiting_for = f"topics in Kafka at {settings.kafka.bootstrap}"
+            await _ensure_topics(settings)
         supervisor.waiting_for = "policies to be published"
         await _publish(settings, policies)
         supervisor.go(overrides)
@@ -138,11 +136,19 @@ async def _work(supervisor: Supervisor, settings: Settings, policies: Sequence[P
         raise BrokerEnded("the embedded broker ended; what it held in memory is lost")
 
 
+async def _ensure_topics(settings: Settings) -> None:
+    from streams.admin import ensure_topics
+
+    await ensure_topics(settings, {changelog_topic(settings): CHANGELOG_KEPT})
+
+
 @contextlib.asynccontextmanager
-async def _embedded_broker(settings: Settings) -> AsyncIterator[tuple[str, Any]]:
+async def _embedded_broker(settings: Settings) -> AsyncIterator[tuple[str, Awaitable[Any]]]:
     """Start the broker; yields its address, and what ends when it does."""
+    topics = [*settings.topics.inputs, *settings.topics.own, changelog_topic(settings)]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "streams.broker", "--end-with-stdin"),
+        *(f"--topic={topic}:{settings.partitions}" for topic in topics),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,  # a terminal's Ctrl-C reaches all at once, and it must end last

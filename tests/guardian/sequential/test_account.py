@@ -120,13 +120,13 @@ def test_good_history_is_forgotten_down_to_the_last_deposit():
 
 def test_kill_is_at_one_and_not_before():
     """
-    The account crosses exactly when S reaches 1.
+    The account crosses when S reaches 1, to a billionth of a nat.
     """
     account = Account(1)
     account.deposit(0.25)
-    account.update(np.array([math.log(4.0) - 1e-9]))
+    account.update(np.array([-math.log(0.25) - 1e-9]))
     below = account.crossed()
-    account.update(np.array([1e-9]))
+    account.update(np.array([2e-9]))
 
     assert not below
     assert account.crossed()

@@ -147,7 +147,9 @@ async def test_nobody_there_is_worth_another_try(session):
     assert "s3cr3t" not in str(failed.value)
 
 
-@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ=", SECRET.removeprefix("whsec_"), "whsec_!" + "a" * 40])
+@pytest.mark.parametrize(
+    "secret", ["", "whsec_", "whsec_c2hvcnQ=", SECRET.removeprefix("whsec_"), "whsec_!" + "a" * 40]
+)
 async def test_a_secret_that_cannot_be_right_is_refused_at_the_start(session, secret):
     """
     A secret of the wrong form is an error at the start that says the right form and not the secret.

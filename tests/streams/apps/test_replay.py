@@ -37,7 +37,7 @@ def lines(requests: list[Request], *, cloudevents: bool = False) -> list[str]:
             "outcome": "error" if r.failed else "ok", "latency_ms": r.latency_ms,
         }  # fmt: skip
         for kind, at_ms, data in (("exposure", r.start_ms, shown), ("outcome", r.end_ms, ended)):
-            data = data | {"context_id": f"u{r.unit}"}
+            data |= {"context_id": f"u{r.unit}"}
             event = {"id": f"{kind}-{number}", "source": "/shop", "time": iso(at_ms)}
             if cloudevents:
                 event |= {"specversion": "1.0", "type": f"dev.rolloutguardian.{kind}.v1", "data": data}

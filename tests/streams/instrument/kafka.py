@@ -28,6 +28,13 @@ class Broker:
 
 async def read(bootstrap: str, topic: str, number: int, within_s: float = 10) -> list[Any]:
     """Return ``number`` records of a topic (fewer when they don't come), in order within each partition."""
+    return await read_until(bootstrap, topic, lambda records: len(records) >= number, within_s)
+
+
+async def read_until(
+    bootstrap: str, topic: str, enough: Callable[[list[Any]], bool], within_s: float = 10
+) -> list[Any]:
+    """Return a topic's records from the first on, as soon as they are ``enough``; after ``within_s`` what there is."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
@@ -37,7 +44,7 @@ async def read(bootstrap: str, topic: str, number: int, within_s: float = 10) ->
         await consumer.seek_to_beginning()
         records: list[Any] = []
         until_s = time.monotonic() + within_s
-        while len(records) < number and time.monotonic() < until_s:
+        while not enough(records) and time.monotonic() < until_s:
             for batch in (await consumer.getmany(timeout_ms=200)).values():
                 records.extend(batch)
         return records

@@ -1,0 +1,151 @@
+"""The topics that the guardian needs: made where they are missing, and checked where they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from guardian.errors import GuardianError
+from streams.settings import Settings
+from streams.snapshots import changelog_topic
+
+log = structlog.get_logger()
+
+RETRY_S = 1.0
+APPEAR_S = 15.0
+"""For how long new topics may take until every broker knows them."""
+POLL_S = 0.1
+CLOSE_S = 2.0
+BROKERS_DEFAULT = -1
+_COMPACT = {"cleanup.policy": "compact"}
+_MOCK = "mockCluster"
+
+
+class TopicsError(GuardianError):
+    """Topics that are missing and cannot be made, or that are not as they must be; the text names each."""
+
+
+async def ensure_topics(settings: Settings, *, inputs: bool = False) -> int:
+    """
+    Make the guardian's topics that are missing, with *inputs* the users' event topics too; return the journal's partitions.
+
+    Waits for Kafka for as long as that takes. Topics that are there already stay as they are.
+
+    Raises:
+        TopicsError: a topic cannot be made, or does not suit: the topics of one rollout need the same number of
+            partitions, and those that hold the newest state must be compacted.
+    """
+    wanted = dict(settings.topics.own) | {changelog_topic(settings): _COMPACT}
+    if inputs:
+        wanted |= dict.fromkeys(settings.topics.inputs, {})
+    while True:
+        try:
+            async with _admin(settings) as admin:
+                await _make(admin, settings, wanted)
+                return _journal_partitions(settings, await _appeared(admin, wanted))
+        except KafkaError as error:
+            log.warning("kafka_not_reached", bootstrap=settings.kafka.bootstrap, reason=str(error))
+            await asyncio.sleep(RETRY_S)
+
+
+@contextlib.asynccontextmanager
+async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**settings.kafka.client_options(), client_id="guardian-admin")
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(admin.close(), CLOSE_S)
+
+
+async def _make(admin: AIOKafkaAdminClient, settings: Settings, wanted: Mapping[str, Mapping[str, str]]) -> None:
+    # Asking for all topics, not for these: with auto-creation, asking for one would make it with the wrong settings.
+    there = set(await admin.list_topics())
+    await _check_compacted(admin, [name for name, kept in wanted.items() if name in there and kept == _COMPACT])
+    missing = {name: kept for name, kept in wanted.items() if name not in there}
+    if not missing or await _is_mock(admin):
+        return  # the embedded broker makes a topic when it is asked for it, and in no other way
+    replicas = settings.replication or BROKERS_DEFAULT
+    topics = [
+        NewTopic(name, settings.partitions, replicas, replica_assignments=_unassigned(replicas), topic_configs=dict(kept))
+        for name, kept in missing.items()
+    ]
+    answer = (await admin.create_topics(topics)).to_object()
+    refused = []
+    for one in answer["topic_errors"]:
+        error = for_code(one["error_code"])
+        if one["error_code"] and error.retriable:
+            raise error(one["error_message"])
+        if one["error_code"] and error is not TopicAlreadyExistsError:  # another worker was quicker
+            refused.append(f"{one['topic']}: cannot be made: {error.__name__}: {one['error_message'] or error.description}")
+        elif not one["error_code"]:
+            log.info("topic_made", topic=one["topic"], partitions=settings.partitions, **missing[one["topic"]])
+    if refused:
+        raise TopicsError("; ".join(refused))
+
+
+def _unassigned(replicas: int) -> dict[int, list[int]] | None:
+    # aiokafka takes "the brokers' default" for an assignment by hand, and wants to see one, if an empty one.
+    return {} if replicas == BROKERS_DEFAULT else None
+
+
+async def _is_mock(admin: AIOKafkaAdminClient) -> bool:
+    return str((await admin.describe_cluster())["cluster_id"]).startswith(_MOCK)
+
+
+async def _check_compacted(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+    """Else Kafka would delete a rollout's newest state, and with it its kills, when it gets old."""
+    if not names or await _is_mock(admin):
+        return
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, configs=["cleanup.policy"]) for name in names]
+    wrong = []
+    for answer in await admin.describe_configs(resources):
+        for code, message, _, name, *entries in answer.resources:
+            if code:
+                log.warning("topic_settings_not_readable", topic=name, reason=message or for_code(code).__name__)
+                continue
+            policy = {entry[0]: entry[1] for entry in entries[0]}.get("cleanup.policy", "")
+            if "compact" not in policy:
+                wrong.append(f"{name}: has cleanup.policy={policy}; set it to compact, or what it holds is lost when it is old")
+    if wrong:
+        raise TopicsError("; ".join(wrong))
+
+
+async def _appeared(admin: AIOKafkaAdminClient, wanted: Mapping[str, Any]) -> dict[str, int]:
+    """How many partitions each topic has, once all of them are known to the cluster."""
+    deadline_s = asyncio.get_running_loop().time() + APPEAR_S
+    while True:
+        described = await admin.describe_topics(list(wanted))
+        missing = {one["topic"]: for_code(one["error_code"]) for one in described if one["error_code"]}
+        if not missing:
+            return {one["topic"]: len(one["partitions"]) for one in described}
+        hopeless = not any(error.retriable for error in missing.values())
+        if hopeless or asyncio.get_running_loop().time() > deadline_s:
+            raise TopicsError("; ".join(f"{name}: {error.__name__}" for name, error in missing.items()))
+        await asyncio.sleep(POLL_S)
+
+
+def _journal_partitions(settings: Settings, partitions: Mapping[str, int]) -> int:
+    """A rollout's records lie in the same partition of each of its topics, wherever they are read."""
+    topics = settings.topics
+    same = (
+        topics.journal,
+        topics.rollouts,
+        topics.decisions,
+        topics.receipts,
+        topics.flag_state,
+        changelog_topic(settings),
+    )
+    journal = partitions[topics.journal]
+    different = [f"{name} has {partitions[name]}" for name in same if partitions[name] != journal]
+    if different:
+        raise TopicsError(f"{topics.journal} has {journal} partitions, but {', '.join(different)}; give all the same number")
+    return journal

@@ -1,0 +1,134 @@
+"""What one flush of one source writes: summaries and beats, one journal partition each, and dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from guardian.journal import Beat, Summary, encode
+from guardian.names import Millis
+from guardian.summaries import Arm, FlagSums, Tick
+from streams.deadletters import DeadLetter
+from streams.observing.transactions import Message
+from streams.partitioning import partition_of
+
+BEAT_MS = 1_000
+ENTRY_BYTES_MAX = 700_000
+"""Brokers take a megabyte by default; a summary that is larger is written in parts."""
+
+
+@dataclass(slots=True)
+class Journalist:
+    """
+    Writes the journal's entries of one source.
+
+    ``passed_ms`` is the last progress written; ``said_ms`` when each journal
+    partition last heard of the source.
+    """
+
+    source: str
+    topic: str
+    partitions: int
+    passed_ms: Millis = 0
+    said_ms: dict[int, Millis] = field(default_factory=dict)
+
+    def is_beat_due(self, now_ms: Millis) -> bool:
+        """Whether some journal partition has not heard of the source for a second."""
+        return any(self._is_silent(partition, now_ms) for partition in range(self.partitions))
+
+    def entries(
+        self, flags: Iterable[FlagSums], offsets: list[int], now_ms: Millis, passed_ms: Millis
+    ) -> Iterator[Message]:
+        """Yield a summary for each journal partition that owns one of the flags, and beats for silent ones."""
+        passed_ms = max(passed_ms, self.passed_ms)
+        owned: dict[int, list[FlagSums]] = {}
+        for flag in flags:
+            owned.setdefault(partition_of(flag.key, self.partitions), []).append(flag)
+        for partition in range(self.partitions):
+            if sums := owned.get(partition):
+                whole = Summary(source=self.source, at_ms=now_ms, passed_ms=passed_ms, offsets=offsets, flags=sums)
+                parts = list(split(whole, ENTRY_BYTES_MAX))
+                for part in parts[:-1]:
+                    # What is still to come has not been passed.
+                    part.passed_ms = self.passed_ms
+                yield from (Message(self.topic, encode(part), partition) for part in parts)
+            elif self._is_silent(partition, now_ms):
+                beat = Beat(source=self.source, at_ms=now_ms, passed_ms=passed_ms)
+                yield Message(self.topic, encode(beat), partition)
+            else:
+                continue
+            self.said_ms[partition] = now_ms
+        self.passed_ms = passed_ms
+
+    def _is_silent(self, partition: int, now_ms: Millis) -> bool:
+        return now_ms - self.said_ms.get(partition, 0) >= BEAT_MS
+
+
+def dead_letters(topic: str, letters: Iterable[DeadLetter]) -> Iterator[Message]:
+    """Yield the records of dead letters."""
+    for letter in letters:
+        yield Message(topic, letter.kafka_value(), key=letter.key, headers=letter.kafka_headers())
+
+
+def split(summary: Summary, bytes_max: int) -> Iterator[Summary]:
+    """Yield summaries that add up to this one and are encoded in at most so many bytes, where that can be."""
+    halves = _halves(summary.flags) if len(encode(summary)) > bytes_max else None
+    if halves is None:
+        yield summary
+        return
+    for half in halves:
+        yield from split(msgspec.structs.replace(summary, flags=half), bytes_max)
+
+
+def _halves(flags: Sequence[FlagSums]) -> tuple[list[FlagSums], list[FlagSums]] | None:
+    if len(flags) > 1:
+        middle = len(flags) // 2
+        return list(flags[:middle]), list(flags[middle:])
+    (flag,) = flags
+    rest = FlagSums(key=flag.key, ticks=flag.ticks)
+    if flag.delays or flag.mixed or flag.cohort:
+        told = FlagSums(key=flag.key, delays=flag.delays, mixed=flag.mixed, cohort=flag.cohort)
+        if flag.ticks:
+            return [rest], [told]
+        return _halves_told(told)
+    if len(flag.ticks) > 1:
+        middle = len(flag.ticks) // 2
+        return [FlagSums(key=flag.key, ticks=flag.ticks[:middle])], [FlagSums(key=flag.key, ticks=flag.ticks[middle:])]
+    return _halves_tick(flag.key, flag.ticks[0]) if flag.ticks else None
+
+
+def _halves_told(flag: FlagSums) -> tuple[list[FlagSums], list[FlagSums]] | None:
+    cohort = sorted(flag.cohort.items())
+    if len(flag.mixed) + len(cohort) < 2:
+        return None
+    mixed_at, cohort_at = (len(flag.mixed) + 1) // 2, len(cohort) // 2
+    first = FlagSums(key=flag.key, delays=flag.delays, mixed=flag.mixed[:mixed_at], cohort=dict(cohort[:cohort_at]))
+    return [first], [FlagSums(key=flag.key, mixed=flag.mixed[mixed_at:], cohort=dict(cohort[cohort_at:]))]
+
+
+def _halves_tick(key: str, tick: Tick) -> tuple[list[FlagSums], list[FlagSums]] | None:
+    names = sorted(tick.arms)
+    if len(names) > 1:
+        middle = len(names) // 2
+        first = {name: tick.arms[name] for name in names[:middle]}
+        second = {name: tick.arms[name] for name in names[middle:]}
+    else:
+        arm = tick.arms[names[0]]
+        if len(arm.units) < 2:
+            return None
+        middle = len(arm.units) // 2
+        failed = len(arm.units) - middle
+        # Each failing unit keeps an error and an outcome beside it: neither part says more failed than ran.
+        second = {names[0]: Arm(outcomes=failed, errors=failed, units=arm.units[middle:])}
+        first = {
+            names[0]: msgspec.structs.replace(
+                arm, outcomes=arm.outcomes - failed, errors=arm.errors - failed, units=arm.units[:middle]
+            )
+        }
+    return [_one(key, tick, first)], [_one(key, tick, second)]
+
+
+def _one(key: str, tick: Tick, arms: dict[str, Arm]) -> FlagSums:
+    return FlagSums(key=key, ticks=[Tick(start_ms=tick.start_ms, length_ms=tick.length_ms, arms=arms)])

@@ -1,0 +1,194 @@
+"""
+One transaction after the other for one input partition.
+
+The transactional id belongs to the input partition, not to the worker: who
+starts a producer with it fences every earlier one. aiokafka commits offsets
+without the group's generation, so this fence is the only one there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.structs import OffsetAndMetadata
+
+from guardian.errors import GuardianError
+from streams.observing.metrics import TRANSACTION_SECONDS, TRANSACTIONS
+from streams.settings import Settings
+
+log = structlog.get_logger()
+
+START_S = 15.0
+"""Longest wait for a producer to start; then another one is tried."""
+RETRY_BACKOFF_MS = 20
+"""aiokafka's pause when a transaction still ends on the broker; its own 100 ms would be most of a flush."""
+MAX_BATCH = 256_000
+MAX_REQUEST = 1_000_000
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record to be written in the transaction; ``partition`` None lets the key choose."""
+
+    topic: str
+    value: bytes | None
+    partition: int | None = None
+    key: bytes | None = None
+    headers: Headers = ()
+
+
+class TransactionFailed(GuardianError):
+    """The transaction did not commit, or it is not known whether it did; a new producer is needed to find out."""
+
+    def __init__(self, why: str, *, fenced: bool = False) -> None:
+        super().__init__(why)
+        self.fenced = fenced
+
+
+class Transactions:
+    """
+    Transactions of one input partition; one at a time.
+
+    After ``TransactionFailed`` nothing but ``start`` works, and ``start``
+    settles the failed one: it is then aborted, or its offset is committed.
+    """
+
+    def __init__(self, settings: Settings, group: str, source: TopicPartition) -> None:
+        self._settings = settings
+        self._group = group
+        self._source = source
+        self._producer: AIOKafkaProducer | None = None
+        self._began_s: float | None = None
+        self._leaving: set[asyncio.Future[None]] = set()
+
+    @property
+    def transactional_id(self) -> str:
+        """The id that fences every other writer of this input partition."""
+        return f"{self._group}-{self._source.topic}-{self._source.partition}"
+
+    @property
+    def age_s(self) -> float | None:
+        """How long the open transaction has been open, or None where there is none."""
+        return None if self._began_s is None else time.monotonic() - self._began_s
+
+    async def start(self) -> None:
+        """
+        Start a new producer, which fences all earlier ones of this input partition.
+
+        Raises:
+            KafkaError: Kafka cannot be reached or refuses.
+        """
+        self.abandon()
+        producer = AIOKafkaProducer(
+            **self._settings.kafka.client_options(),
+            client_id="guardian-observe",
+            transactional_id=self.transactional_id,
+            transaction_timeout_ms=self._settings.observe.transaction_timeout_ms,
+            acks="all",
+            retry_backoff_ms=RETRY_BACKOFF_MS,
+            max_batch_size=MAX_BATCH,
+            max_request_size=MAX_REQUEST,
+        )
+        starting = asyncio.ensure_future(producer.start())
+        try:
+            done, _ = await asyncio.wait({starting}, timeout=START_S)
+        except asyncio.CancelledError:
+            self._leave(producer, starting)
+            raise
+        if not done or starting.exception() is not None:
+            self._leave(producer, starting)
+            raise (starting.exception() if done else None) or KafkaError(f"no producer within {START_S:g} s")
+        self._producer = producer
+
+    async def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has."""
+        assert self._producer is not None, "start first"
+        return len(await self._producer.partitions_for(topic))
+
+    async def commit(self, messages: Sequence[Message], offset: int, note: str) -> None:
+        """
+        Write the messages and commit the offset with the note beside it: all or nothing.
+
+        Raises:
+            TransactionFailed: it was refused, or is not done within ``observe.stuck_after_s``.
+        """
+        producer = self._producer
+        if producer is None:
+            raise TransactionFailed("there is no producer")
+        self._began_s = time.monotonic()
+        transaction = asyncio.ensure_future(self._commit(producer, messages, OffsetAndMetadata(offset, note)))
+        try:
+            # Not wait_for: its exit would wait for the transaction to be aborted, which may hang just as long.
+            done, _ = await asyncio.wait({transaction}, timeout=self._settings.observe.stuck_after_s)
+        finally:
+            if not transaction.done() or transaction.exception() is not None:
+                self._producer = None
+                self._leave(producer, transaction)
+            took_s, self._began_s = time.monotonic() - self._began_s, None
+        if not done:
+            TRANSACTIONS.labels("stuck").inc()
+            raise TransactionFailed(f"not committed within {self._settings.observe.stuck_after_s:g} s")
+        if error := transaction.exception():
+            TRANSACTIONS.labels("failed").inc()
+            raise TransactionFailed(repr(error), fenced=isinstance(error, ProducerFenced)) from error
+        TRANSACTIONS.labels("committed").inc()
+        TRANSACTION_SECONDS.observe(took_s)
+
+    def abandon(self) -> None:
+        """Give up the producer without waiting for it; an open transaction is ended by the next ``start``."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            self._leave(producer, None)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Stop the producer, waiting so long at most."""
+        self.abandon()
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=timeout_s)
+
+    async def _commit(
+        self, producer: AIOKafkaProducer, messages: Sequence[Message], offset: OffsetAndMetadata
+    ) -> None:
+        await producer.begin_transaction()
+        deliveries = [
+            await producer.send(
+                message.topic, message.value, partition=message.partition, key=message.key,
+                headers=list(message.headers) or None,
+            )
+            for message in messages
+        ]  # fmt: skip
+        offsets = asyncio.ensure_future(producer.send_offsets_to_transaction({self._source: offset}, self._group))
+        failed = [
+            result
+            for result in await asyncio.gather(offsets, *deliveries, return_exceptions=True)
+            if isinstance(result, BaseException)
+        ]
+        if failed:
+            raise failed[0]
+        await producer.commit_transaction()
+
+    def _leave(self, producer: AIOKafkaProducer, task: asyncio.Future[None] | None) -> None:
+        leaving = asyncio.ensure_future(_end(producer, task))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+
+async def _end(producer: AIOKafkaProducer, task: asyncio.Future[None] | None) -> None:
+    """End what was abandoned, however long that takes; nobody waits for it."""
+    if task is not None:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # seen, so that nobody warns of it
+    try:
+        await producer.stop()
+    except KafkaError as error:
+        log.debug("abandoned_producer", reason=repr(error))

@@ -1,0 +1,164 @@
+"""One Kafka broker of one's own (KRaft, no Docker), which a test may stop, kill and start again."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from tests.kafka.jars import jars
+
+READY_S = 60.0
+STOP_S = 20.0
+ASK_S = 1.0
+
+
+class KafkaServer:
+    """A broker process; its data survives ``kill`` and ``restart``, and stays in *workdir* when it ends."""
+
+    def __init__(self, workdir: Path, *, properties: Mapping[str, str] | None = None, heap_mb: int = 768) -> None:
+        port, controller_port = free_ports(2)
+        self.bootstrap = f"127.0.0.1:{port}"
+        self.workdir = workdir
+        self._heap_mb = heap_mb
+        self._properties = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller_port}",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": str(workdir / "data"),
+            "num.partitions": "4",
+            # A killed broker is let in again as soon as the controller has noticed that it was gone.
+            "broker.session.timeout.ms": "3000",
+            "broker.heartbeat.interval.ms": "500",
+            # As in well-kept clusters: a topic that nobody made is an error, not a surprise.
+            "auto.create.topics.enable": "false",
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "4",
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+            "group.initial.rebalance.delay.ms": "0",
+            **(properties or {}),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def start(cls, workdir: Path, *, properties: Mapping[str, str] | None = None, heap_mb: int = 768) -> Self:
+        """
+        Start a broker that keeps its data in *workdir*; return once it takes requests.
+
+        Raises:
+            RuntimeError: it cannot be had or does not start; the text holds what it said.
+        """
+        server = cls(workdir, properties=properties, heap_mb=heap_mb)
+        server._format()
+        server.restart()
+        return server
+
+    def restart(self) -> None:
+        """Start the broker again, on the same ports with the same data, after ``stop`` or ``kill``."""
+        assert self._process is None, "the broker runs already"
+        with Path(self.workdir, "kafka.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._java("kafka.Kafka", str(self._file)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C is for the tests, which then stop it in good order
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        self._wait()
+
+    def stop(self) -> None:
+        """End the broker in good order; nothing if it does not run."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the broker as a power cut does."""
+        self._end(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def _file(self) -> Path:
+        return self.workdir / "server.properties"
+
+    def _format(self) -> None:
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        self._file.write_text("".join(f"{name}={value}\n" for name, value in self._properties.items()))
+        # Kafka writes a UUID as 22 characters of base64 and refuses a leading dash; hexadecimal digits are both.
+        cluster = uuid.uuid4().hex[:22]
+        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._file))
+        done = subprocess.run(command, capture_output=True, text=True, timeout=READY_S, check=False)
+        if done.returncode:
+            raise RuntimeError(f"Kafka's storage could not be made:\n{done.stdout}{done.stderr}")
+
+    def _java(self, *command: str) -> list[str]:
+        # A short-lived broker gains more from a quick start than from the best garbage collector.
+        return ["java", f"-Xmx{self._heap_mb}m", "-XX:+UseSerialGC", "-cp", f"{jars()}/*", *command]
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        deadline_s = time.monotonic() + READY_S
+        while not takes_requests(self.bootstrap):
+            if self._process.poll() is not None or time.monotonic() > deadline_s:
+                self.kill()
+                said = Path(self.workdir, "kafka.log").read_text(errors="replace")[-4000:]
+                raise RuntimeError(f"Kafka does not take requests at {self.bootstrap}:\n{said}")
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def takes_requests(bootstrap: str) -> bool:
+    """Whether a broker answers there, asked for up to a second."""
+    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
+    try:
+        return bool(client.list_topics(timeout=ASK_S).brokers)
+    except KafkaException:
+        return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _die_with_parent() -> None:
+    # Runs in the child, between fork and exec: tests that are killed leave no broker behind.
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() == 1:
+        os._exit(1)

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from guardian.journal import Override
+from streams.partitioning import partition_of
+from tests.support.page import PARTITIONS, Hand, broker, hand, page, read_journal, settings, until
+from tests.support.published import decision, receipt, rollout
+
+ROOT = Path(__file__).parents[3]
+KEY = "production|checkout-v2"
+PATH = "/api/rollouts/production%7Ccheckout-v2"
+WISH = {"action": "kill", "by": "ada", "reason": "the cart is empty for everybody"}
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+async def kafka() -> AsyncIterator[str]:
+    async with broker() as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture
+async def publish(kafka: str) -> AsyncIterator[Hand]:
+    async with hand(kafka) as found:
+        yield found
+
+
+@pytest.fixture
+async def http(kafka: str) -> AsyncIterator[aiohttp.ClientSession]:
+    async with page(settings(kafka)) as url, aiohttp.ClientSession(url) as session:
+        yield session
+
+
+async def json_of(http: aiohttp.ClientSession, path: str):
+    async with http.get(path) as answer:
+        return await answer.json() if answer.status == 200 else answer.status
+
+
+async def eventually(http: aiohttp.ClientSession, path: str, true):
+    """Ask until the answer is as wanted."""
+    async with asyncio.timeout(10.0):
+        while not true(found := await json_of(http, path)):
+            await asyncio.sleep(0.02)
+    return found
+
+
+class Listener:
+    """An open stream of events: kind and data of each, without pings; ends when the stream does."""
+
+    def __init__(self, http: aiohttp.ClientSession, last_id: str = "") -> None:
+        self.told: list[tuple[str, dict]] = []
+        self._http = http
+        self._headers = {"last-event-id": last_id} if last_id else {}
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        async with self._http.get("/api/events", headers=self._headers) as stream:
+            kind = ""
+            async for raw in stream.content:
+                name, _, value = raw.decode().rstrip("\n").partition(": ")
+                kind = value if name == "event" else kind
+                if name == "data":
+                    self.told.append((kind, json.loads(value)))
+
+    async def first(self, number: int) -> list[tuple[str, dict]]:
+        await until(lambda: len(self.told) >= number, f"{number} events; came: {self.told}")
+        return self.told[:number]
+
+    async def ended(self) -> None:
+        await self._listening
+
+    def close(self) -> None:
+        self._listening.cancel()
+
+
+async def test_what_was_published_before_is_served(kafka, publish):
+    """
+    The API is ready once everything that stood in Kafka is served: rollouts, decisions and their receipts.
+    """
+    of = decision(at_ms=now_ms())
+    await publish.rollout(rollout(at_ms=now_ms(), status="killed", explanation=of.explanation))
+    await publish.decision(of)
+    await publish.receipt(receipt(of, "applied"))
+
+    async with page(settings(kafka)) as url, aiohttp.ClientSession(url) as http:
+        (shown,) = await json_of(http, "/api/rollouts")
+        (told,) = await json_of(http, "/api/decisions?limit=5")
+        same = await json_of(http, "/api/decisions/production%7Ccheckout-v2%7Ctreatment%7C17")
+        one = await json_of(http, PATH)
+        lines = await json_of(http, f"{PATH}/history")
+
+    assert one == shown
+    assert shown["why"] == f"checkout-v2 in production is killed: {of.explanation}"
+    assert same == told
+    assert [one["status"] for one in told["receipts"]] == ["applied"]
+    assert len(lines["t"]) == 2
+
+
+async def test_what_happens_is_told_as_it_happens(http, publish):
+    """
+    Open pages are told of rollouts, decisions and receipts as they are published, and of deletions.
+    """
+    page_open = Listener(http)
+    await page_open.first(1)
+    of = decision(at_ms=now_ms())
+    for number, publishing in enumerate(
+        (
+            publish.rollout(rollout(at_ms=now_ms())),
+            publish.decision(of),
+            publish.receipt(receipt(of, "applied")),
+            publish.raw(publish.topics.rollouts, KEY, None),
+        ),
+        start=2,
+    ):
+        await publishing
+        await page_open.first(number)
+    told = page_open.told
+    page_open.close()
+
+    assert [kind for kind, _ in told] == ["hello", "rollout", "decision", "receipt", "gone"]
+    assert told[2][1]["explanation"] == of.explanation
+    assert told[3][1]["text"].endswith("41 ms after it was decided.")
+    assert told[4][1] == {"key": KEY}
+
+
+async def test_a_break_costs_nothing(http, publish):
+    """
+    A page that was away for a moment is told what it missed.
+    """
+    before = Listener(http)
+    ((_, hello),) = await before.first(1)
+    before.close()
+    await publish.rollout(rollout(at_ms=now_ms()))
+    await eventually(http, "/api/rollouts", bool)
+    back = Listener(http, last_id=f"{hello['boot']}-0")
+    told = await back.first(3)
+    back.close()
+
+    # What comes first in every process is that its feed is there.
+    assert [kind for kind, _ in told] == ["hello", "feed", "rollout"]
+
+
+async def test_what_cannot_be_read_is_passed_over(http, publish):
+    """
+    A record that is none of ours is counted and logged, and what comes after it is served.
+    """
+    for value in (b"no JSON", b'{"specversion":"1.0"}', b"\xff\xfe"):
+        await publish.raw(publish.topics.rollouts, KEY, value)
+        await publish.raw(publish.topics.decisions, KEY, value)
+    await publish.rollout(rollout(at_ms=now_ms()))
+
+    assert [one["key"] for one in await eventually(http, "/api/rollouts", bool)] == [KEY]
+
+
+@pytest.mark.parametrize("flag", ["checkout-v2", "shop/cart", "blau & grün?", "a|b", "100%"])
+async def test_a_wish_goes_to_the_rollouts_own_partition(kafka, publish, http, flag):
+    """
+    A person's kill is written into the journal, where judge reads this rollout, with who and why.
+    """
+    view = rollout(flag, at_ms=now_ms())
+    await publish.rollout(view)
+    path = f"/api/rollouts/{quote(view.key, safe='')}"
+    await eventually(http, path, lambda found: found != 404)
+    async with http.post(f"{path}/override", json=WISH) as answer:
+        taken = await answer.json()
+    ((partition, key, entry),) = await read_journal(kafka, 1)
+
+    assert answer.status == 202
+    assert (partition, key) == (partition_of(view.key, PARTITIONS), view.key)
+    assert isinstance(entry, Override)
+    assert abs(entry.at_ms - now_ms()) < 10_000
+    assert (entry.key, entry.action, entry.variation) == (view.key, "kill", "treatment")
+    assert (entry.by, entry.reason, entry.id) == ("ada", "the cart is empty for everybody", taken["id"])
+
+
+@pytest.mark.parametrize(
+    ("wish", "status", "says"),
+    [
+        ({"by": ""}, 422, "by"),
+        ({"by": "   "}, 422, "by"),
+        ({"reason": ""}, 422, "reason"),
+        ({"reason": "a\nb"}, 422, "reason"),
+        ({"action": "destroy"}, 422, "action"),
+        ({"variation": "blue"}, 422, "'blue' is not in this rollout; write treatment"),
+        ({"variation": "control"}, 422, "'control' is the control; to stop the rollout write treatment"),
+        ({"unknown": 1}, 422, "unknown"),
+    ],
+)
+async def test_a_wish_that_cannot_be_is_refused(publish, http, wish, status, says):
+    """
+    A wish without a name, a reason or a fitting variation is refused, with what would be right.
+    """
+    await publish.rollout(rollout(at_ms=now_ms()))
+    await eventually(http, PATH, lambda found: found != 404)
+    async with http.post(f"{PATH}/override", json=WISH | wish) as answer:
+        assert answer.status == status
+        assert says in await answer.text()
+
+
+async def test_unknown_names_are_said_to_be_unknown(http):
+    """
+    A rollout or decision that is not there is a 404 that says how names are written.
+    """
+    async with http.post(f"{PATH}/override", json=WISH) as answer:
+        assert (answer.status, "keys are written environment|flag" in await answer.text()) == (404, True)
+
+    assert await json_of(http, PATH) == 404
+    assert await json_of(http, "/api/decisions/nothing") == 404
+
+
+async def test_no_other_site_speaks_for_a_person(publish, http):
+    """
+    A page of another site can neither send a wish nor reach the API under a name of its own.
+    """
+    await publish.rollout(rollout(at_ms=now_ms()))
+    await eventually(http, PATH, lambda found: found != 404)
+    foreign = {"origin": "https://evil.example.com"}
+    async with http.post(f"{PATH}/override", json=WISH, headers=foreign) as answer:
+        assert answer.status == 403
+    async with http.post(f"{PATH}/override", data=json.dumps(WISH), headers={"content-type": "text/plain"}) as answer:
+        assert answer.status == 422
+    async with http.get("/api/rollouts", headers={"host": "evil.example.com"}) as answer:
+        assert answer.status == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/assets/app.js", "/assets/style.css", "/favicon.ico", "/api/rollouts", "/nothing"]
+)
+async def test_every_answer_is_shielded(http, path):
+    """
+    Every answer forbids scripts of others, framing, and guessing of types; nothing live is kept by caches.
+    """
+    async with http.get(path) as answer:
+        policy = answer.headers["content-security-policy"]
+
+    assert "default-src 'none'; script-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == (
+        "no-cache" if path in ("/", "/assets/app.js", "/assets/style.css") else "no-store"
+    )
+
+
+async def test_metrics_are_served(http):
+    """
+    The process's own numbers are served in Prometheus' format.
+    """
+    async with http.get("/metrics") as answer:
+        assert "guardian_api_pages" in await answer.text()
+
+
+async def test_a_broker_that_is_gone_is_said_to_be_gone(monkeypatch):
+    """
+    While Kafka does not answer the page says that it shows the past, and a wish is refused rather than lost.
+    """
+    monkeypatch.setattr("streams.apps.feed.SILENT_S", 0.5)
+    monkeypatch.setattr("streams.apps.feed.PROBE_S", 0.1)
+    async with broker() as kafka:
+        serving = page(settings(kafka))
+        http = aiohttp.ClientSession(await serving.__aenter__())
+    try:
+        said = await eventually(http, "/api/feed", lambda found: not found["ok"])
+        async with http.post(f"{PATH}/override", json=WISH) as answer:
+            assert answer.status in (404, 503)
+        assert "Kafka" in said["why"]
+    finally:
+        await http.close()
+        await serving.__aexit__(None, None, None)
+
+
+async def test_a_taken_port_is_an_error_that_names_it(kafka):
+    """
+    A port that cannot be had ends the start with an error that names setting and port.
+    """
+    async with page(settings(kafka)) as url:
+        port = int(url.rpartition(":")[2])
+        with pytest.raises(OSError, match=f"api.host 127.0.0.1, api.port {port}: Address already in use"):
+            async with page(settings(kafka, api={"port": port})):
+                pass
+
+
+async def test_sigterm_ends_it_with_streams_open(kafka):
+    """
+    The process ends within 2 s of SIGTERM though pages are open, and their streams end properly.
+    """
+    read_fd, write_fd = os.pipe()
+    variables = {"GUARDIAN_KAFKA__BOOTSTRAP": kafka, "GUARDIAN_KAFKA__EMBEDDED": "true", "GUARDIAN_API__PORT": "0"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "streams.child", "api",
+        cwd=ROOT, stdin=asyncio.subprocess.PIPE, pass_fds=[write_fd],
+        env=os.environ | variables | {"GUARDIAN_STATUS_FD": str(write_fd)},
+    )  # fmt: skip
+    try:
+        assert process.stdin is not None
+        process.stdin.write(b"{}\n")
+        await process.stdin.drain()
+        said = await until_ready(read_fd)
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{said['numbers']['port']}") as http:
+            pages = [Listener(http) for _ in range(3)]
+            for one in pages:
+                await one.first(1)
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 10.0) == 0
+            took_s = time.monotonic() - began
+            # An end that is not proper raises here.
+            await asyncio.gather(*(one.ended() for one in pages))
+    finally:
+        if process.returncode is None:
+            process.kill()
+        os.close(read_fd)
+        os.close(write_fd)
+
+    assert took_s < 2.0
+
+
+async def until_ready(read_fd: int) -> dict:
+    os.set_blocking(read_fd, False)
+    lines: list[dict] = []
+
+    def ready() -> dict | None:
+        try:
+            lines.extend(json.loads(line) for line in os.read(read_fd, 65536).decode().splitlines())
+        except BlockingIOError:
+            pass
+        return next((line for line in lines if line["ready"]), None)
+
+    found: dict = await until(ready, "the child is ready")
+    return found

@@ -1,0 +1,117 @@
+"""The API and its page over an embedded broker, and a hand that publishes as judge and act do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision, Receipt, RolloutView
+from guardian.journal import Entry, decode
+from guardian.names import rollout_key
+from streams.apps.api import run_api
+from streams.broker.embedded import EmbeddedBroker
+from streams.cloudevents import CONTENT_TYPE, to_event
+from streams.outlet import Outlet
+from streams.settings import Settings
+from streams.status import Status
+from streams.topics import Topics
+
+PARTITIONS = 4
+
+
+async def until(true: Callable[[], Any], what: str, deadline_s: float = 10.0) -> Any:
+    """Wait for a condition, or fail saying what was waited for."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            while not (found := true()):
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not within {deadline_s:g} s: {what}") from None
+    return found
+
+
+@asynccontextmanager
+async def broker() -> AsyncIterator[str]:
+    """An embedded broker with the guardian's topics; gives its address."""
+    with EmbeddedBroker() as embedded:
+        for topic in Topics().own:
+            embedded.create_topic(topic, PARTITIONS)
+        yield embedded.bootstrap
+
+
+def settings(bootstrap: str, **sections: Any) -> Settings:
+    return Settings.model_validate(
+        {"kafka": {"bootstrap": bootstrap, "embedded": True}, "api": {"port": 0}, **sections}
+    )
+
+
+@dataclass
+class Hand:
+    """Publishes what the guardian publishes."""
+
+    outlet: Outlet
+    topics: Topics
+
+    async def rollout(self, view: RolloutView) -> None:
+        event = to_event(ROLLOUT_TYPE, view, id=f"{view.key}|{view.at}", time=view.at, source="/test")
+        await self.outlet.send(self.topics.rollouts, view.key, event, headers=CONTENT_TYPE)
+
+    async def decision(self, decision: Decision) -> None:
+        event = to_event(DECISION_TYPE, decision, id=decision.decision_id, time=decision.decided_at, source="/test")
+        key = rollout_key(decision.environment, decision.flag_key)
+        await self.outlet.send(self.topics.decisions, key, event, headers=CONTENT_TYPE)
+
+    async def receipt(self, receipt: Receipt) -> None:
+        event = to_event(RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source="/test")
+        key = rollout_key(receipt.environment, receipt.flag_key)
+        await self.outlet.send(self.topics.receipts, key, event, headers=CONTENT_TYPE)
+
+    async def raw(self, topic: str, key: str, value: bytes | None) -> None:
+        await self.outlet.send(topic, key, value)
+
+
+@asynccontextmanager
+async def hand(bootstrap: str) -> AsyncIterator[Hand]:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
+    await producer.start()
+    try:
+        yield Hand(Outlet(producer), Topics())
+    finally:
+        await producer.stop()
+
+
+@asynccontextmanager
+async def page(given: Settings) -> AsyncIterator[str]:
+    """Serve until the context ends; gives the address once it has read everything."""
+    status = Status("api")
+    serving = asyncio.create_task(run_api(given, status))
+    try:
+        await until(lambda: status.is_ready or serving.done(), "the API is ready")
+        if serving.done():
+            serving.result()
+        yield f"http://127.0.0.1:{status.numbers['port']}"
+    finally:
+        serving.cancel()
+        await asyncio.wait({serving})
+
+
+async def read_journal(bootstrap: str, entries: int) -> list[tuple[int, str, Entry]]:
+    """The first entries of the journal: partition, key and content of each."""
+    consumer = AIOKafkaConsumer(
+        Topics().journal, bootstrap_servers=bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=20
+    )
+    found: list[tuple[int, str, Entry]] = []
+    await consumer.start()
+    try:
+        async with asyncio.timeout(10.0):
+            while len(found) < entries:
+                record = await consumer.getone()
+                found.append((record.partition, (record.key or b"").decode(), decode(record.value or b"")))
+    finally:
+        await consumer.stop()
+    return found
