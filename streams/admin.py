@@ -34,9 +34,10 @@ class TopicsError(GuardianError):
 
 async def ensure_topics(settings: Settings, *, inputs: bool = False) -> int:
     """
-    Make the guardian's topics that are missing, with *inputs* the users' event topics too; return the journal's partitions.
+    Make the guardian's topics that are missing; return how many partitions the journal has.
 
-    Waits for Kafka for as long as that takes. Topics that are there already stay as they are.
+    With *inputs* the users' event topics are made, too. Topics that are there already stay as they are. Kafka is
+    waited for, for as long as that takes.
 
     Raises:
         TopicsError: a topic cannot be made, or does not suit: the topics of one rollout need the same number of
@@ -44,7 +45,7 @@ async def ensure_topics(settings: Settings, *, inputs: bool = False) -> int:
     """
     wanted = dict(settings.topics.own) | {changelog_topic(settings): _COMPACT}
     if inputs:
-        wanted |= dict.fromkeys(settings.topics.inputs, {})
+        wanted |= {name: {} for name in settings.topics.inputs}
     while True:
         try:
             async with _admin(settings) as admin:
@@ -73,28 +74,25 @@ async def _make(admin: AIOKafkaAdminClient, settings: Settings, wanted: Mapping[
     missing = {name: kept for name, kept in wanted.items() if name not in there}
     if not missing or await _is_mock(admin):
         return  # the embedded broker makes a topic when it is asked for it, and in no other way
-    replicas = settings.replication or BROKERS_DEFAULT
-    topics = [
-        NewTopic(name, settings.partitions, replicas, replica_assignments=_unassigned(replicas), topic_configs=dict(kept))
-        for name, kept in missing.items()
-    ]
-    answer = (await admin.create_topics(topics)).to_object()
+    answer = await admin.create_topics([_new(name, settings, kept) for name, kept in missing.items()])
     refused = []
-    for one in answer["topic_errors"]:
-        error = for_code(one["error_code"])
-        if one["error_code"] and error.retriable:
+    for one in answer.to_object()["topic_errors"]:
+        name, error = one["topic"], for_code(one["error_code"])
+        if not one["error_code"]:
+            log.info("topic_made", topic=name, partitions=settings.partitions, kept=missing[name])
+        elif error.retriable:
             raise error(one["error_message"])
-        if one["error_code"] and error is not TopicAlreadyExistsError:  # another worker was quicker
-            refused.append(f"{one['topic']}: cannot be made: {error.__name__}: {one['error_message'] or error.description}")
-        elif not one["error_code"]:
-            log.info("topic_made", topic=one["topic"], partitions=settings.partitions, **missing[one["topic"]])
+        elif error is not TopicAlreadyExistsError:  # another worker was quicker
+            refused.append(f"{name}: cannot be made: {one['error_message'] or error.__name__}")
     if refused:
         raise TopicsError("; ".join(refused))
 
 
-def _unassigned(replicas: int) -> dict[int, list[int]] | None:
+def _new(name: str, settings: Settings, kept: Mapping[str, str]) -> NewTopic:
+    replicas = settings.replication or BROKERS_DEFAULT
     # aiokafka takes "the brokers' default" for an assignment by hand, and wants to see one, if an empty one.
-    return {} if replicas == BROKERS_DEFAULT else None
+    by_hand: dict[int, list[int]] | None = {} if replicas == BROKERS_DEFAULT else None
+    return NewTopic(name, settings.partitions, replicas, replica_assignments=by_hand, topic_configs=dict(kept))
 
 
 async def _is_mock(admin: AIOKafkaAdminClient) -> bool:
@@ -114,7 +112,7 @@ async def _check_compacted(admin: AIOKafkaAdminClient, names: list[str]) -> None
                 continue
             policy = {entry[0]: entry[1] for entry in entries[0]}.get("cleanup.policy", "")
             if "compact" not in policy:
-                wrong.append(f"{name}: has cleanup.policy={policy}; set it to compact, or what it holds is lost when it is old")
+                wrong.append(f"{name}: has cleanup.policy={policy}; set it to compact, or its old records are lost")
     if wrong:
         raise TopicsError("; ".join(wrong))
 
@@ -147,5 +145,6 @@ def _journal_partitions(settings: Settings, partitions: Mapping[str, int]) -> in
     journal = partitions[topics.journal]
     different = [f"{name} has {partitions[name]}" for name in same if partitions[name] != journal]
     if different:
-        raise TopicsError(f"{topics.journal} has {journal} partitions, but {', '.join(different)}; give all the same number")
+        said = ", ".join(different)
+        raise TopicsError(f"{topics.journal} has {journal} partitions, but {said}; give all the same number")
     return journal

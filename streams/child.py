@@ -1,84 +1,98 @@
 """
-One processor as a process of its own: ``python -m streams.child NAME [CONFIG]``, started by the supervisor.
+One processor as a process of its own, started by the supervisor.
 
-The supervisor talks to it over two pipes. On stdin comes one line, ``go``, once Kafka has the topics (what must be
-imported is imported meanwhile), with the settings that only the supervisor knows; when stdin ends, the supervisor is
-gone, and the child ends too, however the supervisor died. On the file descriptor named by ``GUARDIAN_STATUS_FD`` the
-child says once a second how it is.
+The supervisor talks to it over two pipes. On one comes a line, ``go``, once Kafka has the topics (what must be
+imported is imported meanwhile), with the settings that only the supervisor knows; when that pipe ends, the supervisor
+is gone, and the child ends too, however the supervisor died. On the other the child says once a second how it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
-import sys
 import threading
+from collections.abc import Coroutine
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import structlog
 
-from streams import telemetry, wiring
-from streams.environment import STATUS_VARIABLE
-from streams.settings import Settings, load_settings
 from streams.status import Status
 
 DRAIN_S = 3.0
 HEARTBEAT_S = 1.0
+NAME_IN_PS = Path("/proc/self/comm")
 
 log = structlog.get_logger()
 
 
-def main(arguments: list[str]) -> int:
-    """Run the processor named first until told to end; return the exit code: 0 only if it was told."""
-    name, *config = arguments
+def live(name: str, config: str | None, said: Connection, told: Connection) -> None:
+    """Run processor *name* until told to end; the exit code is 0 only if it was told."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the supervisor decides
-    status = Status(name, int(os.environ[STATUS_VARIABLE]))
-    status.ready(False, "starting")
-    settings = load_settings(config[0] if config else None)
+    with contextlib.suppress(OSError):
+        NAME_IN_PS.write_text(f"guardian-{name}")
+    status = Status(name, said.fileno())
+    status.ready(False, "importing")
+
+    from streams import telemetry, wiring
+    from streams.settings import load_settings
+
+    settings = load_settings(config)
     telemetry.configure(name, as_json=settings.log.json_lines, level=settings.log.level)
     processor = wiring.processor(name)
     status.ready(False, "waiting for the supervisor")
-    go = sys.stdin.buffer.readline()
-    if not go:
-        return 0
-    settings = with_overrides(settings, json.loads(go))
-    threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    return _run(_until_told(processor, settings, status))
+    overrides = _wait_for_go(told.fileno())
+    threading.Thread(target=_end_with_supervisor, args=(told.fileno(),), daemon=True).start()
+    _run(_until_told(processor(with_overrides(settings, overrides), status), status))
 
 
-def with_overrides(settings: Settings, overrides: dict[str, dict[str, Any]]) -> Settings:
+def with_overrides(settings: Any, overrides: dict[str, dict[str, Any]]) -> Any:
     """Settings with some fields of some sections replaced."""
     sections = {name: getattr(settings, name).model_copy(update=fields) for name, fields in overrides.items()}
     return settings.model_copy(update=sections)
 
 
-def _run(work: Any) -> int:
+def _wait_for_go(told: int) -> dict[str, dict[str, Any]]:
+    line = b""
+    while not line.endswith(b"\n"):
+        more = os.read(told, 65_536)
+        if not more:
+            _leave(1)
+        line += more
+    overrides: dict[str, dict[str, Any]] = json.loads(line)
+    return overrides
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
     try:
         import uvloop
     except ImportError:  # not to be had everywhere
-        return asyncio.run(work)
+        asyncio.run(work)
+        return
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+        runner.run(work)
 
 
-async def _until_told(processor: wiring.Processor, settings: Settings, status: Status) -> int:
-    loop = asyncio.get_running_loop()
-    working = asyncio.ensure_future(processor(settings, status))
-    told = False
+async def _until_told(work: Coroutine[Any, Any, None], status: Status) -> None:
+    """Run *work*, and leave the process when it ends, without waiting for threads of libraries."""
+    working = asyncio.ensure_future(work)
+    ending = False
 
-    def tell() -> None:
-        nonlocal told
-        told = True
+    def end() -> None:
+        nonlocal ending
+        ending = True
         _leave_for_sure(0)
         working.cancel()
 
-    loop.add_signal_handler(signal.SIGTERM, tell)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
     beating = asyncio.ensure_future(_beat(status))
     await asyncio.wait({working})
     beating.cancel()
-    if told:
+    if ending:
         _leave(0)
     if not working.cancelled() and (error := working.exception()):
         log.error("processor_failed", reason=_reason(error), exc_info=error)
@@ -98,8 +112,8 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _end_with_supervisor() -> None:
-    while os.read(0, 4096):
+def _end_with_supervisor(told: int) -> None:
+    while os.read(told, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     _leave_for_sure(1)
@@ -113,9 +127,4 @@ def _leave_for_sure(code: int) -> None:
 
 
 def _leave(code: int) -> None:
-    sys.stderr.flush()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

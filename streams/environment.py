@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-STATUS_VARIABLE = "GUARDIAN_STATUS_FD"
-"""The file descriptor on which a child says how it is."""
-
 WORKER_VARIABLE = "GUARDIAN_WORKER"
 """
 Names this worker to its consumer groups (static membership): a process that is started again under the same name gets

@@ -21,6 +21,7 @@ from yarl import URL
 
 from guardian.errors import GuardianError
 from streams.environment import WORKER_VARIABLE
+from streams.reading import FETCH_WAIT_MS, fetch_wait_ms
 from streams.settings import Settings
 
 SESSION_TIMEOUT_S = 6.0
@@ -29,11 +30,6 @@ HEARTBEAT_S = 1.0
 REBALANCE_TIMEOUT_S = 10.0
 COMMIT_INTERVAL_S = 1.0
 STOP_S = 2.5
-FETCH_WAIT_MS = 500
-FETCH_WAIT_EMBEDDED_MS = 20
-"""The embedded broker holds every empty fetch for the whole wait, whatever arrives meanwhile."""
-
-
 class FaustCrashed(GuardianError):
     """Faust gave up; the process must end, so that its supervisor starts it again."""
 
@@ -74,11 +70,6 @@ class GuardianApp(faust.App):
 
     def _create_directories(self) -> None:
         """Nothing is kept on disk."""
-
-
-def fetch_wait_ms(settings: Settings) -> int:
-    """For how long a consumer may let the broker hold an empty fetch."""
-    return FETCH_WAIT_EMBEDDED_MS if settings.kafka.embedded else FETCH_WAIT_MS
 
 
 def build_app(settings: Settings, name: str, *, table: type[faust.Table] | None = None) -> GuardianApp:

@@ -75,6 +75,8 @@ class Savepoint:
 
     counts: Counts
     note: str
+    position: int
+    reached_ms: Millis
     cadence: Cadence
     held: Chunk | None
     cycle: Int64s
@@ -88,7 +90,8 @@ class Fold:
     """
     Sums of one source (an input partition, or a file) between two flushes.
 
-    The sums depend on the sequence of events alone, not on how it was cut
+    ``counts`` says what became of the events; ``reached_ms`` is the event
+    time that reading has reached. The sums depend on the sequence of events alone, not on how it was cut
     into batches. ``position`` and ``note`` are the committed offset and what
     was written beside it (``Savepoint.note``). One thread, one owner.
     """
@@ -99,7 +102,8 @@ class Fold:
         self.counts = Counts()
         self._cadence = resumed(position, note)
         self._resume = position
-        self._next = self.read_from
+        self._next = min(self._cadence.sent)
+        self.reached_ms: Millis = 0
         self._codec = Codec(bare=config.bare)
         self._repeats = Memory(config.duplicates_window)
         self._open: list[Chunk] = []
@@ -108,9 +112,22 @@ class Fold:
         self._forget_names()
 
     @property
-    def read_from(self) -> int:
-        """The offset from which to read on: the committed one, or before it where sums had been held back."""
-        return min(self._cadence.sent)
+    def position(self) -> int:
+        """
+        The offset from which to read on.
+
+        At first it is the committed one, or one before it where sums had been held back.
+        """
+        return self._next
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a flush may be made: not while what had been held back is read again."""
+        return self._next >= self._resume
+
+    def pass_gap(self) -> None:
+        """What had been held back is no longer there to be read again: go on at the committed offset."""
+        self._next = max(self._next, self._resume)
 
     @property
     def is_empty(self) -> bool:
@@ -126,6 +143,7 @@ class Fold:
             batch = self.decode(records[:early])
             self._add(batch, arrival_ms, np.array([records[at].offset for at in batch.at.tolist()], dtype=np.int64))
             self.counts = before
+            self._next = records[early - 1].offset + 1
             records = records[early:]
         if not records:
             return []
@@ -152,6 +170,8 @@ class Fold:
 
     def flush(self, now_ms: Millis = 0) -> list[FlagSums]:
         """Return the sums since the last flush, sorted by flag key; the same events always give the same sums."""
+        if not self.is_due:
+            return []
         chunks = [chunk for chunk in (self._held, *self._open) if chunk is not None]
         self._open, self._held = [], None
         names = self._settings.names
@@ -184,11 +204,11 @@ class Fold:
         self._sights.undo(point.sights_mark)
         self._repeats.undo(point.repeats_mark)
         self._open = []
-        self._next = self._cadence.sent[0]
+        self._next, self.reached_ms = point.position, point.reached_ms
 
     def _savepoint(self) -> Savepoint:
         return Savepoint(
-            replace(self.counts), self._cadence.note(), self._cadence, self._held, self._cycle.copy(),
+            replace(self.counts), self._cadence.note(), self._next, self.reached_ms, self._cadence, self._held, self._cycle.copy(),
             self._settings, self._sights, self._sights.mark(), self._repeats.mark(),
         )  # fmt: skip
 
@@ -216,10 +236,15 @@ class Fold:
         counts.feedback += int(of_kind[FEEDBACK])
         future = batch.time_ms > np.add(arrival_ms, self.config.future_tolerance_ms)
         counts.future += int(future.sum())
-        self._wait(batch, np.where(future, arrival_ms, batch.time_ms), arrival_ms, offsets)
+        time_ms = np.where(future, arrival_ms, batch.time_ms)
+        # The median: neither a clock that is ahead nor an event that comes late says how far the source is read.
+        self.reached_ms = max(self.reached_ms, int(np.partition(time_ms, time_ms.size // 2)[time_ms.size // 2]))
+        self._wait(batch, time_ms, arrival_ms, offsets)
 
     def _fresh(self, batch: Batch) -> Bools | None:
         """Return the mask of events that are no repeats, or None if none is."""
+        if not self.config.duplicates_window:
+            return None
         keys = batch.key if batch.keyed is None else batch.key[batch.keyed]
         _, new = self._repeats.meet(keys, np.zeros(keys.size, dtype=np.int64))
         if new.all():

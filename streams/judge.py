@@ -12,12 +12,13 @@ from typing import Any
 
 from guardian.bank import Bank
 from guardian.errors import ConfigError, Problem
+from streams.changelog import changelog_topic
 from streams.faust_app import GuardianApp, build_app, raw_topic, run_beside
 from streams.judging import Judge
 from streams.keeper import Keeper
 from streams.outlet import Outlet, open_outlet
 from streams.settings import Settings
-from streams.snapshots import SnapshotTable, changelog_topic, snapshot_table
+from streams.snapshots import SnapshotTable, snapshot_table
 from streams.status import Status
 from streams.topics import Topics
 

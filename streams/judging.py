@@ -90,10 +90,11 @@ class Judge:
     def recovered(self, partitions: Iterable[int], load: Callable[[Partition], int]) -> None:
         """*load* what the table knows better into each partition, and take their entries from now on."""
         self._assigned = frozenset(partitions)
+        taken = 0
         for held in self.partitions:
             held.applied_at_s = time.monotonic()
-            taken = load(held)
-            log.info("partition_taken", partition=held.number, parts_from_table=taken)
+            taken += load(held)
+        log.info("partitions_taken", partitions=sorted(self._assigned), parts_from_table=taken)
         unanswered = {decision.decision_id for held in self.partitions for decision in held.bank.outbox()}
         self._resending = asyncio.ensure_future(self._send_again(unanswered))
 

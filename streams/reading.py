@@ -11,16 +11,23 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from streams.faust_app import fetch_wait_ms
 from streams.settings import Settings
 
 log = structlog.get_logger()
 
+FETCH_WAIT_MS = 500
+FETCH_WAIT_EMBEDDED_MS = 20
+"""The embedded broker holds every empty fetch for the whole wait, whatever arrives meanwhile."""
 RETRY_S = 0.5
 POLL_S = 0.2
 
 Take = Callable[[str, bytes | None], None]
 """Called with each record's key and value, in the order of its partition; ``None`` is a deletion."""
+
+
+def fetch_wait_ms(settings: Settings) -> int:
+    """For how long a consumer may let the broker hold an empty fetch."""
+    return FETCH_WAIT_EMBEDDED_MS if settings.kafka.embedded else FETCH_WAIT_MS
 
 
 class Follower:

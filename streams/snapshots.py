@@ -16,20 +16,13 @@ import faust
 import structlog
 from faust.stores import memory
 
-from streams.settings import Settings
+from streams.changelog import TABLE
 
 log = structlog.get_logger()
 
 SHRINK_OVER = 64_000
 LARGEST = 900_000
 """Bytes of one snapshot, made small, that brokers take as they are usually set up (1 MB a batch)."""
-TABLE = "snapshots"
-
-CHANGELOG_KEPT = {"cleanup.policy": "compact", "min.compaction.lag.ms": str(3_600_000)}
-"""
-How the changelog is kept. Compaction keeps the last record of a part, which a worker that woke up late may have
-written; an hour later the newest one was written again.
-"""
 
 _PLAIN, _SMALL = b"p", b"z"
 
@@ -38,11 +31,6 @@ OffsetOf = Callable[[bytes], int]
 
 class TooLarge(ValueError):
     """A part's snapshot is larger than a broker takes."""
-
-
-def changelog_topic(settings: Settings) -> str:
-    """The table's changelog, named as Faust names it: rights on the prefix of the group cover it."""
-    return f"{settings.kafka.group_prefix}-judge-{TABLE}-changelog"
 
 
 def packed(snapshot: bytes) -> bytes:

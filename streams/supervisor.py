@@ -12,15 +12,18 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, Literal
 
 import structlog
+from prometheus_client import multiprocess
 
-from streams.environment import METRICS_VARIABLE, STATUS_VARIABLE, WORKER_VARIABLE
+from streams import forking
+from streams.child import live
+from streams.environment import METRICS_VARIABLE
 from streams.telemetry import READY, RESTARTS
 
 log = structlog.get_logger()
@@ -42,12 +45,22 @@ class Child:
     """A processor's process, as the supervisor sees it."""
 
     name: str
-    process: asyncio.subprocess.Process | None = None
+    process: Any = None
     ready: bool = False
     why: str = "not started"
     numbers: dict[str, Any] = field(default_factory=dict)
     restarts: int = 0
     silent_from_s: float = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self.process is not None and self.process.exitcode is None
+
+    def signal(self, what: Literal["terminate", "kill"]) -> None:
+        """End its process, if there is one."""
+        if self.alive:
+            getattr(self.process, what)()
 
     def said(self, line: bytes) -> None:
         """Take one line of its status pipe."""
@@ -64,35 +77,35 @@ class Child:
 
     def shown(self) -> dict[str, Any]:
         """What ``/readyz`` says of it."""
-        pid = self.process.pid if self.process else None
+        pid = self.process.pid if self.alive else None
         return {"ready": self.ready, "why": self.why, "restarts": self.restarts, "pid": pid, **self.numbers}
 
 
 class Supervisor:
     """
-    Keeps a child alive for each of *names*.
+    Keeps a child alive for each of *names*; each reads its settings from *config* itself.
 
-    *arguments* follow the name on each child's command line; *worker* names this installation to consumer groups.
+    Children are forked from a process that has imported once what they share: they start at once, and share memory.
     """
 
-    def __init__(self, names: Sequence[str], arguments: Sequence[str], *, worker: str) -> None:
+    def __init__(self, names: Sequence[str], config: str | None) -> None:
         self.children = [Child(name) for name in names]
         self.waiting_for = "starting"
-        self._arguments = arguments
-        self._environment = {**os.environ, WORKER_VARIABLE: worker}
-        self._go: asyncio.Future[bytes] | None = None
+        self._config = config
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._go: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        # One at a time: multiprocessing keeps a list of its processes.
+        self._starting = asyncio.Lock()
+        self._context = forking.context()
 
     def start(self) -> None:
         """Start all children; they import what they need, and wait for ``go``."""
-        self._go = asyncio.get_running_loop().create_future()
         self._tasks = [asyncio.create_task(self._keep(child)) for child in self.children]
         self._tasks.append(asyncio.create_task(self._watch()))
 
     def go(self, overrides: Overrides) -> None:
         """Let the children work, with the settings that were not known when they started."""
-        assert self._go is not None
         self._go.set_result(json.dumps(overrides).encode() + b"\n")
         self.waiting_for = ""
 
@@ -105,21 +118,20 @@ class Supervisor:
     async def stop(self) -> None:
         """Tell all children to end; whichever has not within ``KILL_AFTER_S`` is killed."""
         self._stopping = True
-        for child in self.children:
-            _signal(child, "terminate")
         keeping = []
         for child, task in zip(self.children, self._tasks, strict=False):
-            if child.process is None or child.process.returncode is not None:
-                task.cancel()  # it only waits to start the child again
-            else:
+            child.signal("terminate")
+            if child.alive or self._starting.locked():
                 keeping.append(task)
-        _, slow = await asyncio.wait(keeping, timeout=KILL_AFTER_S) if keeping else ((), ())
-        if slow:
+        if keeping:
+            _, slow = await asyncio.wait(keeping, timeout=KILL_AFTER_S)
             for child in self.children:
-                _signal(child, "kill")
-            await asyncio.wait(slow, timeout=0.3)
+                child.signal("kill")
+            if slow:
+                await asyncio.wait(slow, timeout=0.3)
         for task in self._tasks:
             task.cancel()
+        await asyncio.wait(self._tasks)
 
     async def _keep(self, child: Child) -> None:
         pause_s = FIRST_PAUSE_S
@@ -141,36 +153,51 @@ class Supervisor:
 
     async def _run(self, child: Child) -> int:
         """One life of a child; returns its exit code, negative for a signal."""
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        child.silent_from_s = time.monotonic() + STARTING_S
-        try:
-            child.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "streams.child", child.name, *self._arguments),
-                stdin=asyncio.subprocess.PIPE,
-                pass_fds=(writing,),
-                env={**self._environment, STATUS_VARIABLE: str(writing)},
-            )
-        finally:
-            os.close(writing)
+        hears, says = self._context.Pipe(duplex=False)
+        hears_go, says_go = self._context.Pipe(duplex=False)
+        os.set_blocking(says.fileno(), False)
         child.why, child.numbers = "starting", {}
-        if self._stopping:
-            _signal(child, "terminate")
+        try:
+            process = self._context.Process(
+                target=live, args=(child.name, self._config, says, hears_go), name=child.name, daemon=True
+            )
+            async with self._starting:
+                await asyncio.to_thread(process.start)
+            child.silent_from_s = time.monotonic() + STARTING_S
+            child.process = process
+            says.close()
+            hears_go.close()
+            if self._stopping:
+                child.signal("terminate")
+            return await self._attend(child, hears, says_go)
+        finally:
+            for connection in (hears, says, hears_go, says_go):
+                connection.close()
+
+    async def _attend(self, child: Child, hears: Connection, says_go: Connection) -> int:
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(child.process.sentinel, ended.set)
         helpers = [
-            asyncio.ensure_future(self._listen(child, reading)),
-            asyncio.ensure_future(self._send_go(child)),
+            asyncio.ensure_future(self._listen(child, hears)),
+            asyncio.ensure_future(self._send_go(child, says_go)),
         ]
-        code = await child.process.wait()
-        for helper in helpers:
-            helper.cancel()
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(child.process.sentinel)
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.wait(helpers)
+        code = int(child.process.exitcode or 0)
         _forget_live_numbers(child.process.pid)
         return code
 
-    async def _listen(self, child: Child, reading: int) -> None:
+    @staticmethod
+    async def _listen(child: Child, hears: Connection) -> None:
         reader = asyncio.StreamReader()
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", 0)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(hears.fileno()), "rb", 0)
         )
         try:
             while line := await reader.readline():
@@ -178,38 +205,23 @@ class Supervisor:
         finally:
             transport.close()
 
-    async def _send_go(self, child: Child) -> None:
-        assert self._go is not None and child.process is not None and child.process.stdin is not None
+    async def _send_go(self, child: Child, says_go: Connection) -> None:
         line = await asyncio.shield(self._go)
         child.silent_from_s = max(child.silent_from_s, time.monotonic() + STARTING_S)
-        with contextlib.suppress(ConnectionError):
-            child.process.stdin.write(line)
-            await child.process.stdin.drain()
+        with contextlib.suppress(BrokenPipeError):
+            os.write(says_go.fileno(), line)
+        await asyncio.Event().wait()
 
     async def _watch(self) -> None:
-        assert self._go is not None
         await asyncio.shield(self._go)
         while True:
             await asyncio.sleep(0.5)
             for child in self.children:
-                if child.process and child.process.returncode is None and time.monotonic() > child.silent_from_s:
+                if child.alive and time.monotonic() > child.silent_from_s:
                     log.error("child_hangs", child=child.name, silent_s=SILENT_S)
-                    _signal(child, "kill")
-
-
-def _signal(child: Child, what: str) -> None:
-    if child.process is not None and child.process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            getattr(child.process, what)()
+                    child.signal("kill")
 
 
 def _forget_live_numbers(pid: int) -> None:
     if directory := os.environ.get(METRICS_VARIABLE):
-        from prometheus_client import multiprocess
-
         multiprocess.mark_process_dead(pid, directory)
-
-
-def worker_name(environment: Mapping[str, str], given: str) -> str:
-    """*given*, or the environment's, or one that no other living worker has."""
-    return given or environment.get(WORKER_VARIABLE) or f"{os.uname().nodename}-{os.getpid()}-{time.time_ns():x}"

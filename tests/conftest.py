@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from streams.broker.embedded import EmbeddedBroker
 from streams.settings import Settings
-from streams.topics import Topics
-from tests.kafka import KafkaServer, NoKafkaError, Way, find_way, running_kafka
+from tests.kafka import KafkaServer, NoKafkaError, can_own, find_way, running_kafka
 
-_without_kafka = pytest.StashKey[str]()
+_left_out = pytest.StashKey[dict[str, str]]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +27,39 @@ class Cluster:
     bootstrap: str
     embedded: bool
 
+    def settings(self, **sections: object) -> Settings:
+        """Settings for this broker with topics and a group prefix of their own, so that tests never meet."""
+        prefix = f"t{uuid.uuid4().hex[:12]}"
+        names = {name: _prefixed(value, prefix) for name, value in Settings().topic_names.model_dump().items()}
+        kafka = {"bootstrap": self.bootstrap, "embedded": self.embedded, "group_prefix": prefix}
+        return Settings.model_validate({"kafka": kafka, "topics": names, "partitions": 4, **sections})
+
+
+def _prefixed(value: str | tuple[str, ...], prefix: str) -> object:
+    return f"{prefix}.{value}" if isinstance(value, str) else [f"{prefix}.{one}" for one in value]
+
 
 @pytest.fixture(scope="session")
 def embedded_kafka() -> Iterator[str]:
-    """The address of an embedded broker, for all tests of the run: use topic names of your own (``kafka_settings``)."""
-    with embedded_broker_process() as bootstrap:
-        yield bootstrap
+    """The address of an embedded broker, for all tests of the run: use topics of your own (``Cluster.settings``)."""
+    command = [sys.executable, "-m", "streams.broker", "--end-with-stdin"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())["bootstrap"]
+        process.stdin.close()
 
 
 @pytest.fixture(scope="session")
-def real_kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def real_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real Kafka, for all tests of the run; it makes no topics by itself."""
-    _need_kafka(request)
     with running_kafka(tmp_path_factory.mktemp("kafka")) as bootstrap:
         yield bootstrap
 
 
 @pytest.fixture
-def kafka_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KafkaServer]:
+def kafka_server(tmp_path: Path) -> Iterator[KafkaServer]:
     """A real Kafka of this test's own, which it may stop, kill and start again."""
-    _need_kafka(request, own=True)
     with KafkaServer.start(tmp_path / "kafka") as server:
         yield server
 
@@ -55,3 +69,46 @@ def kafka(request: pytest.FixtureRequest) -> Cluster:
     """Runs the test on the embedded broker, and again on a real Kafka."""
     bootstrap: str = request.getfixturevalue(f"{request.param}_kafka")
     return Cluster(bootstrap, embedded=request.param == "embedded")
+
+
+# ---------------------------------------------------------------------------- without a real Kafka
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that ask for a real Kafka are the Kafka tier, whether they say so or not."""
+    for item in items:
+        if {"real_kafka", "kafka_server"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("kafka")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Run the Kafka tier only where a real Kafka can be had: else it fails in CI, and elsewhere that is said at the end."""
+    if item.get_closest_marker("kafka") is None:
+        return
+    reason = _why_no_kafka(own="kafka_server" in getattr(item, "fixturenames", ()))
+    if reason and os.environ.get("CI"):
+        pytest.fail(f"CI must run the Kafka tier: {reason}", pytrace=False)
+    if reason:
+        item.config.stash.setdefault(_left_out, {})[item.nodeid] = reason
+        pytest.skip(reason)
+
+
+@functools.cache
+def _why_no_kafka(*, own: bool) -> str:
+    try:
+        way = find_way()
+    except NoKafkaError as error:
+        return str(error)
+    return "" if not own or can_own() else f"it needs a broker of its own, with Java and Maven; there is {way.value}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """The last lines of a run say what it left out."""
+    yield
+    left_out = session.config.stash.get(_left_out, {})
+    if left_out:
+        say = session.config.get_terminal_writer()
+        say.line(f"The Kafka tier was NOT tested: {len(left_out)} tests left out.", red=True, bold=True)
+        for reason in dict.fromkeys(left_out.values()):
+            say.line(f"  {reason}", red=True)

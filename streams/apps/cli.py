@@ -6,12 +6,13 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from streams.environment import METRICS_VARIABLE
+from streams.environment import METRICS_VARIABLE, WORKER_VARIABLE
 
 app = typer.Typer(
     name="guardian",
@@ -37,7 +38,12 @@ def run(
     made = None if METRICS_VARIABLE in os.environ else tempfile.mkdtemp(prefix="guardian-metrics-")
     if made:
         os.environ[METRICS_VARIABLE] = made
+    # Unique, so that two installations never share a member of a consumer group.
+    os.environ.setdefault(WORKER_VARIABLE, f"{os.uname().nodename}-{os.getpid()}-{time.time_ns():x}")
     try:
+        from streams.forking import warm_up
+
+        warm_up()
         from streams.apps.run import main
 
         code = main(config, only, embedded=embedded)
@@ -55,12 +61,33 @@ def check(paths: Annotated[list[Path], typer.Argument(help="Files or directories
     raise typer.Exit(lint(paths, out=sys.stdout))
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
-def replay(context: typer.Context) -> None:
-    """Judge recorded events: guardian replay FILE… --policies PATH [--json]; see --help after it."""
+@app.command()
+def replay(
+    files: Annotated[
+        list[str] | None, typer.Argument(help="JSON lines, CloudEvents or bare; .gz is unpacked, - is standard input.")
+    ] = None,
+    policies: Annotated[
+        list[Path] | None, typer.Option("--policies", "-p", help="Files or directories of policies.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One decision a line as JSON.")] = False,
+    fail_on: Annotated[str, typer.Option(help="Exit with 3 if this action was decided, such as kill.")] = "",
+    topic: Annotated[list[str] | None, typer.Option(help="Read this topic instead of files; may be repeated.")] = None,
+    from_: Annotated[str, typer.Option("--from", help="With --topic: RFC 3339 or epoch milliseconds.")] = "0",
+    to: Annotated[str, typer.Option("--to", help="With --topic: likewise; default is the end.")] = "",
+    batch_size: Annotated[int, typer.Option(min=1, help="Lines read at once; the answer does not depend on it.")] = 2000,
+    config: Config = None,
+) -> None:
+    """Judge recorded events by the same engine: what would the guardian have decided, and when."""
     from streams.apps.replay import main
+    from streams.apps.replay_topics import recorded
 
-    raise typer.Exit(main(context.args))
+    if bool(files) == bool(topic):
+        raise typer.BadParameter("give files to replay, or --topic, one of the two")
+    if not policies:
+        raise typer.BadParameter("--policies PATH is missing: what should the events be judged by?")
+    events = recorded(config, topic, from_, to) if topic else None
+    code = main(files or [], policies, as_json=as_json, fail_on=fail_on, batch_lines=batch_size, recorded=events)
+    raise typer.Exit(code)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

@@ -77,6 +77,16 @@ def in_order(events: Iterable[Recorded], window: int = ORDER_WINDOW) -> Iterator
         yield item[2]
 
 
+def stamp_of(place: str, value: bytes, headers: Headers, otherwise_ms: Millis) -> Recorded:
+    """Return one record with its event's time: from the body, a binary CloudEvent's header, or else as given."""
+    times_ms, wrong = parse_times([_time_of(value) or _header_time(headers)])
+    return Recorded(otherwise_ms if wrong[0] else int(times_ms[0]), place, value, headers)
+
+
+def _header_time(headers: Headers) -> str | None:
+    return next((text.decode(errors="replace") for name, text in headers if name == "ce_time"), None)
+
+
 def _time_of(value: bytes) -> Any:
     try:
         return _stamp(value).time

@@ -180,15 +180,22 @@ def main(
     as_json: bool = False,
     fail_on: str = "",
     batch_lines: int = BATCH_LINES,
+    recorded: Iterable[Recorded] | None = None,
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> int:
-    """Replay files; return the exit code: 0; 2 for input that is of no use; 3 where ``fail_on`` was decided."""
+    """
+    Replay files, or what is ``recorded`` elsewhere; a decision a line on ``out``, the account on ``err``.
+
+    Returns the exit code: 0; 2 for input that is of no use; 3 where an
+    action named by ``fail_on`` was decided (``kill`` stands for ``kill_flag`` too).
+    """
     out, err = out or sys.stdout, err or sys.stderr
     report, failed = Report(), False
     try:
         policies = load_policies(policy_paths)
-        for made in replay(read(files, sys.stdin.buffer, batch_lines), policies, report):
+        events = read(files, sys.stdin.buffer, batch_lines) if recorded is None else recorded
+        for made in replay(events, policies, report):
             out.write(f"{_line(made, as_json)}\n")
             failed |= bool(fail_on) and made.action.startswith(fail_on)
     except (GuardianError, OSError, EOFError) as error:

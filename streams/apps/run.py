@@ -8,23 +8,22 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from guardian.errors import ConfigError, GuardianError, PolicyError, Problem, ProblemsError
+from guardian.errors import ConfigError, GuardianError, Problem, ProblemsError
 from guardian.policy import Policy
 from streams import telemetry
-from streams.environment import METRICS_VARIABLE, WORKER_VARIABLE
+from streams.changelog import KEPT, changelog_topic
+from streams.environment import METRICS_VARIABLE
 from streams.health import Health
 from streams.outlet import NotDelivered, open_outlet
 from streams.policies import load_policies
 from streams.publish import publish_policies
 from streams.settings import Settings, load_settings
-from streams.snapshots import CHANGELOG_KEPT, changelog_topic
 from streams.status import Status
 from streams.supervisor import Overrides, Supervisor
 from streams.wiring import PROCESSORS
@@ -48,14 +47,13 @@ def main(config: Path | None, only: str, *, embedded: bool) -> int:
         settings = load_settings(config)
         policies = load_policies(map(Path, settings.policies))
     except ProblemsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - for whoever typed the command
+        print(error, file=sys.stderr)
         return WRONG
     telemetry.configure("guardian", as_json=settings.log.json_lines, level=settings.log.level)
     if embedded:
         settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"embedded": True})})
-    arguments = [] if config is None else [str(config)]
     try:
-        asyncio.run(run(settings, policies, names, arguments))
+        asyncio.run(run(settings, policies, names, None if config is None else str(config)))
     except (GuardianError, OSError) as error:
         log.error("stopped", reason=str(error))
         return FAILED
@@ -77,11 +75,9 @@ def processors(only: str) -> list[str]:
     return [name for name in PROCESSORS if not wanted or name in wanted]
 
 
-async def run(
-    settings: Settings, policies: Sequence[Policy], names: Sequence[str], arguments: Sequence[str]
-) -> None:
+async def run(settings: Settings, policies: Sequence[Policy], names: Sequence[str], config: str | None) -> None:
     """
-    Run processors *names* until SIGTERM or SIGINT; *arguments* follow the name on each child's command line.
+    Run processors *names* until SIGTERM or SIGINT; each reads its settings from *config* itself.
 
     Raises:
         BrokerEnded: the embedded broker ended by itself.
@@ -90,9 +86,7 @@ async def run(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    # Unique, so that two installations never share a member of a consumer group.
-    worker = os.environ.get(WORKER_VARIABLE) or f"{os.uname().nodename}-{os.getpid()}-{time.time_ns():x}"
-    supervisor = Supervisor(names, arguments, worker=worker)
+    supervisor = Supervisor(names, config)
     health = Health(
         supervisor.readiness,
         host=settings.health.host,
@@ -120,7 +114,7 @@ async def _work(supervisor: Supervisor, settings: Settings, policies: Sequence[P
     """Prepare what the children wait for, let them go, and watch over the embedded broker, if there is one."""
     async with contextlib.AsyncExitStack() as stack:
         overrides: Overrides = {}
-        ended: Awaitable[Any] = asyncio.Event().wait()
+        ended: Awaitable[Any] = asyncio.get_running_loop().create_future()
         if settings.kafka.embedded:
             supervisor.waiting_for = "the embedded broker"
             bootstrap, ended = await stack.enter_async_context(_embedded_broker(settings))
@@ -139,7 +133,7 @@ async def _work(supervisor: Supervisor, settings: Settings, policies: Sequence[P
 async def _ensure_topics(settings: Settings) -> None:
     from streams.admin import ensure_topics
 
-    await ensure_topics(settings, {changelog_topic(settings): CHANGELOG_KEPT})
+    await ensure_topics(settings, {changelog_topic(settings): KEPT})
 
 
 @contextlib.asynccontextmanager

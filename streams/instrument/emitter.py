@@ -45,7 +45,7 @@ class GuardianEmitter:
         bootstrap_servers: ``"host:port"``, several separated by commas or as a sequence.
         environment: where this runs, as the policies call it (``production``).
         service_name: this service; the guardian names it when its users' variations are mixed up.
-        exposures_topic: see ``docs/events.md``; as ``outcomes_topic`` and ``feedback_topic``.
+        exposures_topic: where exposures go.
         outcomes_topic: where outcomes go.
         feedback_topic: where feedback goes.
         queue_size: events that may wait for each topic.

@@ -1,7 +1,7 @@
 """
 The three events a service sends, and their bytes.
 
-CloudEvents 1.0 in structured JSON mode, as ``docs/events.md`` has them. A
+CloudEvents 1.0 in structured JSON mode, as the guardian reads them. A
 service pays for making the small struct; the bytes are made later, off the
 request's path.
 """

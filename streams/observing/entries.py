@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -34,9 +34,9 @@ class Journalist:
     passed_ms: Millis = 0
     said_ms: dict[int, Millis] = field(default_factory=dict)
 
-    def is_beat_due(self, now_ms: Millis) -> bool:
-        """Whether some journal partition has not heard of the source for a second."""
-        return any(self._is_silent(partition, now_ms) for partition in range(self.partitions))
+    def copy(self) -> Journalist:
+        """Return one that can go on while this one remembers what is committed."""
+        return replace(self, said_ms=dict(self.said_ms))
 
     def entries(
         self, flags: Iterable[FlagSums], offsets: list[int], now_ms: Millis, passed_ms: Millis

@@ -195,7 +195,9 @@ def test_starts_move_with_their_epoch() -> None:
 
 def test_no_transition_brings_a_killed_rollout_back_but_a_resume() -> None:
     """Killed stays killed under every event except the one that only people cause."""
-    assert {Event.RESUMED} == {e for (s, e), to in TRANSITIONS.items() if s is Status.KILLED and to is not Status.KILLED}
+    leaving = {event for (status, event), to in TRANSITIONS.items() if status is Status.KILLED and to is not status}
+
+    assert {Event.RESUMED} == leaving
     assert Status.KILLED is after(Status.KILLED, Event.ADVANCED)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tests.kafka.docker import container
 from tests.kafka.server import KafkaServer
-from tests.kafka.ways import NoKafkaError, Way, find_way
+from tests.kafka.ways import NoKafkaError, Way, can_own, find_way
 
-__all__ = ["KafkaServer", "NoKafkaError", "Way", "find_way", "running_kafka"]
+__all__ = ["KafkaServer", "NoKafkaError", "Way", "can_own", "find_way", "running_kafka"]
 
 
 @contextmanager

@@ -44,6 +44,11 @@ def find_way() -> Way:
     raise NoKafkaError(f"KAFKA_BOOTSTRAP is not set; {without_java}; {without_docker}")
 
 
+def can_own() -> bool:
+    """Whether a test can have a broker of its own to stop and kill, whatever ``find_way`` says."""
+    return not _why_no_java()
+
+
 def _why_no_java() -> str:
     if not shutil.which("java"):
         return f"there is no Java (it needs {JAVA_LEAST} or newer)"

@@ -35,7 +35,7 @@ def run(fold: Fold, flushes: list[list[tuple[str, int]]], offset: int, *, failin
             line(outcome({flag: "t"}, outcome="error" if failing else "ok", latency_ms=latency), offset + at)
             for at, (flag, latency) in enumerate(events)
         ]
-        fold.take([record for record in records if record.offset >= fold.read_from], NOON_MS)
+        fold.take([record for record in records if record.offset >= fold.position], NOON_MS)
         offset += len(records)
         found.append(fold.flush())
     return found
@@ -140,5 +140,5 @@ def test_a_foreign_note_is_no_note():
     """
     for note in ("", "{}", "hello", '{"sent":[1]}', '{"sent":[1,2],"fast":"%","middling":""}', "[]", "5"):
         fold = Fold("t/0", position=70, note=note)
-        assert 70 == fold.read_from
+        assert 70 == fold.position
     assert Cadence().note() == ""

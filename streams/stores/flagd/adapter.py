@@ -37,9 +37,10 @@ class FlagdStore:
     The flag store of one environment, behind a flagd-sync server at *sync_target* (``host:port``).
 
     *publish_overlay* writes a record to the compacted flag-state topic, from which the server takes it;
-    *read_overlay* gives the newest record known for a key (``environment|flag_key``). It must know the whole
-    topic before the first command: a record that is planned without the one before it would take back what that
-    one decided. Commands to one flag run one after the other, each at most *deadline_s* long.
+    *read_overlay* gives the newest record known for a key (``environment|flag_key``), of two with one version the
+    first. It must know the whole topic before the first command: a record planned without the one before it
+    would take back what that one decided. Commands to one flag run one after the other, each for *deadline_s*
+    at most.
     """
 
     capabilities = StoreCapabilities(
@@ -95,6 +96,8 @@ class FlagdStore:
             answer = await self._served(key, planned, command)
             if answer.status == "applied":
                 self._applied[key] = planned
+            elif answer.status == "conflict":
+                await self._restore(key, planned)
             return answer
 
     async def close(self) -> None:
@@ -110,6 +113,16 @@ class FlagdStore:
             raise StoreUnavailable(
                 f"publishing the decision failed ({error!r}): unknown outcome; read back before sending again"
             ) from error
+
+    async def _restore(self, key: str, refused: Overlay) -> None:
+        """
+        Write the record that is in force once more, after one that came too late.
+
+        The server ignores the late one, but compaction keeps the last of a key: after a restart it would count.
+        """
+        in_force = self._read_overlay(key)
+        if in_force and in_force["version"] >= refused["version"] and in_force != refused:
+            await self._publish(cast("Overlay", in_force))
 
     async def _caught_up(self, key: str, flag: dict[str, Any] | None) -> Overlay | None:
         """The newest record of a flag, waiting until it is no older than the one that is served."""

@@ -166,7 +166,7 @@ def test_merging_blocks_between_deposits_changes_nothing(history):
     """
     Blocks without a deposit in between may be added up and applied as one.
     """
-    eta, log_e = history
+    _, log_e = history
     one_by_one, at_once = Account(len(log_e[0])), Account(len(log_e[0]))
     one_by_one.deposit(0.01)
     at_once.deposit(0.01)

@@ -170,7 +170,7 @@ def test_count_block_is_exactly_one_on_the_boundary_for_poisson_counts(share, ma
 @given(st.integers(1, 40), st.floats(1e-3, 0.999), st.floats(0.0, 1.0))
 def test_threshold_block_never_exceeds_one_on_average(n, p0, depth):
     """
-    At the threshold ``E[e] = 1``; below it, less.
+    At the threshold the average is exactly 1; below it, less.
     """
     law = binomial(n, depth * p0)
     average = sum(law[x] * np.exp(threshold_block(n, x, p0=p0)) for x in range(n + 1))
@@ -208,7 +208,7 @@ def test_ratings_block_never_exceeds_one_on_average(weights_t, weights_c, n_t, n
 @given(st.integers(1, 30), st.floats(0.01, 0.95), st.floats(0.0, 0.3), st.floats(-1.0, 1.0))
 def test_share_block_never_exceeds_one_on_average(n, share, tolerance, off):
     """
-    For every true share within the tolerance of the configured one ``E[e] <= 1``.
+    For every true share within the tolerance of the configured one, ``E[e] <= 1`` holds.
     """
     law = binomial(n, min(1.0, share * (1.0 + off * tolerance)))
     average = sum(law[k] * np.exp(share_block(k, n - k, share, tolerance=tolerance)) for k in range(n + 1))

@@ -138,19 +138,40 @@ async def test_a_record_older_than_what_is_served_is_never_built_on(topic: Topic
 async def test_another_record_that_came_first_is_a_conflict(topic: Topic):
     """
     Of two records with one version the first counts; who published the other is told, and decides again.
+
+    The record in force is written once more, as compaction would else keep the one that was too late.
     """
+    theirs = kill_record(2, command_id="theirs")
+    written: list[dict[str, Any]] = []
 
     async def publish_second(record: dict[str, Any]) -> None:
-        topic.server.apply_overlay(kill_record(record["version"], killed={}, command_id="theirs"))
+        topic.records[KEY] = theirs
+        topic.server.apply_overlay(theirs)
         topic.server.apply_overlay(record)
+        written.append(record)
 
+    await topic.publish(kill_record(1))
     store = FlagdStore(publish_second, topic.records.get, topic.server.target)
 
-    applied = await store.apply(command())
+    applied = await store.apply(command("resume"))
 
-    assert ("conflict", "1+g1") == (applied.status, applied.version)
+    assert ("conflict", "1+g2") == (applied.status, applied.version)
     assert applied.state is not None
-    assert 0.1 == applied.state.weights["treatment"]
+    assert 0.0 == applied.state.weights["treatment"]
+    assert theirs == written[-1]
+    await store.close()
+
+
+async def test_its_own_last_record_is_known_before_the_topic_brings_it(topic: Topic):
+    """
+    A second command builds on the first although the topic has not come back with it yet.
+    """
+    store = FlagdStore(topic.publish, lambda _: None, topic.server.target)
+
+    answers = [await store.apply(command()), await store.apply(command("kill_flag", ""))]
+
+    assert ["1+g1", "1+g2"] == [answer.version for answer in answers]
+    assert ({"treatment": "control"}, True) == (topic.records[KEY]["killed"], topic.records[KEY]["off"])
     await store.close()
 
 
@@ -177,14 +198,21 @@ async def test_a_kill_is_seen_through_a_restart_of_the_server(base_path: Path, t
     await successors[0].stop()
 
 
-async def test_commands_to_one_flag_do_not_overtake_each_other(store: FlagdStore, topic: Topic):
+async def test_commands_to_one_flag_do_not_overtake_each_other(topic: Topic):
     """
     Two commands at the same time both count: neither record takes back what the other decided.
     """
+
+    async def publish_slowly(record: dict[str, Any]) -> None:
+        await asyncio.sleep(0.05)  # what a broker takes; long enough for both commands to have been planned
+        await topic.publish(record)
+
+    store = FlagdStore(publish_slowly, topic.records.get, topic.server.target)
     answers = await asyncio.gather(store.apply(command()), store.apply(command("kill_flag", "")))
 
     assert ["applied", "applied"] == [answer.status for answer in answers]
     assert ({"treatment": "control"}, True) == (topic.records[KEY]["killed"], topic.records[KEY]["off"])
+    await store.close()
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,20 @@ def test_a_decision_that_does_not_fit_is_said_and_holds_up_no_other():
     assert "1+g1" == documents.document["flags"]["checkout-v2"]["metadata"]["version"]
 
 
+def test_a_kill_in_force_outlives_a_newer_decision_that_does_not_fit():
+    """
+    A newer record that does not fit leaves the older one in force, also through later edits.
+    """
+    documents = Documents(raw(sample()))
+    documents.apply_overlay(kill_record(1))
+    documents.apply_overlay(kill_record(2, killed={"treatment": "baseline"}))
+
+    assert [] == documents.edit(raw(edited(metadata={"version": "2"})))
+
+    assert "2+g1" == documents.document["flags"]["checkout-v2"]["metadata"]["version"]
+    assert ["'baseline'" in problem for problem in documents.problems] == [True]
+
+
 def test_an_edit_that_would_undo_a_kill_by_removing_its_control_is_refused():
     """
     While a variation is killed, the control that took over cannot be edited away; the kill stays.

@@ -1,0 +1,192 @@
+"""
+observe: from the users' events to summaries in the journal, each event exactly once.
+
+One consumer reads all input partitions that the group gives us; each has its
+own ``Source``, which sums its events and writes them with its offset in
+transactions of its own (``streams.observing``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.faust_app import fetch_wait_ms
+from streams.observing.metrics import LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
+from streams.observing.source import Committed, Source, now_ms
+from streams.settings import Settings
+from streams.status import Status
+
+log = structlog.get_logger()
+
+POLL_MS = 100
+RECORDS_MAX = 4_000
+"""Records of one read: summed at a stretch, so not more than some 30 ms of work."""
+SESSION_MS, HEARTBEAT_MS = 6_000, 500
+"""A killed worker's partitions are read again by others after so long."""
+RETRY_S = 1.0
+SAY_S = 10.0
+TELL_S = 0.5
+SILENT_MS = 5_000
+"""Without an answer of the broker for so long, a source counts as not being read."""
+GARBAGE_AFTER = 50_000
+"""Objects made before the collector looks: events are freed by counting, and looking for cycles among them is slow."""
+
+
+async def run_observe(settings: Settings, status: Status) -> None:
+    """
+    Read events and write summaries until cancelled; then what has been read goes out first.
+
+    A broker that is away is waited for, and that is said: in the status, and in the log every ten seconds.
+    """
+    gc.set_threshold(GARBAGE_AFTER, 20, 50)
+    gc.freeze()
+    observer = Observer(settings, status)
+    telling = asyncio.create_task(observer.tell(), name="observe status")
+    said_s = -SAY_S
+    try:
+        while True:
+            try:
+                await observer.run()
+            except KafkaError as error:
+                observer.why = f"waiting for Kafka at {settings.kafka.bootstrap}: {error}"
+                status.ready(False, observer.why)
+                now_s = asyncio.get_running_loop().time()
+                if now_s - said_s >= SAY_S:
+                    said_s = now_s
+                    log.warning("waiting_for_kafka", bootstrap=settings.kafka.bootstrap, reason=repr(error))
+            await asyncio.sleep(RETRY_S)
+    finally:
+        telling.cancel()
+        await asyncio.wait({telling})
+
+
+class Observer(ConsumerRebalanceListener):
+    """The sources of this worker, as the group assigns them."""
+
+    def __init__(self, settings: Settings, status: Status) -> None:
+        self.why = "starting"
+        self._settings = settings
+        self._status = status
+        self._group = f"{settings.kafka.group_prefix}-observe"
+        self._consumer: AIOKafkaConsumer | None = None
+        self._sources: dict[TopicPartition, Source] = {}
+        self._kept: dict[TopicPartition, Committed] = {}
+        self._call = 0
+        self._dead_letters = 0
+
+    async def run(self) -> None:
+        """
+        Read until cancelled.
+
+        Raises:
+            KafkaError: Kafka cannot be reached, or refuses us.
+        """
+        consumer = AIOKafkaConsumer(
+            **self._settings.kafka.client_options(),
+            client_id="guardian-observe",
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            check_crcs=False,
+            fetch_max_wait_ms=min(fetch_wait_ms(self._settings), POLL_MS),
+            session_timeout_ms=SESSION_MS,
+            heartbeat_interval_ms=HEARTBEAT_MS,
+        )
+        try:
+            await consumer.start()
+            self._consumer = consumer
+            self.why = "waiting for partitions"
+            consumer.subscribe(list(self._settings.topics.inputs), listener=self)
+            await self._read(consumer)
+        finally:
+            await self._stop_all(flush=True)
+            self._consumer = None
+            stopping = asyncio.ensure_future(consumer.stop())
+            await asyncio.wait({stopping}, timeout=1.0)
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            self._call += 1
+            found = await consumer.getmany(timeout_ms=POLL_MS, max_records=RECORDS_MAX)
+            # No await in between: the consumer's positions and what the sources have taken must agree.
+            for at, records in found.items():
+                source = self._sources.get(at)
+                if source is not None:
+                    source.take(records)
+            await asyncio.sleep(0)
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Give the partitions up, not in the middle of a transaction."""
+        self.why = "the group is rebalancing"
+        await self._stop_all(flush=False)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """
+        Begin to read the partitions; each begins on its own, since the group waits for us in here.
+
+        What we remember of a partition serves again if nobody else has read it meanwhile.
+        """
+        consumer = self._consumer
+        assert consumer is not None
+        kept, self._kept = self._kept, {}
+        for at in assigned:
+            source = Source(
+                self._settings, self._group, consumer, at, call=lambda: self._call, kept=kept.get(at)
+            )
+            self._sources[at] = source
+            source.start()
+        self.why = ""
+        log.info("partitions_assigned", partitions=sorted(source.name for source in self._sources.values()))
+
+    async def _stop_all(self, *, flush: bool) -> None:
+        sources, self._sources = self._sources, {}
+        kept = await asyncio.gather(*(source.stop(flush=flush) for source in sources.values()))
+        self._kept.update({at: base for at, base in zip(sources, kept, strict=True) if base is not None})
+
+    # ------------------------------------------------------------------ status
+
+    async def tell(self) -> None:
+        """Say twice a second how it is, till cancelled."""
+        while True:
+            await asyncio.sleep(TELL_S)
+            why, numbers = self._state()
+            self._status.ready(not why, why, **numbers)
+
+    def _state(self) -> tuple[str, dict[str, Any]]:
+        sources = list(self._sources.values())
+        ages_s = [age for source in sources if (age := source.transactions.age_s) is not None]
+        lags = {source: source.lag() for source in sources}
+        OPEN_TRANSACTIONS.set(len(ages_s))
+        OLDEST_TRANSACTION.set(max(ages_s, default=0.0))
+        for source, lag in lags.items():
+            LAG.labels(source.at.topic, source.at.partition).set(lag)
+        counted = [source.counts for source in sources]
+        numbers = {
+            "partitions": len(sources),
+            "lag": sum(lags.values()),
+            "open_transactions": len(ages_s),
+            "oldest_transaction_s": round(max(ages_s, default=0.0), 3),
+            "dead_letters": sum(counts.dead for counts in counted),
+            "clamped": sum(counts.future for counts in counted),
+            "unknown": sum(counts.unknown for counts in counted),
+        }
+        return self._complaint(sources), numbers
+
+    def _complaint(self, sources: list[Source]) -> str:
+        """Return why we are not ready, or nothing."""
+        if self.why:
+            return self.why
+        if complaints := [source.why for source in sources if source.why]:
+            return complaints[0]
+        silent = [source.name for source in sources if (source.heard_ms() or 0) < now_ms() - SILENT_MS]
+        if silent:
+            return f"no answer of Kafka for {silent[0]} for {SILENT_MS // 1000} s"
+        return ""

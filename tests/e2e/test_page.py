@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from guardian.decisions import ArmView, GuardrailView
+from guardian.journal import Override
+from streams.policies import read_policies
+from tests.support.page import Hand, broker, hand, page, read_journal, settings
+from tests.support.published import GUARDRAIL, decision, receipt, rollout
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+    pytest.mark.timeout(90),
+]
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+async def kafka() -> AsyncIterator[str]:
+    async with broker() as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture
+async def publish(kafka: str) -> AsyncIterator[Hand]:
+    async with hand(kafka) as found:
+        yield found
+
+
+@pytest.fixture
+async def url(kafka: str) -> AsyncIterator[str]:
+    async with page(settings(kafka)) as found:
+        yield found
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        found = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        await found.close()
+
+
+@pytest.fixture
+async def tab(browser: Browser, url: str) -> AsyncIterator[Page]:
+    """A tab that shows the page; whatever it complains of fails the test."""
+    complaints: list[str] = []
+    tab = await browser.new_page(viewport={"width": 1280, "height": 900})
+    tab.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    await tab.goto(url)
+    yield tab
+    assert [] == complaints
+
+
+async def test_a_kill_is_seen_as_it_happens(tab: Page, publish: Hand):
+    """
+    Rollouts appear by themselves; then the kill, its sentence, and what became of it: without a reload.
+    """
+    await expect(tab.get_by_role("heading", name="No rollout is watched yet")).to_be_visible()
+
+    for step in range(4):
+        await publish.rollout(rollout("checkout-v2", at_ms=now_ms() - 2000 + 500 * step))
+    await publish.rollout(rollout("new-cart", at_ms=now_ms()))
+    cards = tab.get_by_role("region", name="Rollouts").get_by_role("listitem")
+    await expect(cards).to_have_count(2)
+    await expect(cards.nth(0)).to_contain_text("Running")
+    await expect(tab.get_by_role("alert").filter(visible=True)).to_have_count(0)
+    await expect(tab.get_by_text("Nothing has happened to checkout-v2 in production:")).to_be_visible()
+
+    killed = decision(at_ms=now_ms())
+    await publish.decision(killed)
+    await publish.rollout(
+        rollout("checkout-v2", at_ms=now_ms(), status="killed", explanation=killed.explanation, guardrails=())
+    )
+    banner = tab.get_by_role("alert").filter(has_text="Variation killed")
+    await expect(banner).to_contain_text(killed.explanation)
+    await expect(banner).to_contain_text("Waiting for the flag store")
+    await expect(cards.nth(0)).to_contain_text("Killed")
+    await expect(cards.nth(1)).to_contain_text("Running")
+
+    await publish.receipt(receipt(killed, "applied"))
+    await expect(banner).to_contain_text(re.compile(r"Applied by flagd\+41 ms"))
+    await expect(banner).to_contain_text("Watching exposures end")
+    await publish.receipt(receipt(killed, "effective", after_ms=5200))
+    await expect(banner).to_contain_text(re.compile(r"Effective\+5.2 s"))
+    await expect(banner).not_to_contain_text("Watching")
+    chart = tab.get_by_role("img", name=re.compile("^Evidence over time"))
+    await expect(chart.locator("canvas")).to_be_visible()
+
+
+async def test_a_kill_that_did_not_help_is_loud(tab: Page, publish: Hand):
+    """
+    A kill that did not take effect is told above everything else, with what is still seen.
+    """
+    killed = decision(at_ms=now_ms())
+    await publish.rollout(rollout(at_ms=now_ms(), status="killed"))
+    await publish.decision(killed)
+    await publish.receipt(receipt(killed, "not_effective", after_ms=5000, detail="41 exposures to treatment"))
+
+    await expect(tab.get_by_role("alert").filter(has_text="A kill has not helped")).to_contain_text(
+        "has not taken effect 5.0 s after it was decided, exposures are still seen: 41 exposures to treatment."
+    )
+
+
+async def test_numbers_are_shown_as_they_are(tab: Page, publish: Hand):
+    """
+    Rates come with their intervals; silence, old telemetry and services that disagree are shown as such.
+    """
+    arms = (
+        ArmView(variation="control", share=0.9, n=2790, errors=27, rate=27 / 2790, interval=(0.006, 0.015)),
+        ArmView(variation="treatment", share=0.1),
+    )
+    rows = (
+        GuardrailView(guardrail=GUARDRAIL, variation="treatment", action="kill", log_e=None, log_threshold=6.9),
+    )
+    old = {"telemetry": "stale", "passed_ms": now_ms() - 42_000, "mixed_units": 14, "mixed_services": ("cart", "shop")}
+    await publish.rollout(rollout(at_ms=now_ms(), arms=arms, guardrails=rows, **old))
+
+    detail = tab.get_by_role("region", name="Rollout", exact=True)
+    await expect(detail.get_by_role("row", name=re.compile("^control 90 % 2,790 27 1.0 %"))).to_be_visible()
+    await expect(detail.get_by_role("row", name=re.compile("^treatment 10 % 0 0 no data"))).to_be_visible()
+    await expect(detail.get_by_role("img", name="control: 1.0 %, between 0.6 % and 1.5 %")).to_be_visible()
+    await expect(detail).to_contain_text("No evidence read yet")
+    await expect(detail).to_contain_text("14 units of checkout-v2 in production saw two variations, shown by cart and shop.")
+    await expect(detail).to_contain_text(re.compile(r"Stale, judged up to 4\d s ago"))
+
+
+async def test_a_person_kills_from_the_page(tab: Page, publish: Hand, kafka: str):
+    """
+    A person's kill goes into the journal with name and reason; without them it is not sent. Keyboard alone will do.
+    """
+    await publish.rollout(rollout(at_ms=now_ms()))
+    await tab.get_by_role("button", name="Kill").press("Enter")
+    dialog = tab.get_by_role("dialog", name="Kill checkout-v2 in production?")
+    await expect(dialog.get_by_label("Your name")).to_be_focused()
+    await tab.keyboard.type("ada")
+    await tab.keyboard.press("Tab")
+    await tab.keyboard.press("Tab")
+    await tab.keyboard.press("Tab")
+    await tab.keyboard.press("Enter")
+    await expect(dialog).to_be_visible()  # a reason is missing
+    await dialog.get_by_label("Why").fill("carts are empty")
+    await dialog.get_by_role("button", name="Kill").press("Enter")
+    await expect(tab.get_by_text("Sent: kill of checkout-v2.")).to_be_visible()
+    ((_, _, wish),) = await read_journal(kafka, 1)
+
+    assert isinstance(wish, Override)
+    assert ("kill", "treatment", "ada", "carts are empty") == (wish.action, wish.variation, wish.by, wish.reason)
+
+
+async def test_names_are_never_markup(tab: Page, publish: Hand):
+    """
+    Whatever a flag, a service or a person is called, it is shown as text and nothing else.
+    """
+    name = "<img src=x onerror=alert(1)>"
+    of = decision(flag=name, at_ms=now_ms(), variant="<b>v2</b>")
+    await publish.rollout(rollout(name, at_ms=now_ms(), mixed_units=1, mixed_services=("<i>shop</i>",), owner="<u>"))
+    await publish.decision(of)
+
+    await expect(tab.get_by_role("heading", name=name, level=1)).to_be_visible()
+    await expect(tab.get_by_role("alert").filter(has_text=of.explanation)).to_be_visible()
+    assert 0 == await tab.locator("main img, main i i, main u").count()
+
+
+async def test_a_decision_has_its_own_address(tab: Page, publish: Hand, url: str):
+    """
+    The address that a page on call holds shows that decision with its numbers.
+    """
+    for number in range(3):
+        await publish.decision(decision(number, at_ms=now_ms() + number))
+    await tab.goto(f"{url}/#/decisions/production%7Ccheckout-v2%7Ctreatment%7C1")
+
+    wanted = tab.locator('article[data-wanted="true"]')
+    await expect(wanted).to_contain_text("production|checkout-v2|treatment|1")
+    await expect(wanted).to_contain_text("two_sample_block, fast lane")
+    await expect(tab.get_by_role("article")).to_have_count(3)
+
+
+async def test_a_phone_shows_one_thing_at_a_time(browser: Browser, publish: Hand, url: str):
+    """
+    On a phone the list leads to a rollout and back, and nothing is wider than the screen.
+    """
+    await publish.rollout(rollout("a-flag-with-a-rather-long-name-that-goes-on-and-on", at_ms=now_ms()))
+    context = await browser.new_context(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    phone = await context.new_page()
+    await phone.goto(url)
+    detail = phone.get_by_role("region", name="Rollout", exact=True)
+    await expect(detail).to_be_hidden()
+    await phone.get_by_role("link", name="a-flag-with").tap()
+    await expect(detail).to_be_visible()
+    assert 360 == await phone.evaluate("() => document.documentElement.scrollWidth")
+    await phone.get_by_role("link", name="All rollouts").tap()
+    await expect(phone.get_by_role("region", name="Rollouts")).to_be_visible()
+    await context.close()
+
+
+async def test_a_lost_connection_is_said_and_healed(browser: Browser, kafka: str, publish: Hand):
+    """
+    When the API is gone the page says that it shows the past, and goes on by itself when it is back.
+    """
+    await publish.rollout(rollout(at_ms=now_ms()))
+    tab = await browser.new_page()
+    async with page(settings(kafka)) as first:
+        await tab.goto(first)
+        await expect(tab.get_by_role("status").filter(has_text="Live")).to_be_visible()
+        port = int(first.rpartition(":")[2])
+    await expect(tab.get_by_role("alert").filter(has_text="The connection is lost")).to_be_visible()
+    await publish.rollout(rollout("new-cart", at_ms=now_ms()))
+    async with page(settings(kafka, api={"port": port})):
+        await expect(tab.get_by_role("status").filter(has_text="Live")).to_be_visible(timeout=15_000)
+        await expect(tab.get_by_role("link", name="new-cart")).to_be_visible()
+        await expect(tab.get_by_role("alert").filter(visible=True)).to_have_count(0)
+
+
+async def test_the_example_of_the_empty_page_is_a_policy(tab: Page, tmp_path):
+    """
+    The policy that the empty page shows as an example passes the check.
+    """
+    example = tmp_path / "example.yaml"
+    example.write_text(await tab.locator("pre code").inner_text())
+    (read,) = read_policies([example])
+
+    assert () == read.problems
+    assert ["production|checkout-v2"] == [policy.key for policy in read.policies]
