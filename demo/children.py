@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -54,6 +55,26 @@ class Child:
         assert self.process.stdout is not None
         while line := await self.process.stdout.readline():
             yield json.loads(line)
+
+    async def logged(self, event: str, within_s: float) -> dict[str, Any]:
+        """
+        Return the first line of its log, one of JSON, that is about ``event``.
+
+        Raises:
+            ChildFailed: there was none in time, or it ended.
+
+        """
+        until_s = time.monotonic() + within_s
+        while time.monotonic() < until_s:
+            for line in self.log.read_text(errors="replace").splitlines():
+                if event in line and line.startswith("{") and line.endswith("}"):
+                    said: dict[str, Any] = json.loads(line)
+                    if said.get("event") == event:
+                        return said
+            if self.process.returncode is not None:
+                raise ChildFailed(f"{self.name} ended with code {self.process.returncode}{self.tail()}")
+            await asyncio.sleep(0.05)
+        raise ChildFailed(f"{self.name} did not say {event} within {within_s:g} s{self.tail()}")
 
     def tail(self) -> str:
         """Return the end of its log, as text to put behind a sentence."""

@@ -98,14 +98,12 @@ class Director:
             await self._until(self._began_s + self._seconds)
 
     async def _set_the_stage(self, children: Children) -> None:
-        broker = await children.start("broker", "-m", "streams.broker", talks=True)
-        bootstrap = (await broker.said(START_S))["bootstrap"]
-        self._tell("broker", f"an embedded Kafka is up at {bootstrap}")
-
         flagd, page, health, *ports = free_ports(3 + SHOPS)
-        settings = settings_of(bootstrap, flagd=flagd, page=page, health=health)
+        settings = settings_of(flagd=flagd, page=page, health=health)
         guardian = await children.start("guardian", *GUARDIAN, str(FOLDER / "guardian.yaml"), env=settings)
         self._tell("guardian", f"starts; its page: http://{HOST}:{page}/")
+        bootstrap = (await guardian.logged("embedded_broker_started", START_S))["bootstrap"]
+        self._tell("broker", f"an embedded Kafka is up at {bootstrap}")
         shops = await self._start_shops(children, ports, bootstrap, f"{HOST}:{flagd}")
         await self._answers(guardian, f"http://{HOST}:{health}/readyz")
         self._tell("guardian", f"is ready, and watches {BAD_FLAG} and {GOOD_FLAG} with 10 % of users in each")
@@ -174,10 +172,9 @@ class Director:
         self._tasks.append(asyncio.create_task(work))
 
 
-def settings_of(bootstrap: str, *, flagd: int, page: int, health: int) -> dict[str, str]:
+def settings_of(*, flagd: int, page: int, health: int) -> dict[str, str]:
     """Return the guardian's settings that only this run knows, as environment variables."""
     return {
-        "GUARDIAN_KAFKA__BOOTSTRAP": bootstrap,
         "GUARDIAN_POLICIES": str(FOLDER / "policies"),
         "GUARDIAN_FLAGD__DOCUMENT": str(FOLDER / "flags.json"),
         "GUARDIAN_FLAGD__HOST": HOST,
@@ -186,4 +183,5 @@ def settings_of(bootstrap: str, *, flagd: int, page: int, health: int) -> dict[s
         "GUARDIAN_API__PORT": str(page),
         "GUARDIAN_HEALTH__HOST": HOST,
         "GUARDIAN_HEALTH__PORT": str(health),
+        "GUARDIAN_LOG__JSON_LINES": "true",
     }

@@ -211,6 +211,7 @@ def _one_or_several(conditions: tuple[Condition, ...] | None) -> str | list[str]
 
 
 Key = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_name)]
+Environment = Annotated[Key, AfterValidator(_environment)]
 Word = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 Budget = Annotated[StrictFloat, Field(gt=0, le=0.5, allow_inf_nan=False, examples=[0.001])]
 Share = Annotated[
@@ -292,7 +293,7 @@ class Stage(Document):
 class Terms(Document):
     """What every form of policy says besides its stages."""
 
-    environment: Annotated[Key, AfterValidator(_environment)] = Field(examples=["production"])
+    environment: Environment = Field(examples=["production"])
     control: Key = Field(
         "control", examples=["control"], description="The variation others are compared with"
     )

@@ -29,6 +29,7 @@ from guardian.policy import (
     Action,
     Document,
     Duration,
+    Environment,
     Finding,
     Guardrail,
     HarmCondition,
@@ -128,7 +129,7 @@ class Schedule(Terms):
 
     rollout: Key = Field(examples=["new_search_algorithm"])
     strategy: Strategy | None = None
-    environment: Key = Field("production", examples=["production"])
+    environment: Environment = Field("production", examples=["production"])
     phases: tuple[Phase, ...] = Field(min_length=1, examples=[[{"users": "employees", "duration": "48h"}]])
 
 

@@ -37,7 +37,14 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Event)
 
 
-def to_event(type: str, data: BaseModel | Mapping[str, Any], *, id: str, time: str, source: str) -> bytes:
+def to_event(
+    type: str,  # noqa: A002 - the names that CloudEvents gives them
+    data: BaseModel | Mapping[str, Any],
+    *,
+    id: str,  # noqa: A002
+    time: str,
+    source: str,
+) -> bytes:
     """Return *data* as an event; *time* is RFC 3339, (*source*, *id*) is unique to the event."""
     plain = data.model_dump_json().encode() if isinstance(data, BaseModel) else _encoder.encode(data)
     json = msgspec.Raw(plain)
@@ -62,7 +69,7 @@ def read_event(raw: bytes | None) -> Event:
     return event
 
 
-def from_event(raw: bytes | None, model: type[Data], *, type: str = "") -> Data:
+def from_event(raw: bytes | None, model: type[Data], *, type: str = "") -> Data:  # noqa: A002
     """
     Return an event's data; where *type* is given, the event must be of it.
 

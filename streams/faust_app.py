@@ -30,6 +30,8 @@ HEARTBEAT_S = 1.0
 REBALANCE_TIMEOUT_S = 10.0
 COMMIT_INTERVAL_S = 1.0
 STOP_S = 2.5
+
+
 class FaustCrashed(GuardianError):
     """Faust gave up; the process must end, so that its supervisor starts it again."""
 

@@ -63,6 +63,11 @@ class Counts:
     unknown: int = 0
     dead: int = 0
 
+    def __add__(self, other: Counts) -> Counts:
+        """Return both together."""
+        more = asdict(other)
+        return Counts(**{name: count + more[name] for name, count in asdict(self).items()})
+
     def __sub__(self, earlier: Counts) -> Counts:
         """Return what came since."""
         before = asdict(earlier)

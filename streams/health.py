@@ -15,8 +15,10 @@ Readiness = Callable[[], dict[str, Any]]
 
 class Health:
     """
-    ``/healthz`` answers 200 for as long as the supervisor lives, with or without Kafka; ``/readyz`` answers 200 only
-    if every child does its work, and says for each why not; ``/metrics`` adds up the numbers of all children.
+    Serves ``/healthz``, ``/readyz`` and ``/metrics``.
+
+    The first answers 200 for as long as the supervisor lives, with or without Kafka; the second only if every child
+    does its work, and says for each why not; the third adds up the numbers of all children.
     """
 
     def __init__(self, readiness: Readiness, *, host: str, port: int, metrics_directory: str) -> None:

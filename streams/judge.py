@@ -76,7 +76,7 @@ def _connect(app: GuardianApp, judge: Judge, table: SnapshotTable, journal: str)
         mine = {held.partition for held in app.consumer.assignment() if held.topic == journal}
         try:
             judge.recovered(mine, lambda held: held.load(table))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # Faust would drop it and go on with what memory holds.
             await app.crash(error)
 

@@ -127,7 +127,7 @@ class Keeper:
             value = packed(snapshot)
         except TooLarge as error:
             if part not in held.too_large:
-                log.error("snapshot_too_large", partition=held.number, part=part, size=str(error))
+                log.error("snapshot_too_large", partition=held.number, part=part, size=str(error))  # noqa: TRY400 - no defect
             held.too_large[part] = str(error)
             raise
         await self._outlet.send(self._changelog, key.decode(), value, partition=held.number)
@@ -141,7 +141,7 @@ class Keeper:
 
     def _refresh(self, held: Partition) -> None:
         due_s = time.monotonic() - self._refresh_s
-        due = []
+        due: list[str] = []
         for part, at_s in held.saved_at_s.items():
             if at_s > due_s or len(due) == REFRESHED_A_ROUND:
                 break

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.faust_app import fetch_wait_ms
+from streams.fold import Counts
 from streams.observing.metrics import LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
 from streams.observing.source import Committed, Source, now_ms
 from streams.settings import Settings
@@ -79,7 +80,16 @@ class Observer(ConsumerRebalanceListener):
         self._sources: dict[TopicPartition, Source] = {}
         self._kept: dict[TopicPartition, Committed] = {}
         self._call = 0
-        self._dead_letters = 0
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether there are partitions, and all of them are read."""
+        return bool(self._sources) and not any(source.why for source in self._sources.values())
+
+    @property
+    def committed(self) -> Counts:
+        """What became of the events that are committed, over the partitions that we have."""
+        return sum((source.counts for source in self._sources.values()), Counts())
 
     async def run(self) -> None:
         """
@@ -168,15 +178,15 @@ class Observer(ConsumerRebalanceListener):
         OLDEST_TRANSACTION.set(max(ages_s, default=0.0))
         for source, lag in lags.items():
             LAG.labels(source.at.topic, source.at.partition).set(lag)
-        counted = [source.counts for source in sources]
+        committed = self.committed
         numbers = {
             "partitions": len(sources),
             "lag": sum(lags.values()),
             "open_transactions": len(ages_s),
             "oldest_transaction_s": round(max(ages_s, default=0.0), 3),
-            "dead_letters": sum(counts.dead for counts in counted),
-            "clamped": sum(counts.future for counts in counted),
-            "unknown": sum(counts.unknown for counts in counted),
+            "dead_letters": committed.dead,
+            "clamped": committed.future,
+            "unknown": committed.unknown,
         }
         return self._complaint(sources), numbers
 

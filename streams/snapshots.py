@@ -16,13 +16,15 @@ import faust
 import structlog
 from faust.stores import memory
 
-from streams.changelog import TABLE
+from streams.changelog import TABLE, changelog_topic
 
 log = structlog.get_logger()
 
 SHRINK_OVER = 64_000
 LARGEST = 900_000
 """Bytes of one snapshot, made small, that brokers take as they are usually set up (1 MB a batch)."""
+
+__all__ = ["SnapshotStore", "SnapshotTable", "TooLarge", "changelog_topic", "packed", "snapshot_table", "unpacked"]
 
 _PLAIN, _SMALL = b"p", b"z"
 
@@ -79,7 +81,7 @@ class SnapshotStore(memory.Store[bytes, bytes]):
         self._key_partition[key] = partition
         return True
 
-    def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
+    def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:  # noqa: ARG002 - Faust's
         """Take records of the changelog, in any order, any number of times."""
         for event in batch:
             message = event.message
@@ -87,9 +89,9 @@ class SnapshotStore(memory.Store[bytes, bytes]):
                 continue
             try:
                 self.put(message.partition, message.key, message.value)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever a bank makes of bytes that it cannot read
                 # One unreadable record must not keep every rollout of the partition unwatched.
-                log.error(
+                log.error(  # noqa: TRY400 - the reason is enough
                     "snapshot_not_readable",
                     key=message.key.decode(errors="replace"),
                     offset=message.offset,

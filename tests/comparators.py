@@ -12,7 +12,7 @@ from scipy.optimize import bisect, minimize_scalar
 
 
 def growthbook_lower_bound(
-    n_t: float, x_t: float, n_c: float, x_c: float, alpha: float, tuned_for: float = 5000.0
+    n_t: float, x_t: float, n_c: float, x_c: float, *, alpha: float, tuned_for: float = 5000.0
 ) -> float:
     """
     Return the lower end of GrowthBook's one-sided asymptotic confidence sequence for ``p_t - p_c``.

@@ -148,7 +148,7 @@ def latency_exceedance(given: Inputs) -> dict[str, Any]:
 
 def growthbook(given: Inputs) -> dict[str, Any]:
     counts = (given[name] for name in ("n_T", "x_T", "n_C", "x_C"))
-    return {"lower": growthbook_lower_bound(*counts, given["alpha"], given["N_tuning"])}
+    return {"lower": growthbook_lower_bound(*counts, alpha=given["alpha"], tuned_for=given["N_tuning"])}
 
 
 def howard_ramdas(given: Inputs) -> dict[str, Any]:

@@ -74,7 +74,9 @@ def replay(
     topic: Annotated[list[str] | None, typer.Option(help="Read this topic instead of files; may be repeated.")] = None,
     from_: Annotated[str, typer.Option("--from", help="With --topic: RFC 3339 or epoch milliseconds.")] = "0",
     to: Annotated[str, typer.Option("--to", help="With --topic: likewise; default is the end.")] = "",
-    batch_size: Annotated[int, typer.Option(min=1, help="Lines read at once; the answer does not depend on it.")] = 2000,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Lines read at once; the answer does not depend on it.")
+    ] = 2000,
     config: Config = None,
 ) -> None:
     """Judge recorded events by the same engine: what would the guardian have decided, and when."""

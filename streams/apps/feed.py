@@ -21,7 +21,6 @@ from guardian.errors import EventError
 from streams.apps.board import Board, RolloutNow
 from streams.apps.live import Hub
 from streams.cloudevents import from_event
-from streams.faust_app import fetch_wait_ms
 from streams.settings import Settings
 from streams.status import Status
 from streams.telemetry import DEAD_LETTERS
@@ -72,7 +71,8 @@ class Feed:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            fetch_max_wait_ms=fetch_wait_ms(self._settings),
+            # The embedded broker holds every empty fetch for the whole wait, whatever arrives meanwhile.
+            fetch_max_wait_ms=20 if self._settings.kafka.embedded else 500,
         )
         probing: asyncio.Task[None] | None = None
         try:

@@ -17,7 +17,8 @@ import structlog
 from guardian.errors import ConfigError, GuardianError, Problem, ProblemsError
 from guardian.policy import Policy
 from streams import telemetry
-from streams.changelog import KEPT, changelog_topic
+from streams.admin import ensure_topics
+from streams.changelog import changelog_topic
 from streams.environment import METRICS_VARIABLE
 from streams.health import Health
 from streams.outlet import NotDelivered, open_outlet
@@ -41,7 +42,7 @@ class BrokerEnded(GuardianError):
 
 
 def main(config: Path | None, only: str, *, embedded: bool) -> int:
-    """Run until told to end; return the exit code: 2 if what people wrote is wrong, and then every error was printed."""
+    """Run until told to end; return the exit code: 2 if what people wrote is wrong, after every error was printed."""
     try:
         names = processors(only)
         settings = load_settings(config)
@@ -55,7 +56,7 @@ def main(config: Path | None, only: str, *, embedded: bool) -> int:
     try:
         asyncio.run(run(settings, policies, names, None if config is None else str(config)))
     except (GuardianError, OSError) as error:
-        log.error("stopped", reason=str(error))
+        log.error("stopped", reason=str(error))  # noqa: TRY400 - said in one line
         return FAILED
     return 0
 
@@ -120,20 +121,13 @@ async def _work(supervisor: Supervisor, settings: Settings, policies: Sequence[P
             bootstrap, ended = await stack.enter_async_context(_embedded_broker(settings))
             overrides = {"kafka": {"bootstrap": bootstrap, "embedded": True}}
             settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update=overrides["kafka"])})
-        else:
-            supervisor.waiting_for = f"topics in Kafka at {settings.kafka.bootstrap}"
-            await _ensure_topics(settings)
+        supervisor.waiting_for = f"topics in Kafka at {settings.kafka.bootstrap}"
+        await ensure_topics(settings, inputs=settings.kafka.embedded)
         supervisor.waiting_for = "policies to be published"
         await _publish(settings, policies)
         supervisor.go(overrides)
         await ended
         raise BrokerEnded("the embedded broker ended; what it held in memory is lost")
-
-
-async def _ensure_topics(settings: Settings) -> None:
-    from streams.admin import ensure_topics
-
-    await ensure_topics(settings, {changelog_topic(settings): KEPT})
 
 
 @contextlib.asynccontextmanager

@@ -8,8 +8,9 @@ outcome is too; the limits are those a correct test meets with 99 % under any se
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,6 @@ from guardian.sequential.checks import Floats
 from tests.comparators import growthbook_lower_bound
 
 DECAY = 0.99
-Sums = tuple[Floats, Floats, Floats, Floats]
 
 
 @dataclass
@@ -36,7 +36,9 @@ class Outcome:
         return int((self.largest >= -math.log(alpha)).sum())
 
 
-def ticks(rng: np.random.Generator, runs: int, stages: list[tuple[int, int, float, float, float]]) -> Iterator[Sums]:
+def ticks(
+    rng: np.random.Generator, runs: int, stages: list[tuple[int, int, float, float, float]]
+) -> Iterator[tuple[Any, Any, Any, Any]]:
     """
     Yield ticks of ``(ticks, units a tick, treatment share, p_t, p_c)`` stages: every unit assigned at random.
     """
@@ -47,7 +49,9 @@ def ticks(rng: np.random.Generator, runs: int, stages: list[tuple[int, int, floa
             yield n_t, rng.binomial(n_t.astype(int), p_t) * 1.0, n_c, rng.binomial(n_c.astype(int), p_c) * 1.0
 
 
-def run(source: Iterator[Sums], runs: int, margin: float = 1.0, kill_at: float | None = None) -> Outcome:
+def run(
+    source: Iterator[tuple[Any, Any, Any, Any]], runs: int, margin: float = 1.0, kill_at: float | None = None
+) -> Outcome:
     """
     Merge ticks into blocks, test each with a guess from the blocks before, and look after every one.
     """
@@ -110,8 +114,8 @@ def ramp_with_incident() -> list[tuple[int, int, float, float, float]]:
     """
     stages = []
     for share in RAMP:
-        calm = (20, 200, share, 0.01, 0.01)
-        stages += [calm, (60, 200, share, 0.3 if share == 0.25 else 0.01, 0.3 if share == 0.25 else 0.01), calm]
+        p = 0.3 if share == 0.25 else 0.01
+        stages += [(20, 200, share, 0.01, 0.01), (60, 200, share, p, p), (20, 200, share, 0.01, 0.01)]
     return stages
 
 
@@ -136,7 +140,7 @@ def test_the_same_limit_catches_pooled_totals():
     for number, tick in enumerate(ticks(np.random.default_rng(25), runs, ramp_with_incident())):
         total = total + np.array(tick)
         if number % 20 == 19:
-            lower = np.array([growthbook_lower_bound(*sums, 0.05) for sums in total.T])
+            lower = np.array([growthbook_lower_bound(*sums, alpha=0.05) for sums in total.T])
             killed |= lower > 0.0
 
     assert killed.sum() > most_kills(runs, 0.05)
@@ -174,24 +178,19 @@ def test_a_fivefold_error_rate_is_found_near_the_bound():
     assert 1.0 < ratio <= 1.30
 
 
-def expected_kills(deposit: Callable[[int], float], blocks: int, runs: int) -> int:
-    rng = np.random.default_rng(9)
-    log_s, kills = np.full((runs, 8), -np.inf), 0
-    for block, (n_t, x_t, n_c, x_c) in enumerate(ticks(rng, runs, [(blocks, 100, 0.5, 0.05, 0.05)])):
-        log_e = two_sample_blocks(n_t, x_t, n_c, x_c, p_hat=0.05)
-        log_s = advance(log_s, math.log(deposit(block)), log_e)
-        killed = np.logaddexp.reduce(log_s, axis=1) - math.log(8) >= 0.0
-        kills += int(killed.sum())
-        log_s = np.where(killed[:, np.newaxis], -np.inf, log_s)
-    return kills
-
-
 def test_a_drip_of_budget_bounds_the_number_of_false_kills():
     """
     With a deposit before every block, and a fresh start after every kill, false kills number less than was deposited.
     """
-    blocks, runs, eta = 300, 1_500, 2e-4
-    kills = expected_kills(lambda block: 0.02 if block == 0 else eta, blocks, runs)
-    budget = runs * (0.02 + eta * (blocks - 1))
+    runs, blocks, start, drip = 1_500, 300, 0.02, 2e-4
+    log_s, kills = np.full((runs, 8), -np.inf), 0
+    source = ticks(np.random.default_rng(9), runs, [(blocks, 100, 0.5, 0.05, 0.05)])
+    for block, (n_t, x_t, n_c, x_c) in enumerate(source):
+        log_e = two_sample_blocks(n_t, x_t, n_c, x_c, p_hat=0.05)
+        log_s = advance(log_s, math.log(start if block == 0 else drip), log_e)
+        killed = np.logaddexp.reduce(log_s, axis=1) - math.log(8) >= 0.0
+        kills += int(killed.sum())
+        log_s = np.where(killed[:, np.newaxis], -np.inf, log_s)
+    budget = runs * (start + drip * (blocks - 1))
 
     assert 0.2 * budget < kills <= budget

@@ -33,7 +33,7 @@ class Store:
     """A memory store that does first what a test wants of it, and notes what it was asked."""
 
     def __init__(self, *flags: str) -> None:
-        self.memory = MemoryFlagStore({"flags": {flag: FLAG for flag in flags or ("checkout", "search")}})
+        self.memory = MemoryFlagStore({"flags": dict.fromkeys(flags or ("checkout", "search"), FLAG)})
         self.capabilities = self.memory.capabilities
         self.commands: list[FlagCommand] = []
         self.effects: list[str] = []

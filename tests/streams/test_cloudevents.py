@@ -39,7 +39,9 @@ def test_others_read_it_as_a_cloudevent():
 
     assert (decision().decision_id, DECISION_TYPE) == (event.get_id(), event.get_type())
     assert ("1.0", "application/json") == (event.get_specversion(), event.get_datacontenttype())
-    assert "checkout" == event.get_data()["flag_key"]
+    data = event.get_data()
+    assert isinstance(data, dict)
+    assert "checkout" == data["flag_key"]
 
 
 def test_data_may_be_a_plain_object():

@@ -132,7 +132,7 @@ async def test_entries_that_come_during_a_round_wait_for_the_next(bench):
     await bench.take(*beats(2))
     bench.outlet.open.clear()
     round_one = asyncio.ensure_future(bench.save())
-    await until(lambda: not bench.bank._changed, what="the round has taken its snapshots")
+    await until(lambda: not bench.bank._unsaved, what="the round has taken its snapshots")
     await bench.take(*beats(2))
     bench.outlet.open.set()
     await round_one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -75,17 +76,17 @@ class CountingBank(Bank):
     empties the outbox. An override makes it do what its ``action`` says: ``fail``, ``confirm``, ``show``.
     """
 
-    def __init__(self, config: Any = None) -> None:
+    def __init__(self, config: Any = None) -> None:  # noqa: ARG002
         self.count = 0
         self.offset = -1
         self.pending: dict[str, Decision] = {}
         self.padding = 0
-        self._changed = False
+        self._unsaved = False
 
     def apply(self, offset: int, entry: Entry) -> list[Effect]:
         if offset <= self.offset:
             return []
-        self.offset, self._changed = offset, True
+        self.offset, self._unsaved = offset, True
         if isinstance(entry, ReceiptEntry):
             self.pending.pop(entry.decision_id, None)
             return []
@@ -108,16 +109,16 @@ class CountingBank(Bank):
         return [Show(view(entry.reason))] if entry.action == "show" else []
 
     def dirty(self) -> dict[str, bytes]:
-        if not self._changed:
+        if not self._unsaved:
             return {}
-        self._changed = False
+        self._unsaved = False
         pending = [one.model_dump(mode="json") for one in self.pending.values()]
         snapshot = msgspec.json.encode([self.offset, self.count, pending])
         # What cannot be made small shows the largest size that is kept.
-        noise = b"" if not self.padding else __import__("random").Random(1).randbytes(self.padding)
+        noise = b"" if not self.padding else random.Random(1).randbytes(self.padding)
         return {"rollout": snapshot + noise, self.SOURCES: snapshot}
 
-    def load(self, part: str, snapshot: bytes) -> bool:
+    def load(self, part: str, snapshot: bytes) -> bool:  # noqa: ARG002
         offset, count, pending = msgspec.json.decode(snapshot)
         if offset <= self.offset:
             return False
@@ -199,9 +200,7 @@ class Event:
 
 def events(topic: str, values: Iterable[bytes | None], *, partition: int = 0, first: int = 0) -> list[Event]:
     acked: list[int] = []
-    return [
-        Event(Message(topic, partition, first + number, value), acked) for number, value in enumerate(values)
-    ]
+    return [Event(Message(topic, partition, first + number, value), acked) for number, value in enumerate(values)]
 
 
 async def until(condition: Callable[[], Any], *, within_s: float = 10.0, what: str = "") -> Any:

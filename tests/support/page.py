@@ -24,7 +24,7 @@ from streams.topics import Topics
 PARTITIONS = 4
 
 
-async def until(true: Callable[[], Any], what: str, deadline_s: float = 10.0) -> Any:
+async def until(true: Callable[[], Any], what: str, deadline_s: float = 30.0) -> Any:
     """Wait for a condition, or fail saying what was waited for."""
     try:
         async with asyncio.timeout(deadline_s):

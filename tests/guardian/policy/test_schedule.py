@@ -162,6 +162,7 @@ RING = {"users": "employees", "duration": "1d"}
         ({"rollout": "search"}, "phases", "is missing"),
         ({"rollout": "search", "phases": [RING]}, "phases", "nothing to watch"),
         (phases(), "phases", "is empty"),
+        (phases(RING) | {"environment": "eu|prod"}, "environment", "no '|' in its name"),
         (phases({"duration": "1d"}), "phases[0]", "add users: NAME, or increments:"),
         (phases({"users": "everyone"}, RING), "phases[0]", "add duration: or criteria: to it"),
         (phases(RING | {"size": "some"}), "phases[0].size", "such as ~5,000"),

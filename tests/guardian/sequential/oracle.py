@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mpmath import mp, mpf
+from mpmath import mp, mpf  # type: ignore[import-untyped]
+
+__all__ = ["account", "bisect", "close", "count", "dirichlet", "mp", "mpf", "odds_lifted", "ratings", "share"]
+__all__ += ["threshold", "threshold_mixture", "two_sample", "two_sample_additive"]
 
 mp.dps = 60
 
@@ -26,7 +29,7 @@ def odds_lifted(rate: Any, g: float) -> Any:
     return g * rate / (1 - rate + g * rate)
 
 
-def two_sample(n_t: float, x_t: float, n_c: float, x_c: float, p_hat: float, r: float, g: float) -> Any:
+def two_sample(n_t: float, x_t: float, n_c: float, x_c: float, *, p_hat: float, r: float, g: float) -> Any:
     n_t, x_t, n_c, x_c, p, r, g = map(mpf, (n_t, x_t, n_c, x_c, p_hat, r, g))
     w, theta_t = n_t / (n_t + n_c), odds_lifted(r * p, g)
 
@@ -38,7 +41,7 @@ def two_sample(n_t: float, x_t: float, n_c: float, x_c: float, p_hat: float, r: 
 
 
 def two_sample_additive(
-    n_t: float, x_t: float, n_c: float, x_c: float, theta_t: Any, theta_c: Any, delta: float
+    n_t: float, x_t: float, n_c: float, x_c: float, *, theta_t: Any, theta_c: Any, delta: float
 ) -> tuple[Any, Any]:
     n_t, x_t, n_c, x_c, theta_t, theta_c, d = map(mpf, (n_t, x_t, n_c, x_c, theta_t, theta_c, delta))
     w = n_t / (n_t + n_c)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from mpmath import mpf
 
 from guardian.sequential import (
     DEFAULT_GRID,
@@ -26,6 +25,7 @@ from guardian.sequential import (
     two_sample_blocks,
 )
 from tests.guardian.sequential import oracle
+from tests.guardian.sequential.oracle import mpf
 
 sizes = st.floats(0.0, 6.0).map(lambda power: int(10**power))
 rates = st.floats(-6.0, -0.02).map(lambda power: 10**power)
@@ -58,7 +58,7 @@ def test_two_sample_block_is_exact(counts, p_hat, margin, g):
     """
     n_t, x_t, n_c, x_c = counts
     got = two_sample_block(n_t, x_t, n_c, x_c, p_hat=p_hat, margin=margin, grid=np.array([g]))[0]
-    exact = oracle.two_sample(*counts, p_hat, margin, g) if mpf(margin) * mpf(p_hat) < 1 else mpf(0)
+    exact = oracle.two_sample(*counts, p_hat=p_hat, r=margin, g=g) if mpf(margin) * mpf(p_hat) < 1 else mpf(0)
 
     assert oracle.close(got, exact, 1e-12)
 
@@ -91,7 +91,7 @@ def test_additive_margin_block_is_exact(counts, p_hat, delta, g):
     boundary = mpf(theta_c) + mpf(delta)
     got = additive_margin_block(*counts, p_hat=p_hat, delta=delta, grid=np.array([g]))[0]
     exact = (
-        oracle.two_sample_additive(*counts, oracle.odds_lifted(boundary, g), theta_c, delta)[1]
+        oracle.two_sample_additive(*counts, theta_t=oracle.odds_lifted(boundary, g), theta_c=theta_c, delta=delta)[1]
         if 1e-12 < boundary < 1
         else mpf(0)
     )
@@ -108,7 +108,7 @@ def test_additive_margin_pair_is_exact(counts, theta_c, theta_t, delta):
     if not (math.fsum((theta_t, -theta_c, -delta)) > 1e-9 and theta_c + delta > 1e-9):
         return
     q, log_e = additive_margin_pair(*counts, theta_t=theta_t, theta_c=theta_c, delta=delta)
-    exact_q, exact_log_e = oracle.two_sample_additive(*counts, theta_t, theta_c, delta)
+    exact_q, exact_log_e = oracle.two_sample_additive(*counts, theta_t=theta_t, theta_c=theta_c, delta=delta)
 
     assert abs(q / exact_q - 1) < 1e-12
     assert oracle.close(log_e, exact_log_e, 1e-10)

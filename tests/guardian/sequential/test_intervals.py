@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mpmath import mp, mpf
 
 from guardian.sequential import rate_interval, ratio_interval
+from tests.guardian.sequential.oracle import mp, mpf
 
 cases = st.tuples(st.floats(0.0, 6.0), st.floats(0.0, 1.0)).map(
     lambda drawn: (int(10 ** drawn[0]), int(drawn[1] * int(10 ** drawn[0])))
@@ -79,7 +79,7 @@ def test_ratio_interval_holds_what_was_seen(treatment, control, alpha):
     """
     The observed ratio lies inside; without control errors there may be no upper end.
     """
-    lo, hi = ratio_interval(*treatment, *control, alpha)
+    lo, hi = ratio_interval(*treatment, *control, alpha=alpha)
     (n_t, x_t), (n_c, x_c) = treatment, control
 
     assert lo * (x_c / n_c) <= x_t / n_t * (1 + 1e-12)

@@ -9,10 +9,10 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mpmath import mp, mpf
 
 from guardian.sequential import information, samples_bound
 from tests.guardian.sequential import oracle
+from tests.guardian.sequential.oracle import mp, mpf
 
 rates = st.floats(-6.0, -0.01).map(lambda power: 10**power)
 

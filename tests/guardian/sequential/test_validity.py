@@ -151,7 +151,7 @@ def test_count_block_is_valid_by_randomisation_alone(n, data, margin):
 @given(st.floats(0.01, 0.99), margins, st.floats(0.1, 8.0))
 def test_count_block_is_exactly_one_on_the_boundary_for_poisson_counts(share, margin, control_mean):
     """
-    On the boundary of the null Poisson counts give ``E[e] = 1``: nothing is wasted.
+    On the boundary of the null Poisson counts give exactly 1 on average: nothing is wasted.
     """
     grid = np.array([1.25, 2.0])
     mean_t = margin * control_mean * share / (1.0 - share)
@@ -198,8 +198,8 @@ def test_ratings_block_never_exceeds_one_on_average(weights_t, weights_c, n_t, n
     for chosen_t in np.ndindex(*(3,) * n_t):
         for chosen_c in np.ndindex(*(3,) * n_c):
             chance = np.prod(law_t[list(chosen_t)]) * np.prod(law_c[list(chosen_c)])
-            counts = (np.bincount(chosen, minlength=3) for chosen in (chosen_t, chosen_c))
-            average += chance * np.exp(ratings_block(levels, *counts, centre=centre, drop=drop))
+            count_t, count_c = (np.bincount(chosen, minlength=3) * 1.0 for chosen in (chosen_t, chosen_c))
+            average += chance * np.exp(ratings_block(levels, count_t, count_c, centre=centre, drop=drop))
 
     assert (average <= 1.0 + ROUNDING).all()
 
@@ -208,7 +208,7 @@ def test_ratings_block_never_exceeds_one_on_average(weights_t, weights_c, n_t, n
 @given(st.integers(1, 30), st.floats(0.01, 0.95), st.floats(0.0, 0.3), st.floats(-1.0, 1.0))
 def test_share_block_never_exceeds_one_on_average(n, share, tolerance, off):
     """
-    For every true share within the tolerance of the configured one, ``E[e] <= 1`` holds.
+    Within the tolerance of the configured share the average is at most 1, whatever the true share.
     """
     law = binomial(n, min(1.0, share * (1.0 + off * tolerance)))
     average = sum(law[k] * np.exp(share_block(k, n - k, share, tolerance=tolerance)) for k in range(n + 1))

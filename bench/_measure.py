@@ -1,0 +1,99 @@
+"""
+One measurement in a process of its own: ``python -m bench._measure WHAT BOOTSTRAP TOPIC COUNT``.
+
+Prints JSON: wall and processor seconds from being assigned its partitions to the last event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import time
+import uuid
+from typing import Any
+
+import uvloop
+from aiokafka import AIOKafkaConsumer
+
+from streams import telemetry
+from streams.observe import GARBAGE_AFTER, RECORDS_MAX, Observer
+from streams.settings import Settings
+from streams.status import Status
+
+
+class Stopwatch:
+    """Wall and processor time since it was made."""
+
+    def __init__(self) -> None:
+        self._wall_s, self._cpu_s = time.perf_counter(), time.process_time()
+
+    def seconds(self) -> dict[str, float]:
+        """Return what has passed."""
+        return {"wall_s": time.perf_counter() - self._wall_s, "cpu_s": time.process_time() - self._cpu_s}
+
+
+async def raw(bootstrap: str, topic: str, count: int) -> dict[str, float]:
+    """The limit: aiokafka's ``getmany`` as observe calls it, and nothing done with the records."""
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap,
+        group_id=f"raw-{uuid.uuid4().hex[:8]}",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        check_crcs=False,
+        fetch_max_wait_ms=100,
+    )
+    await consumer.start()
+    while not consumer.assignment():
+        await asyncio.sleep(0.005)
+    watch, read = Stopwatch(), 0
+    while read < count:
+        for records in (await consumer.getmany(timeout_ms=100, max_records=RECORDS_MAX)).values():
+            read += len(records)
+        await asyncio.sleep(0)
+    found = watch.seconds()
+    await consumer.stop()
+    return found
+
+
+async def ours(bootstrap: str, topic: str, count: int) -> dict[str, float]:
+    """The whole of observe: decode, fold, one transaction a partition and flush into the journal."""
+    name = f"b{uuid.uuid4().hex[:8]}"
+    settings = Settings.model_validate(
+        {
+            "kafka": {"bootstrap": bootstrap, "group_prefix": name},
+            "topics": {"exposures": [], "feedback": [], "outcomes": [topic], "journal": f"{topic}.journal"},
+        }
+    )
+    observer = Observer(settings, Status("observe"))
+    running = asyncio.ensure_future(observer.run())
+    while not observer.is_reading:
+        await asyncio.sleep(0.002)
+    watch = Stopwatch()
+    while observer.committed.outcomes < count:
+        await asyncio.sleep(0.01)
+        if running.done():
+            running.result()
+    found = watch.seconds()
+    assert observer.committed.dead + observer.committed.duplicates == 0
+    running.cancel()
+    await asyncio.wait({running})
+    return found
+
+
+def main(what: str, bootstrap: str, topic: str, count: str) -> None:
+    """Measure, and print what was found."""
+    telemetry.configure("bench", level="error")
+    # The same for both: what observe sets for itself.
+    gc.set_threshold(GARBAGE_AFTER, 20, 50)
+    gc.freeze()
+    measure: Any = {"raw": raw, "ours": ours}[what]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        print(json.dumps(runner.run(measure(bootstrap, topic, int(count)))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,56 @@
+"""Outcomes as a busy service writes them: CloudEvents of some 400 bytes, each under two flags."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+UNITS = 50_000
+EVENTS_PER_S = 20_000
+ERROR_RATE = 0.01
+START = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)
+
+
+def outcomes(count: int, seed: int = 1) -> Iterator[bytes]:
+    """Yield the values of so many outcomes: 20,000 a second, 1 % of them failed, from 50,000 units."""
+    rng = random.Random(seed)
+    for number in range(count):
+        at = START + timedelta(microseconds=number * 1_000_000 // EVENTS_PER_S)
+        unit = rng.randrange(UNITS)
+        failed = rng.random() < ERROR_RATE
+        ended = '"outcome":"error","error_type":"TimeoutError"' if failed else '"outcome":"ok"'
+        yield (
+            f'{{"specversion":"1.0","id":"01JD5W{number:020d}","source":"/production/checkout-api/pod-{unit % 20}",'
+            f'"type":"dev.rolloutguardian.outcome.v1","time":"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z",'
+            f'"data":{{"flags":{{"checkout-v2":"{"treatment" if unit % 10 == 0 else "control"}",'
+            f'"new-cart":"{"on" if unit % 2 else "off"}"}},"environment":"production","service_name":"checkout-api",'
+            f'"operation":"POST /checkout",{ended},"latency_ms":{rng.lognormvariate(4.0, 0.8):.1f},'
+            f'"context_id":"u-{unit}","attributes":{{"country":"DE","plan":"pro"}}}}}}'
+        ).encode()
+
+
+def make_topics(bootstrap: str, partitions: int, *names: str) -> None:
+    """Make topics and wait until they are there."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for made in admin.create_topics([NewTopic(name, partitions, 1) for name in names]).values():
+        made.result(30)
+
+
+def produce(bootstrap: str, topic: str, count: int) -> int:
+    """Write so many outcomes evenly over the partitions of a topic; return their mean size in bytes."""
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "linger.ms": 50, "batch.size": 200_000, "queue.buffering.max.messages": 500_000}
+    )
+    partitions = len(producer.list_topics(topic).topics[topic].partitions)
+    size = 0
+    for number, value in enumerate(outcomes(count)):
+        producer.produce(topic, value, partition=number // 100 % partitions)
+        size += len(value)
+        if number % 10_000 == 0:
+            producer.poll(0)
+    producer.flush()
+    return size // count
