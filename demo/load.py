@@ -132,8 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m demo.load", description=__doc__)
     parser.add_argument("--shop", action="append", required=True, help="http://host:port; repeat for more than one")
-    parser.add_argument("--rate", type=float, default=400, help="requests a second")
-    parser.add_argument("--users", type=int, default=3000)
+    parser.add_argument("--rate", type=float, default=450, help="requests a second")
+    parser.add_argument("--users", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=None)
     asyncio.run(_run(parser.parse_args(arguments)))
 

@@ -58,17 +58,20 @@ class Story:
         """Take one decision of the guardian."""
         flag, variant, action = decision["flag_key"], decision["variant"], decision["action"]
         at_ms = ms_of(decision["decided_at"])
-        self.narrator.tell("guardian", f"{action.upper()} {flag}/{variant}: {decision['explanation']}", at_ms)
+        what = f"{flag}/{variant}" if variant else flag
+        self.narrator.tell("guardian", f"{action.upper()} {what}: {decision['explanation']}", at_ms)
         if decision["mode"] != "enforce" or action not in TOUCHES:
             return
         if flag == BAD_FLAG and variant == "treatment" and action in ("kill", "kill_flag"):
             if self.killed_ms is None:
                 self.killed_ms, self.kill_text = at_ms, decision["explanation"]
         else:
-            self.touched.append(f"{action} {flag}/{variant}")
+            self.touched.append(f"{action} {what}")
 
     def hear_receipt(self, receipt: Mapping[str, Any]) -> None:
         """Take one receipt: what the flag store answered, or whether a kill took effect."""
+        if receipt["action"] not in TOUCHES:
+            return
         store = receipt.get("store") or "flag store"
         detail = f" ({receipt['detail']})" if receipt.get("detail") else ""
         what = f"{store}: {receipt['action']} {receipt['flag_key']}/{receipt['variant']} {receipt['status']}{detail}"
@@ -136,7 +139,7 @@ class Story:
         return lines
 
     def _fate_of(self, flag: str) -> str:
-        touches = [what for what in self.touched if f" {flag}/" in what]
+        touches = [what for what in self.touched if f" {flag}" in what]
         return f"TOUCHED: {', '.join(touches)}" if touches else "untouched"
 
     def _at(self, at_ms: int | None, from_ms: int | None = None, from_what: str = "") -> str:

@@ -9,8 +9,10 @@ from typing import Literal
 
 from demo.catalogue import GIFT_CARD, KINDS, MATERIALS, PRODUCTS, SAMPLE
 
-SAMPLE_SHARE = 0.35
+SAMPLE_SHARE = 0.4
 """Sessions that take the free sample from the front page."""
+LOOK_SHARE = 0.5
+"""Products that are looked at before they go into the cart."""
 GIFT_CARD_SHARE = 0.006
 """Sessions that buy a gift card and nothing else."""
 
@@ -60,9 +62,9 @@ class User:
             return Step("GET", f"/search?q={query}")
         if self._at == "search":
             self._at = "product"
-            sku = rng.choice(_ON_THE_SHELF)
-            self._picks.insert(0, sku)
-            return Step("GET", f"/products/{sku}")
+            self._picks.insert(0, rng.choice(_ON_THE_SHELF))
+            if rng.random() < LOOK_SHARE:
+                return Step("GET", f"/products/{self._picks[0]}")
         if self._picks:
             self._at = "cart"
             return Step("POST", "/cart", sku=self._picks.pop(0))

@@ -92,7 +92,7 @@ class Supervisor:
         self.children = [Child(name) for name in names]
         self.waiting_for = "starting"
         self._config = config
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._go: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         # One at a time: multiprocessing keeps a list of its processes.
@@ -117,7 +117,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Tell all children to end; whichever has not within ``KILL_AFTER_S`` is killed."""
-        self._stopping = True
+        self._stopping.set()
         keeping = []
         for child, task in zip(self.children, self._tasks, strict=False):
             child.signal("terminate")
@@ -135,13 +135,13 @@ class Supervisor:
 
     async def _keep(self, child: Child) -> None:
         pause_s = FIRST_PAUSE_S
-        while not self._stopping:
+        while not self._stopping.is_set():
             started_s = time.monotonic()
             code = await self._run(child)
             lived_s = time.monotonic() - started_s
             child.ready, child.why = False, f"ended with exit code {code} after {lived_s:.1f} s"
             READY.labels(child.name).set(0)
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if lived_s > STEADY_S:
                 pause_s = FIRST_PAUSE_S
@@ -167,7 +167,7 @@ class Supervisor:
             child.process = process
             says.close()
             hears_go.close()
-            if self._stopping:
+            if self._stopping.is_set():
                 child.signal("terminate")
             return await self._attend(child, hears, says_go)
         finally:

@@ -57,6 +57,12 @@ def real_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield bootstrap
 
 
+@pytest.fixture(scope="session")
+def real_cluster(real_kafka: str) -> Cluster:
+    """The same, for tests that no embedded broker can pass."""
+    return Cluster(real_kafka, embedded=False)
+
+
 @pytest.fixture
 def kafka_server(tmp_path: Path) -> Iterator[KafkaServer]:
     """A real Kafka of this test's own, which it may stop, kill and start again."""
@@ -82,7 +88,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Run the Kafka tier only where a real Kafka can be had: else it fails in CI, and elsewhere that is said at the end."""
+    """Run the Kafka tier where a real Kafka can be had: else it fails in CI, and elsewhere that is said at the end."""
     if item.get_closest_marker("kafka") is None:
         return
     reason = _why_no_kafka(own="kafka_server" in getattr(item, "fixturenames", ()))

@@ -7,7 +7,7 @@ The account that turns e-values into a kill with a budget of false alarms.
 false kills up to any block is at most the sum of what was paid in by then, in any dependence between blocks:
 a kill takes at least 1 out of an account into which, under the null, only deposits flow. Paid in once, alpha
 makes the account an ordinary e-process of level alpha (Ville). Paid in steadily, it is the Shiryaev-Roberts
-e-detector (Shin, Ramdas, Rinaldo 2024, arXiv 2203.03532, definition 2.2), which finds a late bug without
+e-detector (Shin, Ramdas, Rinaldo 2024, arXiv 2203.03532), which finds a late bug without
 first undoing a long good history.
 """
 
@@ -31,7 +31,7 @@ def advance(log_s: Floats, log_eta: Any, log_e: Floats) -> Floats:
     return np.asarray(np.logaddexp(log_s, log_eta) + log_e)
 
 
-def log_mean_exp(log_values: Floats, log_weights: Floats | float) -> float:
+def log_weighted_sum(log_values: Floats, log_weights: Floats | float) -> float:
     """
     Return ``log(sum(weight * exp(value)))`` without overflow; ``-inf`` if every value is ``-inf``.
     """
@@ -119,13 +119,23 @@ class Account:
         """
         Return ``log S``, the log of the weighted mean of the components; ``-inf`` for an empty account.
         """
-        return log_mean_exp(self._log_s, self._log_weights)
+        return log_weighted_sum(self._log_s, self._log_weights)
 
     def crossed(self) -> bool:
         """
         Say whether the budget says kill: ``S >= 1``.
         """
         return self.log_s() >= 0.0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Account):
+            return NotImplemented
+        return self.to_state() == other.to_state() and np.array_equal(self._log_weights, other._log_weights)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Account(log_s={self.log_s():.6g}, total_deposited={self._total_deposited:.6g}, k={self.k})"
 
     def reset(self) -> None:
         """

@@ -19,9 +19,9 @@ def e_bh(log_e: Sequence[float], alpha: float) -> list[int]:
     Return the positions, ascending, that e-BH rejects at false discovery rate ``alpha``.
 
     The k largest e-values with the largest k such that the k-th is at least ``m/(alpha k)``. Valid under any
-    dependence (Wang and Ramdas 2022, theorem 2). Feed *current* values or those at a stopping time, never
-    running maxima: for those the rate is not controlled. Raises ValueError for NaN or ``alpha`` outside (0,
-    1).
+    dependence (Wang and Ramdas 2022, arXiv 2009.02824). Feed *current* values or those at a stopping time,
+    never running maxima: for those the rate is not controlled. Raises ValueError for NaN or ``alpha`` outside
+    (0, 1).
     """
     check_open_unit("alpha", alpha)
     _check_numbers(log_e)

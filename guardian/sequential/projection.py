@@ -5,7 +5,8 @@ A two-sample alternative is a pair (theta_c, theta_t) above the boundary of the 
 projection is the boundary point q that minimises ``w KL(theta_t || t(q)) + v KL(theta_c || q)``, where ``w``
 and ``v = 1 - w`` are the shares of the arms and ``t(q)`` is ``r q`` (relative margin) or ``q + delta``
 (absolute margin). Likelihood ratios against that point have expectation 1 all along the boundary (Turner, Ly,
-Grünwald 2024, theorem 1, for r = 1; the same argument, through the inequality of the means, for any line).
+Grünwald 2024, arXiv 2106.02693, for r = 1; the same argument, through the inequality of the means, for any
+line).
 
 Subtracting nearly equal probabilities loses digits just where a rollout lives: small rates, tiny shares. So
 no log here is taken of a quotient near 1. The projection is carried as two positive gaps,
@@ -133,7 +134,7 @@ class Difference(NamedTuple):
 
     def tau(self, point: Split) -> tuple[float, float]:
         """
-        Return the right side of `project_difference`'s equation, and the slope of its log in that of the left.
+        Return the right side of the equation in `project_difference`, and how steep its log is there.
         """
         rise, fall, q_rest = point
         q, t, t_rest = self.theta_c + rise, self.boundary + rise, self.rest + fall

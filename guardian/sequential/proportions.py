@@ -58,7 +58,7 @@ def two_sample_block(
               + x_c log(theta_c/q) + (n_c-x_c) log((1-theta_c)/(1-q))
 
     ``E[e] <= 1`` under the null for every n_t, n_c and every control rate, also where the units of an arm
-    differ in their rates (Turner, Ly, Grünwald 2024, arXiv 2106.02693, theorem 1, extended to margins).
+    differ in their rates (Turner, Ly, Grünwald 2024, arXiv 2106.02693; extended here to margins).
     Natural logs, shape ``(K,)``. Zeros, that is no evidence either way, for an empty arm and for ``margin *
     p_hat >= 1``. A guess below 1e-12 gives `count_block`, the limit of the formula.
 

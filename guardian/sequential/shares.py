@@ -68,7 +68,7 @@ def share_log_bayes_factor(
 
         log BF = log G(A) - sum log G(a_i) + sum log G(a_i + c_i) - log G(A + N) - sum c_i log share_i
 
-    with ``a_i = concentration * share_i`` (Lindon and Malek 2022, arXiv 2011.03567, equation 9). ``min(1,
+    with ``a_i = concentration * share_i`` (Lindon and Malek 2022, arXiv 2011.03567). ``min(1,
     exp(-log BF))``, or its running minimum, is an anytime p-value as long as the shares are constant from the
     first exposure on. For shares that change, and for decisions, use `share_block`.
 

@@ -44,9 +44,9 @@ def threshold_mixture(n: float, x: float, *, p0: float, a: float, b: float) -> f
 
     A supermartingale under the null of `threshold_block` (a mixture of likelihood ratios), smooth in x: good
     to show. It has no product form, so it cannot be paid into an account block by block. Equal to the
-    one-sided beta-binomial mixture of Howard, Ramdas, McAuliffe, Sekhon 2021 (arXiv 1810.08240, proposition
-    7) with the prior of `mixture_prior`. Raises ValueError unless ``0 <= x <= n <= 2**53``, ``0 < p0 < 1``
-    and ``a, b`` are above 0.
+    one-sided beta-binomial mixture of Howard, Ramdas, McAuliffe, Sekhon 2021 (arXiv 1810.08240) with the
+    prior of `mixture_prior`. Raises ValueError unless ``0 <= x <= n <= 2**53``, ``0 < p0 < 1`` and ``a, b``
+    are above 0.
     """
     check_arm_of_one(n, x)
     check_open_unit("p0", p0)

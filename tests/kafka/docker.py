@@ -25,7 +25,8 @@ def container() -> Iterator[str]:
     """
     (port,) = free_ports(1)
     name = f"guardian-kafka-{uuid.uuid4().hex[:8]}"
-    _docker("run", "--detach", "--rm", "--name", name, "--publish", f"127.0.0.1:{port}:{port}", *_environment(port), IMAGE)
+    published = f"127.0.0.1:{port}:{port}"
+    _docker("run", "--detach", "--rm", "--name", name, "--publish", published, *_environment(port), IMAGE)
     try:
         deadline_s = time.monotonic() + READY_S
         while not takes_requests(f"127.0.0.1:{port}"):

@@ -71,21 +71,45 @@ def test_a_topic_is_not_made_twice(broker):
         broker.create_topic("seven", 8)
 
 
-async def test_a_transaction_ties_records_to_offsets(broker):
+async def test_committed_transactions_are_read_with_checksums_on(broker):
     """
-    A committed transaction leaves its records readable with checksums on, and its group at the offset it named.
+    Records of transactions are read by consumers that check each batch: no marker with a wrong checksum lies between.
     """
-    source = TopicPartition("in", 0)
     async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap, transactional_id="guardian-in-0") as producer:
         for number in range(3):
             async with producer.transaction():
                 await producer.send("out", str(number).encode(), partition=0)
-                await producer.send_offsets_to_transaction({source: OffsetAndMetadata(number + 1, "note")}, "group")
 
-    async with AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id="group") as consumer:
-        assert 3 == await consumer.committed(source)
     found = await read(broker.bootstrap, "out", 3, isolation_level="read_committed", check_crcs=True)
     assert [b"0", b"1", b"2"] == [value for _, _, value in found]
+
+
+async def test_a_group_finds_its_offset_again(broker):
+    """
+    What a consumer commits is what the next one of its group begins with.
+    """
+    broker.create_topic("in", 1)
+    source = TopicPartition("in", 0)
+    options = {"bootstrap_servers": broker.bootstrap, "group_id": "group", "enable_auto_commit": False}
+    async with AIOKafkaConsumer("in", **options) as consumer:
+        await consumer.commit({source: OffsetAndMetadata(7, "a note")})
+
+    async with AIOKafkaConsumer(**options) as consumer:
+        assert 7 == await consumer.committed(source)
+
+
+async def test_offsets_of_transactions_are_forgotten(broker):
+    """
+    An offset committed in a transaction is taken and dropped: see ``test_aborted_records_are_seen_by_all``.
+    """
+    broker.create_topic("in", 1)
+    source = TopicPartition("in", 0)
+    async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap, transactional_id="t") as producer:
+        async with producer.transaction():
+            await producer.send_offsets_to_transaction({source: OffsetAndMetadata(7, "")}, "group")
+
+    async with AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id="group") as consumer:
+        assert await consumer.committed(source) is None
 
 
 async def test_the_first_member_of_a_group_is_let_in_at_once(broker):

@@ -46,7 +46,7 @@ def test_librdkafka_agrees():
     """
     A librdkafka client set to ``murmur2_random`` (every language has one) writes a key to the same partition.
     """
-    keys = [rollout_key(environment, f"flag-{number}") for environment in ("production", "größer") for number in range(40)]
+    keys = [rollout_key(where, f"flag-{number}") for where in ("production", "größer") for number in range(40)]
     found: dict[str, int] = {}
     with EmbeddedBroker() as broker:
         broker.create_topic("keys", 7)

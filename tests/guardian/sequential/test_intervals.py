@@ -79,8 +79,8 @@ def test_ratio_interval_holds_what_was_seen(treatment, control, alpha):
     """
     The observed ratio lies inside; without control errors there may be no upper end.
     """
-    lo, hi = ratio_interval(*treatment, *control, alpha=alpha)
     (n_t, x_t), (n_c, x_c) = treatment, control
+    lo, hi = ratio_interval(n_t, x_t, n_c, x_c, alpha)
 
     assert lo * (x_c / n_c) <= x_t / n_t * (1 + 1e-12)
     if hi is None:

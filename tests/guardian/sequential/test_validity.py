@@ -198,7 +198,7 @@ def test_ratings_block_never_exceeds_one_on_average(weights_t, weights_c, n_t, n
     for chosen_t in np.ndindex(*(3,) * n_t):
         for chosen_c in np.ndindex(*(3,) * n_c):
             chance = np.prod(law_t[list(chosen_t)]) * np.prod(law_c[list(chosen_c)])
-            count_t, count_c = (np.bincount(chosen, minlength=3) * 1.0 for chosen in (chosen_t, chosen_c))
+            count_t, count_c = (np.bincount(chosen, minlength=3).tolist() for chosen in (chosen_t, chosen_c))
             average += chance * np.exp(ratings_block(levels, count_t, count_c, centre=centre, drop=drop))
 
     assert (average <= 1.0 + ROUNDING).all()
@@ -236,7 +236,7 @@ def test_latency_block_never_exceeds_one_on_average_for_equal_arms(weights, n_t,
 
 def test_guess_of_the_very_block_would_break_the_promise():
     """
-    The guess must be predictable: taken from the block itself, the average exceeds 1. (This file can fail.)
+    The guess must be predictable: taken from the block itself, the average exceeds 1.
     """
     n_t, n_c, p = 12, 3, 0.3
     law = binomial(n_t, p), binomial(n_c, p)

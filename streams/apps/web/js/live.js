@@ -5,6 +5,7 @@ import { changed, state, takeDecision, takeReceipt } from "./state.js";
 const listeners = new Set();
 let pending = null;
 let again = false;
+const touched = new Set(); // rollouts that the stream told of since the last snapshot was asked for
 
 export function onEvent(listener) {
   listeners.add(listener);
@@ -31,8 +32,14 @@ export function connect() {
     load();
   });
   on("resync", load);
-  on("rollout", (view) => state.rollouts.set(view.key, newer(view)));
-  on("gone", ({ key }) => state.rollouts.delete(key));
+  on("rollout", (view) => {
+    touched.add(view.key);
+    state.rollouts.set(view.key, newer(view));
+  });
+  on("gone", ({ key }) => {
+    touched.add(key);
+    state.rollouts.delete(key);
+  });
   on("decision", takeDecision);
   on("receipt", takeReceipt);
   on("feed", (feed) => (state.feed = feed));
@@ -50,6 +57,7 @@ async function load() {
     again = true;
     return;
   }
+  touched.clear();
   pending = (async () => {
     try {
       const [rollouts, decisions, feed] = await Promise.all([
@@ -57,9 +65,7 @@ async function load() {
         get("/api/decisions?limit=200"),
         get("/api/feed"),
       ]);
-      const names = new Set(rollouts.map((view) => view.key));
-      for (const key of state.rollouts.keys()) if (!names.has(key)) state.rollouts.delete(key);
-      for (const view of rollouts) state.rollouts.set(view.key, newer(view));
+      takeSnapshot(rollouts);
       decisions.reverse().forEach(takeDecision);
       state.feed = feed;
       state.loaded = true;
@@ -78,7 +84,15 @@ async function load() {
   })();
 }
 
-// Snapshot and stream travel apart: whichever is newer stays.
+// Snapshot and stream travel apart: whichever is newer stays, and what the stream told meanwhile is right.
+function takeSnapshot(rollouts) {
+  const names = new Set(rollouts.map((view) => view.key));
+  for (const key of state.rollouts.keys()) if (!names.has(key) && !touched.has(key)) state.rollouts.delete(key);
+  for (const view of rollouts) {
+    if (state.rollouts.has(view.key) || !touched.has(view.key)) state.rollouts.set(view.key, newer(view));
+  }
+}
+
 function newer(view) {
   const known = state.rollouts.get(view.key);
   return known && known.at > view.at ? known : view;

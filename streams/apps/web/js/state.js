@@ -11,6 +11,7 @@ export const state = {
 
 const KEPT = 1000;
 const listeners = new Set();
+const early = new Map(); // receipts whose decision is not known yet
 let asked = false;
 
 export const now = () => Date.now() + state.skewMs;
@@ -32,16 +33,21 @@ export function changed() {
 }
 
 export function takeDecision(decision) {
-  const known = state.decisions.get(decision.decision_id);
+  const id = decision.decision_id;
   const receipts = [...(decision.receipts || [])];
-  for (const receipt of known?.receipts || []) addReceipt(receipts, receipt);
+  for (const receipt of [...(state.decisions.get(id)?.receipts || []), ...(early.get(id) || [])]) addReceipt(receipts, receipt);
+  early.delete(id);
   state.decisions.set(decision.decision_id, { ...decision, receipts });
   while (state.decisions.size > KEPT) state.decisions.delete(state.decisions.keys().next().value);
 }
 
 export function takeReceipt(receipt) {
   const decision = state.decisions.get(receipt.decision_id);
-  if (!decision) return;
+  if (!decision) {
+    early.set(receipt.decision_id, [...(early.get(receipt.decision_id) || []), receipt]);
+    if (early.size > KEPT) early.delete(early.keys().next().value);
+    return;
+  }
   const receipts = [...decision.receipts];
   addReceipt(receipts, receipt);
   state.decisions.set(receipt.decision_id, { ...decision, receipts });
