@@ -27,8 +27,6 @@ from guardian.watch import VariationWatch, Watch, tested
 
 MIXED_TOLD_AT = 5
 """Units seen under two variations before the owner is told."""
-MIXED_TOLD_PART = 0.01
-"""... and their part of the sampled cohort or of the failed units' number, so that a few shared devices tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
         effects += [Decide(decision) for decision in decide(state, policy, now.at_ms)]
     effects += [Confirm(receipt) for receipt in confirm(state, now.passed_ms, now.at_ms)]
     effects += _stage(state, policy, now)
-    effects += _tell_mixed(state, policy, now)
+    effects += _settle_mixed(state, policy, now)
     effects += resend(state, now, config)
     if effects or _show_due(state, now):
         state.shown_ms, state.to_show = now.at_ms, False
@@ -94,7 +92,8 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
 
 def is_waiting(state: RolloutState) -> bool:
     """Say whether time alone can change something here: ticks to mature, answers or stages to wait for."""
-    return bool(state.population.waiting or state.outbox or state.verify or state.to_show or _next_stage_s(state))
+    waiting = state.population.waiting or state.mixing.waiting or state.failures.fresh
+    return bool(waiting or state.outbox or state.verify or state.to_show or _next_stage_s(state))
 
 
 def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
@@ -107,7 +106,7 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
         or bool(state.failures.fresh)
         or _show_due(state, now)
         or _stage_due(state, now)
-        or _mixed_due(state)
+        or state.mixing.is_due(now.passed_ms)
     )
 
 
@@ -136,8 +135,11 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
     if entry.status in ("applied", "already"):
         applied(state, entry.decision_id, entry.at_ms, config.propagation_ms)
         for pending in answered:
-            if pending.decision().action in ("advance", "step_back", "resume"):
-                known_change(state, state.policy, entry.at_ms, pending.decision().action)
+            action = pending.decision().action
+            if action in ("advance", "step_back", "resume"):
+                known_change(state, state.policy, entry.at_ms, action)
+            elif action in ("kill", "kill_flag"):
+                state.population.open(entry.at_ms, action)
 
 
 def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
@@ -227,20 +229,17 @@ def _is_calm(watch: VariationWatch) -> bool:
     return any(lane.read for lane in lanes) and all(lane.numbers()[0] < 1.0 for lane in lanes)
 
 
-def _mixed_due(state: RolloutState) -> bool:
-    return len(state.mixed) >= max(MIXED_TOLD_AT, 4 * state.mixed_told)
-
-
-def _tell_mixed(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:
-    if not _mixed_due(state):
+def _settle_mixed(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:
+    """Settle reports of mixed units; tell the owner when they become many, and again when four times as many."""
+    mixing = state.mixing
+    if not mixing.is_due(now.passed_ms):
         return []
-    mixed = len(state.mixed)
-    epoch = state.population.now
-    exposed = sum(epoch.size(v, state.population.by_exposures) for v in epoch.arms) if epoch is not None else 0
-    if mixed < MIXED_TOLD_PART * exposed / 10:
+    mixing.settle([epoch.start_ms for epoch in state.population.epochs], now.passed_ms)
+    mixed = len(mixing.units)
+    if mixed < max(MIXED_TOLD_AT, 4 * mixing.told):
         return []
-    state.mixed_told = mixed
-    services = ", ".join(state.mixed_services) or "services that gave no name"
+    mixing.told = mixed
+    services = ", ".join(mixing.services) or "services that gave no name"
     reason = (
         f"{mixed} units saw two variations of this flag; {services} put the same users into different variations, "
         "so these units carry no evidence"

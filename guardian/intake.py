@@ -13,19 +13,14 @@ from guardian.watch import Block, VariationWatch, Watch, tested
 DAY_MS = 86_400_000
 DRIP_GAP_MS = 2_000
 """Longest silence that still counts as telemetry for the drip of the budget."""
-MIXED_MAX = 20_000
 
 
 def take(state: RolloutState, policy: Policy, sums: FlagSums, now_ms: Millis, lag_ms: Millis) -> None:
     """Add what ``sums`` brings; ``lag_ms`` is the lag in force before it."""
     _drip(state, policy, now_ms)
     _notice(state, policy, sums)
-    for unit in sums.mixed:
-        _mix(state, unit.unit, unit.services)
-    for hashed, (variation, service) in sums.cohort.items():
-        earlier = state.cohort.see(hashed, variation, service)
-        if earlier is not None:
-            _mix(state, hashed, [earlier[1], service])
+    if sums.mixed or sums.cohort:
+        state.mixing.hear(sums.mixed, sums.cohort)
     for tick in sums.ticks:
         for variation, arm in tick.arms.items():
             _take_arm(state, policy, tick, variation, arm, now_ms, lag_ms)
@@ -91,14 +86,6 @@ def _offer_start(state: RolloutState, policy: Policy, began: list[str]) -> None:
     state.begun = True
 
 
-def _mix(state: RolloutState, unit: int, services: list[str]) -> None:
-    if len(state.mixed) < MIXED_MAX:
-        state.mixed[unit] = True
-    for service in services:
-        if service and service not in state.mixed_services and len(state.mixed_services) < 50:
-            state.mixed_services = sorted([*state.mixed_services, service])
-
-
 def _take_arm(
     state: RolloutState,
     policy: Policy,
@@ -133,7 +120,7 @@ def _take_arm(
 def _first_failures(state: RolloutState, policy: Policy, arm: Arm, now_ms: Millis) -> float:
     first = 0.0
     for unit in arm.units:
-        if state.failed.add(unit, now_ms) and unit not in state.mixed:
+        if state.failed.add(unit, now_ms) and unit not in state.mixing.units:
             first += 1.0
     # Without unit ids a cluster of failures may be one user: each counts as its part of one.
     return min(first + arm.anonymous / policy.unit_cluster, float(arm.outcomes))

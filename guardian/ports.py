@@ -41,11 +41,11 @@ class StoreError(GuardianError):
     retryable: ClassVar[bool] = False
 
 
-class UnknownFlag(StoreError):  # noqa: N818 - says what is the matter, as a name of the port
+class UnknownFlag(StoreError):
     """The store does not know the flag in this environment."""
 
 
-class StoreUnavailable(StoreError):  # noqa: N818 - likewise
+class StoreUnavailable(StoreError):
     """The store did not answer in time, or what it did is not known; read back before sending again."""
 
     retryable = True

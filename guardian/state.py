@@ -10,12 +10,13 @@ from guardian.decisions import Decision
 from guardian.failures import Failures
 from guardian.history import History
 from guardian.lag import Lag
+from guardian.mixing import Mixing
 from guardian.names import Millis
 from guardian.policy import Policy
 from guardian.population import Population
 from guardian.rollout import Status
 from guardian.sequential import Account
-from guardian.units import Cohort, FailedUnits
+from guardian.units import FailedUnits
 from guardian.watch import VariationWatch
 
 FORMAT = 1
@@ -68,10 +69,7 @@ class RolloutState(msgspec.Struct):
     history: History = msgspec.field(default_factory=History)
     failures: Failures = msgspec.field(default_factory=Failures)
     failed: FailedUnits = msgspec.field(default_factory=FailedUnits)
-    cohort: Cohort = msgspec.field(default_factory=Cohort)
-    mixed: dict[int, bool] = {}
-    mixed_services: list[str] = []
-    mixed_told: int = 0
+    mixing: Mixing = msgspec.field(default_factory=Mixing)
     variations: dict[str, VariationWatch] = {}
     outbox: list[Pending] = []
     verify: dict[str, Verify] = {}
@@ -114,7 +112,7 @@ _policies: dict[str, Policy] = {}
 def _enc_hook(value: Any) -> Any:
     if isinstance(value, Account):
         return value.to_state()
-    if isinstance(value, FailedUnits | Cohort):
+    if isinstance(value, FailedUnits):
         return value.state()
     raise NotImplementedError(f"no snapshot form for {type(value).__name__}")
 
@@ -122,8 +120,8 @@ def _enc_hook(value: Any) -> Any:
 def _dec_hook(kind: type, value: Any) -> Any:
     if kind is Account:
         return Account.from_state(value)
-    if kind is FailedUnits or kind is Cohort:
-        made = kind()
+    if kind is FailedUnits:
+        made = FailedUnits()
         made.restore(value)
         return made
     raise NotImplementedError(f"no snapshot form for {kind.__name__}")

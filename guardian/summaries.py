@@ -12,6 +12,8 @@ import msgspec
 
 TICK_MS = 200
 """Shortest tick; every tick is a multiple of it, aligned to the epoch."""
+SIGHT_MS = 60_000
+"""Two sights of a unit are compared within a minute of start time, aligned to the epoch."""
 
 
 class Arm(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -57,11 +59,26 @@ class Tick(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class MixedUnit(msgspec.Struct, kw_only=True):
-    """A unit exposed to two variations of one flag, and which services showed it which."""
+    """
+    A unit that one source saw under two variations of one flag within the minute from ``from_ms``.
+
+    Which services showed it which, too. Whether shares changed in that
+    minute, so that it is no wonder, only judge knows.
+    """
 
     unit: int
+    from_ms: int
     variations: list[str]
     services: list[str]
+
+
+class Sight(msgspec.Struct, array_like=True):
+    """A sampled unit, and the variation and service of its first sight in the minute from ``from_ms``."""
+
+    unit: int
+    from_ms: int
+    variation: str
+    service: str
 
 
 class FlagSums(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -70,16 +87,15 @@ class FlagSums(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     ``delays`` counts, per variation, how late outcomes came: arrival minus
     start in milliseconds, by log bucket. ``mixed`` names units seen under two
-    variations. ``cohort`` maps a sample of exposed units to the variation and
-    service that each was first seen with, so that ``judge`` can find units
-    that two *sources* saw differently.
+    variations. ``cohort`` holds sights of a sample of exposed units, so that
+    ``judge`` can find units that two *sources* saw differently.
     """
 
     key: str
     ticks: list[Tick] = []
     delays: dict[str, dict[int, int]] = {}
     mixed: list[MixedUnit] = []
-    cohort: dict[int, list[str]] = {}
+    cohort: list[Sight] = []
 
 
 def add_counts(first: dict[int, int], second: dict[int, int]) -> dict[int, int]:

@@ -54,40 +54,6 @@ class FailedUnits:
         self._young, self._old = _unpack(young), _unpack(old)
 
 
-class Cohort:
-    """
-    A sample of exposed units and the variation each was first seen with, to find who was shown two.
-
-    Bounded by ``capacity``: then the older half is forgotten.
-    """
-
-    def __init__(self, capacity: int = 1_024) -> None:
-        self._half = capacity // 2
-        self._young: dict[int, tuple[str, str]] = {}
-        self._old: dict[int, tuple[str, str]] = {}
-
-    def see(self, unit: int, variation: str, service: str) -> tuple[str, str] | None:
-        """Remember the sight; return the earlier ``(variation, service)`` where it differs in variation."""
-        known = self._young.get(unit) or self._old.get(unit)
-        if known is not None:
-            return known if known[0] != variation else None
-        if len(self._young) >= self._half:
-            self._old, self._young = self._young, {}
-        self._young[unit] = (variation, service)
-        return None
-
-    def __len__(self) -> int:
-        return len(self._young) + len(self._old)
-
-    def state(self) -> list[dict[int, tuple[str, str]]]:
-        """Return the sample as plain values."""
-        return [self._young, self._old]
-
-    def restore(self, state: list[dict[int, tuple[str, str]]]) -> None:
-        """Take the content from ``state()``."""
-        self._young, self._old = ({unit: (seen[0], seen[1]) for unit, seen in half.items()} for half in state)
-
-
 def _pack(units: set[int]) -> bytes:
     return np.array(sorted(units), dtype=np.uint64).tobytes()
 

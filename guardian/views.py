@@ -30,8 +30,8 @@ def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis,
         at=iso(now_ms), lag_ms=lag_ms, passed_ms=passed_ms,
         telemetry="fresh" if fresh else ("stale" if state.data_ms else "none"),
         arms=tuple(_arm(state, name, now_ms) for name in names),
-        guardrails=tuple(_guardrails(state, policy)), mixed_units=len(state.mixed),
-        mixed_services=tuple(state.mixed_services), policy_hash=state.policy_hash,
+        guardrails=tuple(_guardrails(state, policy)), mixed_units=len(state.mixing.units),
+        mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash,
         last_decision=state.last_decision, explanation=state.explanation,
     )  # fmt: skip
 

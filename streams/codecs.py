@@ -18,7 +18,6 @@ from pydantic import ValidationError
 
 from guardian.events import (
     MODELS,
-    SAMPLED_RATE_MAX,
     TYPES,
     AnyEvent,
     Exposure,
@@ -31,7 +30,6 @@ from streams.folding.wire import (
     UNREADABLE,
     Envelope,
     Fields,
-    Flat,
     Headers,
     Line,
     Record,
@@ -39,6 +37,7 @@ from streams.folding.wire import (
     decode_envelope,
     decode_fields,
     decode_flat,
+    decode_foreign,
 )
 
 __all__ = [
@@ -48,10 +47,7 @@ __all__ = [
 
 EXPOSURE, OUTCOME, FEEDBACK, SKIPPED, UNKNOWN, REFUSED = range(6)
 """Kinds of rows. SKIPPED: an evaluation that exposed nobody; UNKNOWN: a ``type`` that is not ours."""
-_BARE = {kind: number for number, kind in enumerate(MODELS)} | {
-    of_type: number for number, of_type in enumerate(TYPES)
-}
-_STRUCTURED = {of_type: number for number, of_type in enumerate(TYPES)}
+_OUTCOME_TYPE = "dev.rolloutguardian.outcome.v1"
 _FRAME_BYTES = 5
 _RATE_DIGITS_MAX = 9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,6 +73,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
     id: str | None = None
     source: str | None = None
+
+
+_NOTHING = Envelope(specversion="1.0", type=_OUTCOME_TYPE, time=0, data=Fields())
+_KINDS = {kind: number for number, kind in enumerate(MODELS)} | {
+    of_type: number for number, of_type in enumerate(TYPES)
+}
 
 
 class Refused(Exception):
@@ -117,21 +119,25 @@ class Codec:
     def __init__(self, *, bare: bool = False) -> None:
         self._bare = bare
         self._decode: Callable[[Any], Any] = decode_flat if bare else decode_envelope
-        self._kind_of = (_BARE if bare else _STRUCTURED).get
 
     def decode(self, records: Sequence[Record]) -> Rows:
         """Decode a batch; never raises for what a record holds."""
-        decode, kind_of = self._decode, self._kind_of
+        decode, unread = self._decode, ()
         try:
             envelopes = [decode(record.value) for record in records]
         except UNREADABLE:
             envelopes = [_or_nothing(decode, record.value) for record in records]
+            unread = [index for index, envelope in enumerate(envelopes) if envelope is _NOTHING]
         data = envelopes.copy() if self._bare else [envelope.data for envelope in envelopes]
-        rows = Rows(records, [kind_of(envelope.type, UNKNOWN) for envelope in envelopes], envelopes, data)
-        if not self._are_clean(rows):
-            for index in range(len(rows)):
-                if not self._is_clean(rows.kinds[index], rows.envelopes[index], rows.data[index]):
-                    self._put(rows, index, careful=False)
+        types = [envelope.type for envelope in envelopes]
+        if types.count(_OUTCOME_TYPE) == len(types):
+            kinds = [OUTCOME] * len(types)
+        else:
+            kinds = list(map(_KINDS.__getitem__, types))
+            unread = [index for index, kind in enumerate(kinds) if kind == FEEDBACK or envelopes[index] is _NOTHING]
+        rows = Rows(records, kinds, envelopes, data)
+        for index in unread:
+            self._put(rows, index, careful=False)
         return rows
 
     def recheck(self, rows: Rows, index: int) -> None:
@@ -141,7 +147,7 @@ class Codec:
     def _put(self, rows: Rows, index: int, *, careful: bool) -> None:
         record = rows.records[index]
         try:
-            row = None if careful else self._quick(record)
+            row = None if careful else _quick(record)
             if row is None:
                 row = _row_of(read_record(record.value, record.headers, bare=self._bare))
         except Refused as refused:
@@ -149,36 +155,29 @@ class Codec:
             row = REFUSED, None, None
         rows.kinds[index], rows.envelopes[index], rows.data[index] = row
 
-    def _quick(self, record: Record) -> tuple[int, Any, Any] | None:
-        """Try the usual other forms with the fast decoders: Confluent framing, binary mode, a foreign type."""
-        value = _unframed(record.value or b"")
-        binary = _binary_envelope(record.headers)
-        try:
-            if binary is not None and not _is_structured(record.headers):
-                if not _is_typed(binary):
-                    return None
-                envelope, data = Envelope(**binary), decode_fields(value)
-            else:
-                envelope = decode_envelope(value)
-                data = envelope.data
-        except UNREADABLE:
-            return None
-        kind = _STRUCTURED.get(envelope.type or "", UNKNOWN)
-        if envelope.specversion and envelope.type and kind == UNKNOWN:
-            return UNKNOWN, None, None
-        if data is None or envelope.specversion is None or kind not in (EXPOSURE, OUTCOME):
-            return None
-        return kind, envelope, data
 
-    def _are_clean(self, rows: Rows) -> bool:
-        if rows.kinds.count(OUTCOME) + rows.kinds.count(EXPOSURE) != len(rows):
-            return False
-        return self._bare or (None not in rows.data and None not in [e.specversion for e in rows.envelopes])
+def _quick(record: Record) -> tuple[int, Any, Any] | None:
+    """Try the usual other forms with the fast decoders: Confluent framing, binary mode, a foreign type."""
+    value = _unframed(record.value or b"")
+    binary = None if _is_structured(record.headers) else _binary_envelope(record.headers)
+    try:
+        if binary is not None:
+            data = decode_fields(value)
+            envelope = msgspec.convert({**binary, "data": Fields()}, Envelope)
+        else:
+            envelope = decode_envelope(value)
+            data = envelope.data
+    except UNREADABLE:
+        return (UNKNOWN, None, None) if binary is None and _is_foreign(value) else None
+    kind = _KINDS[envelope.type]
+    return None if kind == FEEDBACK else (kind, envelope, data)
 
-    def _is_clean(self, kind: int, envelope: Any, data: Any) -> bool:
-        if kind not in (EXPOSURE, OUTCOME):
-            return False
-        return self._bare or (data is not None and envelope.specversion is not None)
+
+def _is_foreign(value: bytes) -> bool:
+    try:
+        return decode_foreign(value).type not in TYPES
+    except UNREADABLE:
+        return False
 
 
 def read_record(value: bytes | None, headers: Headers = (), *, bare: bool = False) -> Event | int:
@@ -237,10 +236,13 @@ def _row_of(event: Event | int) -> tuple[int, Any, Any]:
     if isinstance(event, int):
         return event, None, None
     at = (_EPOCH + timedelta(milliseconds=event.time_ms)).isoformat(timespec="milliseconds")
-    envelope = Envelope(specversion="1.0", id=event.id, source=event.source, time=at, sampledrate=event.weight)
     data = Fields(
         environment=event.environment, context_id=event.context_id, service_name=event.service_name,
         latency_ms=event.latency_ms,
+    )  # fmt: skip
+    envelope = Envelope(
+        specversion="1.0", type=_OUTCOME_TYPE, time=at, data=data, id=event.id, source=event.source,
+        sampledrate=event.weight,
     )  # fmt: skip
     if event.kind == EXPOSURE:
         ((data.flag_key, data.variant),) = event.flags.items()
@@ -254,7 +256,7 @@ def _or_nothing(decode: Callable[[Any], Any], value: bytes | None) -> Any:
     try:
         return decode(value)
     except UNREADABLE:
-        return Flat() if decode is decode_flat else Envelope()
+        return _NOTHING
 
 
 def _unframed(value: bytes) -> bytes:
@@ -286,9 +288,3 @@ def _binary_envelope(headers: Headers) -> dict[str, Any] | None:
     if rate.isascii() and rate.isdecimal() and len(rate) <= _RATE_DIGITS_MAX:
         envelope["sampledrate"] = int(rate)
     return envelope
-
-
-def _is_typed(binary: Mapping[str, Any]) -> bool:
-    """Whether the attributes hold what the decoder would have checked in a structured event."""
-    rate = binary.get("sampledrate", 1)
-    return binary.get("specversion") == "1.0" and isinstance(rate, int) and 1 <= rate <= SAMPLED_RATE_MAX

@@ -26,6 +26,8 @@ from streams.settings import Settings
 
 SESSION_TIMEOUT_S = 6.0
 """A killed worker's partitions are read again after this and a rebalance: about 8 s."""
+SESSION_TIMEOUT_EMBEDDED_S = 3.0
+"""The embedded broker knows no static members: a worker started again waits for its own former life to time out."""
 HEARTBEAT_S = 1.0
 REBALANCE_TIMEOUT_S = 10.0
 COMMIT_INTERVAL_S = 1.0
@@ -88,7 +90,7 @@ def build_app(settings: Settings, name: str, *, table: type[faust.Table] | None 
     app = GuardianApp(
         f"{settings.kafka.group_prefix}-{name}",
         broker=[URL(f"aiokafka://{server.strip()}") for server in settings.kafka.bootstrap.split(",")],
-        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_session_timeout=SESSION_TIMEOUT_EMBEDDED_S if settings.kafka.embedded else SESSION_TIMEOUT_S,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
         broker_commit_interval=COMMIT_INTERVAL_S,

@@ -139,21 +139,27 @@ class Fold:
         """Whether nothing waits for a flush."""
         return not self._open and self._held is None
 
-    def take(self, records: Sequence[Record], arrival_ms: Millis) -> list[DeadLetter]:
-        """Take records in the order of their offsets; return those that cannot be read. Never raises for content."""
+    def take(self, records: Sequence[Record], arrival_ms: Millis | Int64s) -> list[DeadLetter]:
+        """
+        Take records in the order of their offsets; return those that cannot be read.
+
+        ``arrival_ms`` is when they arrived, all together or each. Never
+        raises for what a record holds. Large batches are much cheaper than small ones.
+        """
         early = sum(record.offset < self._resume for record in records) if self._next < self._resume else 0
         if early:
             # Read again for the sums that were held back; counted and dead-lettered before.
             before = replace(self.counts)
-            batch = self.decode(records[:early])
-            self._add(batch, arrival_ms, np.array([records[at].offset for at in batch.at.tolist()], dtype=np.int64))
+            self._take(records[:early], arrival_ms if isinstance(arrival_ms, int) else arrival_ms[:early], early=True)
             self.counts = before
-            self._next = records[early - 1].offset + 1
             records = records[early:]
-        if not records:
-            return []
+            arrival_ms = arrival_ms if isinstance(arrival_ms, int) else arrival_ms[early:]
+        return self._take(records, arrival_ms) if records else []
+
+    def _take(self, records: Sequence[Record], arrival_ms: Millis | Int64s, *, early: bool = False) -> list[DeadLetter]:
         batch = self.decode(records)
-        self._add(batch, arrival_ms)
+        offsets = np.array([records[at].offset for at in batch.at.tolist()], dtype=np.int64) if early else None
+        self._add(batch, arrival_ms if isinstance(arrival_ms, int) else arrival_ms[batch.at], offsets)
         self._next = records[-1].offset + 1
         return [dead_letter(records[at], self.source, why) for at, why in sorted(batch.reasons.items())]
 
@@ -267,7 +273,8 @@ class Fold:
         unsent = None if offsets is None else self._unsent(offsets[event], arm)
         unit, service = batch.unit[event], self._settings.service[batch.setting][event]
         named = np.flatnonzero(unit)
-        self._sights.see(unit[named], arm[named], service[named], None if unsent is None else unsent[named])
+        tell = None if unsent is None else unsent[named]
+        self._sights.see(unit[named], arm[named], service[named], start_ms[event[named]], tell)
         chunk = Chunk(
             tick=start_ms // TICK_MS,
             outcome=batch.kind == OUTCOME,

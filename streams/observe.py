@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 
 from streams.faust_app import fetch_wait_ms
 from streams.fold import Counts
+from streams.observing.light import lighten
 from streams.observing.metrics import LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
 from streams.observing.source import Committed, Source, now_ms
 from streams.settings import Settings
@@ -112,6 +113,7 @@ class Observer(ConsumerRebalanceListener):
         )
         try:
             await consumer.start()
+            lighten(consumer)
             self._consumer = consumer
             self.why = "waiting for partitions"
             consumer.subscribe(list(self._settings.topics.inputs), listener=self)

@@ -70,7 +70,7 @@ def columns(rows: Rows, codec: Codec, settings: Settings) -> Batch:
     """
     if len(settings) > SETTINGS_MAX:
         settings.clear()
-    kinds = np.fromiter(rows.kinds, np.int64, len(rows))
+    kinds = np.array(rows.kinds, dtype=np.int64)
     numbers = _settings(rows, kinds, settings)
     counted = np.flatnonzero(kinds <= FEEDBACK)
     times_ms, wrong = parse_times(_pick(rows.envelopes, counted, "time"))
@@ -109,6 +109,8 @@ def _judge(rows: Rows, codec: Codec, wrong: list[int]) -> None:
 
 
 def _settings(rows: Rows, kinds: Int64s, settings: Settings) -> Int64s:
+    if rows.kinds.count(OUTCOME) == len(rows):
+        return np.array(_outcome_settings(rows.data, settings), dtype=np.int64)
     numbers = np.full(len(rows), settings.nothing, dtype=np.int64)
     for kind, number in ((OUTCOME, _outcome_settings), (EXPOSURE, _exposure_settings)):
         which = np.flatnonzero(kinds == kind)
@@ -123,7 +125,7 @@ def _outcome_settings(data: Sequence[Any], settings: Settings) -> list[int]:
     if len(flags) != len(data):
         flags = [bytes(fields.flags) for fields in data]
     keys = [(d.environment, d.service_name, d.outcome, f) for d, f in zip(data, flags, strict=True)]
-    numbers = list(map(settings.get, keys))
+    numbers = list(map(settings.met.get, keys))
     if None in numbers:
         return [settings.outcome(*key) if n is None else n for key, n in zip(keys, numbers, strict=True)]
     return numbers  # type: ignore[return-value]

@@ -113,7 +113,7 @@ class Settings:
 
     def clear(self) -> None:
         """Forget all numbers given so far."""
-        self._numbers: dict[tuple[str | None, ...] | tuple[str | None, str | None, str | None, bytes], int] = {}
+        self._numbers: dict[Any, int] = {}
         self._first, self._count = Column(np.int64), Column(np.int64)
         self._error, self._service, self._arms = Column(np.bool_), Column(np.int64), Column(np.int64)
         self.nothing = self._add([], False, None)
@@ -121,9 +121,10 @@ class Settings:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def get(self, key: Any) -> int | None:
-        """Return the number of a setting met before."""
-        return self._numbers.get(key)
+    @property
+    def met(self) -> dict[Any, int]:
+        """The numbers of the settings met before, by what ``outcome`` or ``exposure`` is given."""
+        return self._numbers
 
     def outcome(self, environment: str | None, service: str | None, ended: str | None, flags: bytes) -> int:
         """Return the number of an outcome's setting, or WRONG."""

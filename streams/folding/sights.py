@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from guardian.summaries import FlagSums, MixedUnit
+from guardian.summaries import SIGHT_MS, FlagSums, MixedUnit, Sight
 from streams.folding.memory import Memory
 from streams.folding.names import Names
 
@@ -20,6 +20,7 @@ UNIT_SHIFT = np.uint64(12)
 """A unit's id is the upper 52 bits of its hash: every JSON reader can hold it."""
 _SERVICE_BITS = 32
 _SERVICE_MASK = (1 << _SERVICE_BITS) - 1
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _SAID_PART = 8
 """Units known to be mixed are few: this part of the memory is enough for them."""
 
@@ -37,12 +38,21 @@ class Sights:
         self._first = Memory(capacity // 2, refresh=True)
         self._said = Memory(capacity // 2 // _SAID_PART, refresh=True)
         self.mixed: dict[int, list[MixedUnit]] = {}
-        self.cohort: dict[int, dict[int, list[str]]] = {}
+        self.cohort: dict[int, list[Sight]] = {}
 
-    def see(self, unit_hash: Keys, arm: Int64s, service: Int64s, tell: npt.NDArray[np.bool_] | None = None) -> None:
+    def see(
+        self,
+        unit_hash: Keys,
+        arm: Int64s,
+        service: Int64s,
+        start_ms: Int64s,
+        tell: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
         """See units (64-bit hashes) under arms, shown by services, in order; ``tell`` masks who may be told of."""
         flag = self._names.flag_of_arm[arm]
-        keys = unit_hash ^ self._names.flag_hash[flag]
+        minute = start_ms // SIGHT_MS
+        # Sights are compared within a minute only: another minute is another key.
+        keys = unit_hash ^ self._names.flag_hash[flag] ^ (minute.astype(np.uint64) * _SPREAD)
         known, new = self._first.meet(keys, (arm << _SERVICE_BITS) | service)
         first_arm = known >> _SERVICE_BITS
         differs = np.flatnonzero(first_arm != arm)
@@ -55,16 +65,20 @@ class Sights:
             differs, sampled = differs[tell[differs]], sampled[tell[sampled]]
         for at in differs.tolist():
             first = int(known[at])
-            self._tell_mixed(int(flag[at]), int(unit[at]), (first >> _SERVICE_BITS, int(arm[at])),
+            self._tell_mixed(int(flag[at]), int(unit[at]), int(minute[at]) * SIGHT_MS,
+                             (first >> _SERVICE_BITS, int(arm[at])),
                              (first & _SERVICE_MASK, int(service[at])))  # fmt: skip
         for at in sampled.tolist():
-            seen = [self._names.variations[int(arm[at])], self._names.services[int(service[at])]]
-            self.cohort.setdefault(int(flag[at]), {})[int(unit[at])] = seen
+            variation, shown_by = self._names.variations[int(arm[at])], self._names.services[int(service[at])]
+            sight = Sight(int(unit[at]), int(minute[at]) * SIGHT_MS, variation, shown_by)
+            self.cohort.setdefault(int(flag[at]), []).append(sight)
 
-    def _tell_mixed(self, flag: int, unit: int, arms: Iterable[int], services: Iterable[int]) -> None:
+    def _tell_mixed(
+        self, flag: int, unit: int, from_ms: int, arms: Iterable[int], services: Iterable[int]
+    ) -> None:
         variations = [self._names.variations[arm] for arm in arms]
         named = sorted({self._names.services[service] for service in services} - {""})
-        self.mixed.setdefault(flag, []).append(MixedUnit(unit=unit, variations=variations, services=named))
+        self.mixed.setdefault(flag, []).append(MixedUnit(unit=unit, from_ms=from_ms, variations=variations, services=named))
 
     def hand_over(self, flags: Iterable[FlagSums]) -> None:
         """Put what waits for these flags into their sums."""
@@ -73,12 +87,12 @@ class Sights:
         for flag in flags:
             number = self._names.flag(flag.key)
             flag.mixed = self.mixed.pop(number, [])
-            flag.cohort = dict(sorted(self.cohort.pop(number, {}).items()))
+            flag.cohort = sorted(self.cohort.pop(number, []), key=lambda sight: (sight.unit, sight.from_ms))
 
-    def mark(self) -> tuple[int, int, dict[int, list[MixedUnit]], dict[int, dict[int, list[str]]]]:
+    def mark(self) -> tuple[int, int, dict[int, list[MixedUnit]], dict[int, list[Sight]]]:
         """Return a mark of the memory as it is now."""
         mixed = {flag: list(told) for flag, told in self.mixed.items()}
-        cohort = {flag: dict(told) for flag, told in self.cohort.items()}
+        cohort = {flag: list(told) for flag, told in self.cohort.items()}
         return self._first.mark(), self._said.mark(), mixed, cohort
 
     def confirm(self, mark: tuple[int, int, object, object]) -> None:
@@ -87,10 +101,10 @@ class Sights:
         self._said.confirm(mark[1])
 
     def undo(
-        self, mark: tuple[int, int, dict[int, list[MixedUnit]], dict[int, dict[int, list[str]]]]
+        self, mark: tuple[int, int, dict[int, list[MixedUnit]], dict[int, list[Sight]]]
     ) -> None:
         """Go back to ``mark``."""
         self._first.undo(mark[0])
         self._said.undo(mark[1])
         self.mixed = {flag: list(told) for flag, told in mark[2].items()}
-        self.cohort = {flag: dict(told) for flag, told in mark[3].items()}
+        self.cohort = {flag: list(told) for flag, told in mark[3].items()}

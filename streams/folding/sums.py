@@ -61,7 +61,7 @@ def sums(chunk: Chunk, names: Names, ticks_of_flag: Int64s | None = None) -> lis
             many = 1 if ticks_of_flag is None else int(ticks_of_flag[flag])
             at = ticks[flag, start] = Tick(start_ms=start * TICK_MS, length_ms=many * TICK_MS, arms={})
             key = names.flag_keys[flag]
-            flags.setdefault(key, FlagSums(key=key, ticks=[], delays={}, mixed=[], cohort={})).ticks.append(at)
+            flags.setdefault(key, FlagSums(key=key, ticks=[], delays={}, mixed=[], cohort=[])).ticks.append(at)
         at.arms[names.variations[arm]] = made
     _add_delays(chunk, names, flags)
     return [_sorted(flags[key]) for key in sorted(flags)]

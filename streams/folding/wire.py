@@ -49,6 +49,17 @@ class Anything(msgspec.Struct, gc=False):
 
 Elsewhere = Literal["\x00"] | None
 """Type of a field whose presence sends the event the careful way."""
+Structured = Literal[
+    "dev.rolloutguardian.exposure.v1", "dev.rolloutguardian.outcome.v1", "dev.rolloutguardian.feedback.v1"
+]
+Bare = Literal[
+    "exposure",
+    "outcome",
+    "feedback",
+    "dev.rolloutguardian.exposure.v1",
+    "dev.rolloutguardian.outcome.v1",
+    "dev.rolloutguardian.feedback.v1",
+]
 SampledRate = Annotated[int, msgspec.Meta(ge=1, le=SAMPLED_RATE_MAX)]
 
 
@@ -76,32 +87,40 @@ class Fields(msgspec.Struct, gc=False):
     dotted_service: Elsewhere = msgspec.field(default=None, name="service.name")
 
 
-class Envelope(msgspec.Struct, gc=False):
-    """A structured CloudEvent."""
+class Envelope(msgspec.Struct, gc=False, kw_only=True):
+    """A structured CloudEvent of one of our types; all that makes it one is required."""
 
-    specversion: Literal["1.0"] | None = None
+    specversion: Literal["1.0"]
     id: str | None = None
     source: str | None = None
-    type: str | None = None
-    time: str | int | float | None = None
+    type: Structured
+    time: str | int | float
     sampledrate: SampledRate = 1
-    data: Fields | None = None
+    data: Fields
 
 
-class Flat(Fields, gc=False):
+class Flat(Fields, gc=False, kw_only=True):
     """The bare form: envelope and data in one object."""
 
     specversion: Elsewhere = None
     id: str | None = None
     source: str | None = None
-    type: str | None = None
-    time: str | int | float | None = None
+    type: Bare
+    time: str | int | float
     sampledrate: SampledRate = 1
+
+
+class Foreign(msgspec.Struct, gc=False):
+    """A CloudEvent of any type, to tell foreign ones from broken ones."""
+
+    specversion: Literal["1.0"]
+    type: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 decode_envelope = msgspec.json.Decoder(Envelope).decode
 decode_flat = msgspec.json.Decoder(Flat).decode
 decode_fields = msgspec.json.Decoder(Fields).decode
+decode_foreign = msgspec.json.Decoder(Foreign).decode
 decode_any = msgspec.json.Decoder().decode
 UNREADABLE = (msgspec.MsgspecError, TypeError, ValueError, RecursionError)
 """All that a decoder raises for bytes that it cannot read."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -34,6 +35,8 @@ FENCED_WAIT_S = 3.0
 """Somebody else took our partition over: the group must tell us within a few heartbeats. If it does not, it is ours."""
 STOP_S = 1.0
 POSITION_S = 0.02
+BATCH_RECORDS = 4_000
+"""Records folded at a stretch, some 15 ms of work."""
 
 
 @dataclass(slots=True)
@@ -86,6 +89,8 @@ class Source:
         self._on_its_way: tuple[Savepoint, int] | None = None
         self._journalist: Journalist | None = None
         self._letters: list[DeadLetter] = []
+        self._unfolded: list[Record] = []
+        self._arrivals: list[tuple[int, Millis]] = []
         self._first: int | None = None
         self._next = 0
         self._waiting = 0
@@ -106,14 +111,25 @@ class Source:
         if self._call() <= self._set_at_call or records[0].offset < self._next:
             self._set_position()
             return
-        self._letters += self._base.fold.take(records, now_ms())
         if self._first is None:
             self._first = records[0].offset
         self._next = records[-1].offset + 1
+        self._unfolded += records
+        self._arrivals.append((len(records), now_ms()))
         self._waiting += len(records)
+        if len(self._unfolded) >= BATCH_RECORDS:
+            self._fold(self._base.fold)
         if self._waiting >= self._settings.observe.max_flush_records:
             self._consumer.pause(self.at)
             self._full.set()
+
+    def _fold(self, fold: Fold) -> None:
+        """Fold what was taken: in batches as large as a flush allows, since that is where the speed comes from."""
+        if not self._unfolded:
+            return
+        counts, times_ms = zip(*self._arrivals, strict=True)
+        self._letters += fold.take(self._unfolded, np.repeat(np.array(times_ms, dtype=np.int64), counts))
+        self._unfolded, self._arrivals = [], []
 
     def start(self) -> None:
         """Begin: fence earlier owners, find the committed offset, read from there, flush till stopped."""
@@ -211,6 +227,7 @@ class Source:
         self._base.fold.rollback(self._base.point)
         self._next = self._base.fold.position
         self._letters, self._first, self._waiting = [], None, 0
+        self._unfolded, self._arrivals = [], []
         self._set_position()
         self._consumer.resume(self.at)
         self._is_reading = True
@@ -264,6 +281,7 @@ class Source:
         assert base is not None
         assert journalist is not None
         fold = base.fold
+        self._fold(fold)
         if not fold.is_due:
             if not is_at_end:
                 return

@@ -419,3 +419,24 @@ def test_numbers_keep_what_matters(shown, expected):
     Numbers are short, and neither round to nothing nor to everything what is neither.
     """
     assert expected == shown
+
+
+@given(
+    status=st.sampled_from(["planned", "running", "holding", "paused", "killed", "completed"]),
+    counts=st.lists(st.tuples(st.integers(0, 10**9), st.floats(0, 1)), max_size=3),
+    rows=st.lists(st.tuples(st.none() | st.floats(-1e6, 1e6), st.floats(0, 800)), max_size=3),
+    guardrail=st.sampled_from(["error_rate > 5%", "latency_p95 > 2x control", "no_data for 2m", ""]),
+)
+def test_every_rollout_can_say_why(status, counts, rows, guardrail):
+    """
+    However a rollout stands, why it stands there is one line.
+    """
+    arms = tuple(ArmView(variation=f"v{i}", n=n, errors=int(n * rate)) for i, (n, rate) in enumerate(counts))
+    guardrails = tuple(
+        GuardrailView(guardrail=guardrail, variation=f"v{i}", action="kill", log_e=log_e, log_threshold=threshold)
+        for i, (log_e, threshold) in enumerate(rows)
+    )
+    line = why_not(view(status=status, arms=arms, guardrails=guardrails))
+
+    assert line.splitlines() == [line]
+    assert "checkout-v2 in production" in line

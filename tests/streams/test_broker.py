@@ -104,9 +104,9 @@ async def test_offsets_of_transactions_are_forgotten(broker):
     """
     broker.create_topic("in", 1)
     source = TopicPartition("in", 0)
-    async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap, transactional_id="t") as producer:
-        async with producer.transaction():
-            await producer.send_offsets_to_transaction({source: OffsetAndMetadata(7, "")}, "group")
+    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, transactional_id="t")
+    async with producer, producer.transaction():
+        await producer.send_offsets_to_transaction({source: OffsetAndMetadata(7, "")}, "group")
 
     async with AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id="group") as consumer:
         assert await consumer.committed(source) is None

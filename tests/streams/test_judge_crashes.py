@@ -107,8 +107,9 @@ def dice() -> random.Random:
 
 
 @pytest.mark.timeout(150)
-async def test_killed_at_any_moment(settings, tmp_path, dice):
+async def test_killed_at_any_moment(kafka, tmp_path, dice):
     """Killed again and again while it judges, judge loses no entry, counts none twice, and repeats ids, not kills."""
+    settings = kafka.settings(judge={"snapshot_s": 0.5})
     async with journal_of(settings) as (journal, decisions):
         with Killable(counting_judge, tmp_path / "judge", settings, worker="one") as judge:
             async with journal.goes_on():

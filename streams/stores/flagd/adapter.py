@@ -152,11 +152,13 @@ class FlagdStore:
         version = overlay_version(flag)
         if version < planned["version"]:
             return None
-        newest = self._known(key) or planned
-        is_ours = flag["metadata"].get(COMMAND) == command.command_id or (
-            newest["version"] >= version and command.command_id in newest.get("recent_command_ids", ())
+        in_force, last_command = planned, flag["metadata"].get(COMMAND)
+        if last_command != command.command_id:
+            in_force = self._known(key) or planned
+        is_ours = in_force.get("command_id") == last_command and (
+            command.command_id in in_force.get("recent_command_ids", ())
         )
-        state = read_state(document, command.environment, command.flag_key, planned if is_ours else newest)
+        state = read_state(document, command.environment, command.flag_key, in_force)
         if is_ours and holds(inlined(flag, document.get("$evaluators")), command):
             return Applied("applied", state.version, f"served as version {state.version}", state)
         detail = f"another change came first; served is version {state.version}"

@@ -25,25 +25,38 @@ from streams.stores.base import record_problems
 log = structlog.get_logger(__name__)
 
 
-def parse(raw: bytes) -> Any:
+def checked(raw: bytes) -> Document:
     """
-    JSON as every client reads it: UTF-8, no key twice, no NaN.
+    A base document as people wrote it, if every client reads it alike and it has no problem.
 
     Raises:
-        ValueError: it is none; the text says where.
+        ValueError: it has; the text holds each problem, one a line.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
-        twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
-        if twice is not None:
-            raise ValueError(f"{twice!r} is written twice in one object; clients would keep either")
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ValueError(f"{twice!r} is written twice in one object; some clients keep one, some the other")
         return dict(pairs)
 
     def not_json(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not JSON")
 
-    return json.loads(raw.decode("utf-8"), object_pairs_hook=once, parse_constant=not_json)
+    try:
+        document = json.loads(raw.decode("utf-8"), object_pairs_hook=once, parse_constant=not_json)
+        problems = validate(document)
+    except ValueError as error:
+        problems = [f"the document: {error}"]
+    except RecursionError:
+        problems = ["the document: it is nested too deeply"]
+    if problems:
+        raise ValueError("\n".join(problems))
+    return unstamped(document)
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class Documents:
@@ -63,15 +76,13 @@ class Documents:
         self.revision = 0
         self.malformed = 0
         """How many records could not be read as overlays."""
-        self._base: Document = {"flags": {}}
         self._overlays: dict[str, Overlay] = {}
         self._left_out: dict[str, Overlay] = {}
         self._refused: list[str] = []
-        self._document: Document = self._base
         self._text = ("", -1)
         self._wakes: list[Callable[[], None]] = []
-        if problems := self.edit(base):
-            raise ValueError("\n".join(problems))
+        self._base = self._document = checked(base)
+        self._flags_written: dict[str, str] = {}
 
     @property
     def problems(self) -> list[str]:
@@ -86,10 +97,16 @@ class Documents:
 
     @property
     def text(self) -> str:
-        """What is served, as JSON; written out once a revision, when somebody first asks."""
+        """
+        What is served, as JSON; written when somebody first asks for a revision.
+
+        Flags are written one by one and kept, so that a kill among 10,000 flags does not write them all again.
+        """
         if self._text[1] != self.revision:
-            written = json.dumps(self._document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-            self._text = (written, self.revision)
+            parts = {name: _written(part) for name, part in self._document.items() if name != "flags"}
+            parts["flags"] = self._write_flags(self._document["flags"])
+            fields = ",".join(f"{_written(name)}:{parts[name]}" for name in self._document)
+            self._text = ("{" + fields + "}", self.revision)
         return self._text[0]
 
     @property
@@ -105,23 +122,29 @@ class Documents:
     def edit(self, raw: bytes) -> list[str]:
         """Take what people wrote; or return and log what is wrong with it, while the old one stays."""
         try:
-            base = parse(raw)
-            self._refused = validate(base) or [
-                problem for overlay in self._overlays.values() for problem in self._misfit(overlay, base)
-            ]
+            return self.take(checked(raw))
         except ValueError as error:
-            self._refused = [f"the document: {error}"]
-        except RecursionError:
-            self._refused = ["the document: it is nested too deeply"]
-        if self._refused:
-            log.error("flag document refused", problems=self._refused, environment=self.environment)
-            return self._refused
-        self._base = unstamped(base)
-        for key, overlay in list(self._left_out.items()):
-            if not self._misfit(overlay, self._base):
-                self._overlays[key] = self._left_out.pop(key)
-        self._serve(compose(self._base, self._overlays.values()))
+            return self.refuse(str(error).splitlines())
+
+    def take(self, base: Document) -> list[str]:
+        """Take a base that was checked, unless a decision in force no longer fits it; see `edit`."""
+        newest = {**self._overlays, **self._left_out}
+        fitting = {key: overlay for key, overlay in newest.items() if not self._misfit(overlay, base)}
+        in_force = {**self._overlays, **fitting}
+        problems = [problem for overlay in in_force.values() for problem in self._misfit(overlay, base)]
+        if problems:
+            return self.refuse(problems)
+        self._base, self._refused, self._overlays = base, [], in_force
+        self._left_out = {key: overlay for key, overlay in self._left_out.items() if key not in fitting}
+        self._flags_written.clear()
+        self._serve(compose(base, in_force.values()))
         return []
+
+    def refuse(self, problems: list[str]) -> list[str]:
+        """Keep and log why the newest edit is not served."""
+        log.error("flag document refused", problems=problems, environment=self.environment)
+        self._refused = problems
+        return problems
 
     def apply_overlay(self, record: dict[str, Any]) -> bool:
         """
@@ -149,8 +172,14 @@ class Documents:
         self._overlays[key] = overlay
         if key in self._base["flags"]:
             served = overlaid(self._base["flags"][key], overlay, self._base.get("$evaluators"))
+            self._flags_written.pop(key, None)
             self._serve({**self._document, "flags": {**self._document["flags"], key: served}})
         return True
+
+    def _write_flags(self, flags: dict[str, Any]) -> str:
+        for key in flags.keys() - self._flags_written.keys():
+            self._flags_written[key] = f"{_written(key)}:{_written(flags[key])}"
+        return "{" + ",".join(self._flags_written[key] for key in flags) + "}"
 
     def _misfit(self, overlay: Overlay, base: Document) -> list[str]:
         flag = base["flags"].get(overlay["flag_key"])
@@ -186,5 +215,10 @@ async def follow(path: Path, documents: Documents, *, last: bytes, poll_s: float
         unreadable = ""
         if raw != last:
             last = raw
-            if not documents.edit(raw):
-                log.info("flag document taken", path=str(path), flags=len(documents.document["flags"]))
+            try:  # in a thread: checking 10,000 flags takes a second, and a kill does not wait for that
+                base = await asyncio.to_thread(checked, raw)
+            except ValueError as error:
+                documents.refuse(str(error).splitlines())
+                continue
+            if not documents.take(base):
+                log.info("flag document taken", path=str(path), flags=len(base["flags"]))

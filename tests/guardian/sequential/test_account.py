@@ -147,6 +147,7 @@ def test_reset_opens_no_new_budget():
     assert account.total_deposited == 1e-3
 
 
+@settings(deadline=None)
 @given(histories(), st.integers(0, 12))
 def test_state_through_json_changes_nothing(history, cut):
     """
@@ -161,6 +162,7 @@ def test_state_through_json_changes_nothing(history, cut):
     assert second == whole
 
 
+@settings(deadline=None)
 @given(histories())
 def test_merging_blocks_between_deposits_changes_nothing(history):
     """
@@ -177,6 +179,7 @@ def test_merging_blocks_between_deposits_changes_nothing(history):
     assert one_by_one.log_s() == pytest.approx(at_once.log_s(), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(histories())
 def test_many_accounts_advance_as_one_account_does(history):
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.sequential import ControlRate
@@ -56,6 +56,7 @@ def test_a_long_silence_is_no_accident(elapsed_s):
     assert rate.p_hat == 0.0 or rate.p_hat == pytest.approx(0.01)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.floats(0.0, 1.0), st.floats(0.0, 1e4)), max_size=30))
 def test_guess_is_always_a_rate(blocks):
     """

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.sequential import rate_interval, ratio_interval
@@ -20,6 +20,7 @@ cases = st.tuples(st.floats(0.0, 6.0), st.floats(0.0, 1.0)).map(
 levels = st.sampled_from([0.5, 0.05, 1e-3, 1e-9])
 
 
+@settings(deadline=None)
 @given(cases, levels)
 def test_ends_are_where_the_mixture_reaches_the_level(case, alpha):
     """
@@ -35,6 +36,7 @@ def test_ends_are_where_the_mixture_reaches_the_level(case, alpha):
             assert abs(mixture + math.log(alpha)) < 1e-9 * spread + 1e-9
 
 
+@settings(deadline=None)
 @given(cases, levels)
 def test_interval_holds_what_was_seen_and_widens_with_confidence(case, alpha):
     """
@@ -74,6 +76,7 @@ def test_interval_is_right_at_all_times_at_once():
     assert 0 < lost <= alpha * runs
 
 
+@settings(deadline=None)
 @given(cases, cases, levels)
 def test_ratio_interval_holds_what_was_seen(treatment, control, alpha):
     """

@@ -9,7 +9,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.sequential import (
@@ -25,6 +25,7 @@ from guardian.sequential import (
 latencies = st.floats(1e-6, 1e12)
 
 
+@settings(deadline=None)
 @given(latencies)
 def test_a_latency_lies_in_its_bucket(value):
     """
@@ -35,6 +36,7 @@ def test_a_latency_lies_in_its_bucket(value):
     assert bucket_edge(key - 1) < value <= bucket_edge(key)
 
 
+@settings(deadline=None)
 @given(st.integers(-600, 1300))
 def test_an_edge_belongs_to_the_bucket_below_it(key):
     """
@@ -54,6 +56,7 @@ def test_absurd_latencies_share_the_outermost_buckets(value, like):
     assert bucket_key(value) == bucket_key(like)
 
 
+@settings(deadline=None)
 @given(st.lists(latencies, min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
 def test_quantile_key_is_the_bucket_of_the_order_statistic(values, tau):
     """

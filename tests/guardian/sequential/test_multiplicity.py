@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.sequential import Account, anytime_p, e_bh, e_lond, pooled_log_s
@@ -16,6 +16,7 @@ from guardian.sequential import Account, anytime_p, e_bh, e_lond, pooled_log_s
 logs = st.lists(st.floats(-50.0, 50.0), max_size=12)
 
 
+@settings(deadline=None)
 @given(logs, st.sampled_from([0.01, 0.1, 0.5]))
 def test_e_bh_is_the_largest_self_consistent_set(log_e, alpha):
     """
@@ -29,6 +30,7 @@ def test_e_bh_is_the_largest_self_consistent_set(log_e, alpha):
     assert sorted((log_e[i] for i in rejected), reverse=True) == best[: len(rejected)]
 
 
+@settings(deadline=None)
 @given(logs, st.data())
 def test_e_lond_never_takes_back(log_e, data):
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.sequential import information, samples_bound
@@ -21,6 +21,7 @@ def divergence(p, q):
     return p * mp.log(p / q) + (1 - p) * mp.log((1 - p) / (1 - q))
 
 
+@settings(deadline=None)
 @given(rates, rates, st.floats(1e-6, 1 - 1e-6), st.sampled_from([1.0, 1.2, 2.0]))
 def test_information_is_the_divergence_from_the_nearest_null(p_t, p_c, share, margin):
     """

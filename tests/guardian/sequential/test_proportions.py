@@ -31,6 +31,7 @@ def log_mean(log_e: np.ndarray) -> float:
     return float(np.logaddexp.reduce(log_e)) - math.log(log_e.size)
 
 
+@settings(deadline=None)
 @given(counts, st.one_of(st.just(0.0), rates), st.floats(1.0, 3.0))
 def test_another_treatment_error_never_lowers_evidence(block, p_hat, margin):
     """
@@ -46,6 +47,7 @@ def test_another_treatment_error_never_lowers_evidence(block, p_hat, margin):
     assert (kinder >= before - rounding).all()
 
 
+@settings(deadline=None)
 @given(counts, rates, st.floats(1e-4, 0.3))
 def test_another_treatment_error_never_lowers_evidence_with_an_absolute_margin(block, p_hat, delta):
     """
@@ -68,6 +70,7 @@ def test_no_control_error_at_all_does_not_disable_the_test():
     assert log_mean(additive_margin_block(1_000, 200, 100_000, 0, p_hat=0.0, delta=0.001)) > 500.0
 
 
+@settings(deadline=None)
 @given(counts, rates)
 def test_swapping_the_arms_never_gives_evidence_to_both(block, p_hat):
     """
@@ -80,6 +83,7 @@ def test_swapping_the_arms_never_gives_evidence_to_both(block, p_hat):
     assert min(forth.max(), back.max()) <= 1e-9
 
 
+@settings(deadline=None)
 @given(st.integers(0, 500), st.integers(0, 500), st.floats(0.01, 0.99))
 def test_a_drop_is_watched_by_swapping_the_arms(x_t, x_c, share):
     """
@@ -119,7 +123,7 @@ def test_one_unit_an_arm_is_a_block():
     assert log_e[0] == pytest.approx(math.log(theta_t / q) + math.log(0.5 / (1 - q)), abs=1e-15)
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(
     st.floats(0.0, 2.0**53),
     st.floats(0.0, 2.0**53),

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.sequential import DEFAULT_LIFTS, Account, share_block, share_log_bayes_factor
@@ -29,6 +29,7 @@ def test_a_silent_variation_is_noticed_after_ten_expected_exposures(share, at_mo
     assert exposures <= at_most
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.floats(1e-6, 1 - 1e-6), st.floats(0.0, 0.9))
 def test_no_counts_give_infinity_or_nan(n_t, n_c, share, tolerance):
     """

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.sequential import mixture_prior, threshold_block, threshold_mixture
@@ -17,6 +17,7 @@ cases = st.tuples(st.integers(1, 10**6), st.floats(0.0, 1.0)).map(lambda drawn: 
 thresholds = st.floats(0.001, 0.99)
 
 
+@settings(deadline=None)
 @given(cases, thresholds)
 def test_another_error_never_lowers_evidence(case, p0):
     """
@@ -30,6 +31,7 @@ def test_another_error_never_lowers_evidence(case, p0):
     assert mixed[1] >= mixed[0] - 1e-9 * max(1.0, abs(mixed[0]))
 
 
+@settings(deadline=None)
 @given(cases, cases, thresholds)
 def test_blocks_add_up(one, other, p0):
     """

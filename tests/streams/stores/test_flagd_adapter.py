@@ -151,6 +151,7 @@ async def test_another_record_that_came_first_is_a_conflict(topic: Topic):
         written.append(record)
 
     await topic.publish(kill_record(1))
+    assert "1+g1" == topic.server.documents.document["flags"]["checkout-v2"]["metadata"]["version"]
     store = FlagdStore(publish_second, topic.records.get, topic.server.target)
 
     applied = await store.apply(command("resume"))
@@ -159,6 +160,40 @@ async def test_another_record_that_came_first_is_a_conflict(topic: Topic):
     assert applied.state is not None
     assert 0.0 == applied.state.weights["treatment"]
     assert theirs == written[-1]
+    await store.close()
+
+
+async def test_a_record_that_came_too_late_is_no_proof_of_itself(topic: Topic):
+    """
+    Reading one's own refused record back from the topic does not make it applied: what is served names another.
+    """
+
+    async def publish_second(record: dict[str, Any]) -> None:
+        topic.server.apply_overlay(kill_record(2, command_id="theirs"))
+        await topic.publish(record)
+
+    await topic.publish(kill_record(1))
+    store = FlagdStore(publish_second, topic.records.get, topic.server.target)
+
+    assert "conflict" == (await store.apply(command("resume"))).status
+    await store.close()
+
+
+async def test_a_command_followed_at_once_by_a_newer_one_was_applied(topic: Topic):
+    """
+    What is served by the time it is read back may be newer; a record that builds on the command proves it.
+    """
+
+    async def publish_and_go_on(record: dict[str, Any]) -> None:
+        newer = {**record, "version": record["version"] + 1, "command_id": "newer"}
+        topic.records[KEY] = {**newer, "recent_command_ids": [*record["recent_command_ids"], "newer"]}
+        topic.server.apply_overlay(topic.records[KEY])
+
+    store = FlagdStore(publish_and_go_on, topic.records.get, topic.server.target)
+
+    applied = await store.apply(command())
+
+    assert ("applied", "1+g2") == (applied.status, applied.version)
     await store.close()
 
 

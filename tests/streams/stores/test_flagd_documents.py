@@ -134,6 +134,7 @@ def test_every_order_of_edits_and_decisions_serves_what_compose_says(steps: list
         served = json.loads(documents.text)
 
         assert [] == validate(served)
+        assert list(documents.document.items()) == list(served.items())
         for key, flag in compose(base, fitting)["flags"].items():
             if newest.get(key) in fitting or key not in newest:
                 assert flag == served["flags"][key]

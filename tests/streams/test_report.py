@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from standardwebhooks import Webhook as Oracle
+from structlog.testing import capture_logs
+
+from streams.alerts.base import Report
+from streams.alerts.dispatch import Dispatch
+from streams.report import InOrder, Reporter, channels, run_report
+from streams.settings import Settings
+from streams.status import Status
+from tests.support.page import PARTITIONS, Hand, broker, hand, settings, until
+from tests.support.pagerduty import EventsApi, events_api
+from tests.support.published import decision, receipt
+
+KEY = "0123456789abcdef0123456789abcdef"
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+
+
+class Memory:
+    """A channel that keeps what it is told."""
+
+    max_age_s = 3600.0
+
+    def __init__(self) -> None:
+        self.name = "memory"
+        self.told: list[Report] = []
+        self.holding: asyncio.Event | None = None
+
+    def wants(self, notice: Report) -> bool:  # noqa: ARG002 - everything
+        return True
+
+    async def notify(self, notice: Report) -> None:
+        if self.holding:
+            await self.holding.wait()
+        self.told.append(notice)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def reporter() -> tuple[Reporter, Memory]:
+    channel = Memory()
+    return Reporter(Dispatch([channel])), channel
+
+
+async def test_decisions_and_receipts_are_logged_and_told():
+    """
+    Each decision and receipt is one log line and one notice, with the sentence that everybody reads.
+    """
+    report, channel = reporter()
+    of = decision(at_ms=now_ms())
+    with capture_logs() as logs:
+        await report.handle_decision(of)
+        await report.handle_receipt(receipt(of, "applied"))
+
+    sentence = "The kill of checkout-v2/treatment in production was applied by flagd as version 17, 41 ms after"
+    assert [of.explanation, f"{sentence} it was decided."] == [notice.text for notice in channel.told]
+    assert ["decision", "receipt"] == [line["event"] for line in logs if line["log_level"] == "info"]
+    assert ("production|checkout-v2", "treatment", "kill", "enforce") == tuple(
+        logs[0][name] for name in ("rollout", "variation", "action", "mode")
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "urgent"),
+    [
+        ({}, True),
+        ({"environment": "staging"}, True),
+        ({"action": "kill_flag"}, True),
+        ({"owner": ""}, False),
+        ({"mode": "shadow"}, False),
+        ({"action": "pause"}, False),
+        ({"action": "step_back"}, False),
+        ({"action": "advance"}, False),
+    ],
+)
+async def test_which_decisions_wake_somebody(more, urgent):
+    """
+    A kill that is meant and has an owner wakes somebody, in any environment; nothing else does.
+    """
+    report, channel = reporter()
+    await report.handle_decision(decision(at_ms=now_ms(), **more))
+
+    assert [urgent] == [notice.urgent for notice in channel.told]
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "urgent"),
+    [
+        ("kill", "applied", False),
+        ("kill", "effective", False),
+        ("kill", "shadow", False),
+        ("kill", "failed", True),
+        ("kill", "not_effective", True),
+        ("kill", "expired", True),
+        ("kill", "conflict", True),
+        ("pause", "failed", True),
+        ("pause", "conflict", False),
+        ("advance", "expired", False),
+    ],
+)
+async def test_which_receipts_wake_somebody(action, status, urgent):
+    """
+    What failed or did not help wakes somebody, and a kill that was not carried out for whatever reason.
+    """
+    report, channel = reporter()
+    of = decision(at_ms=now_ms(), action=action)
+    await report.handle_decision(of)
+    await report.handle_receipt(receipt(of, status))
+
+    assert (urgent, "team-checkout") == (channel.told[1].urgent, channel.told[1].owner)
+
+
+async def test_a_receipt_whose_decision_is_unknown_is_told():
+    """
+    A receipt that comes before its decision, or long after it, is told all the same.
+    """
+    report, channel = reporter()
+    await report.handle_receipt(receipt(decision(at_ms=now_ms()), "failed", detail="no such flag"))
+
+    assert ["The kill of checkout-v2/treatment in production failed in flagd after 1 attempt: no such flag."] == [
+        notice.text for notice in channel.told
+    ]
+
+
+async def test_a_repeat_is_told_once_and_not_before_the_first():
+    """
+    The same decision twice is one notice; the repeat is not done before somebody was told.
+    """
+    report, channel = reporter()
+    channel.holding = asyncio.Event()
+    of = decision(at_ms=now_ms())
+    first = asyncio.create_task(report.handle_decision(of))
+    second = asyncio.create_task(report.handle_decision(of))
+    done, _ = await asyncio.wait({first, second}, timeout=0.05)
+    channel.holding.set()
+    await asyncio.gather(first, second)
+    await report.handle_decision(of)
+
+    assert set() == done
+    assert 1 == len(channel.told)
+
+
+async def test_what_is_remembered_is_bounded():
+    """
+    Ids and decisions are remembered up to a number; memory does not grow with time.
+    """
+    channel = Memory()
+    report = Reporter(Dispatch([channel]), remembered=10)
+    for number in range(50):
+        await report.handle_decision(decision(number, at_ms=now_ms()))
+
+    assert (10, 10) == (len(report._told), len(report._decisions))
+    assert 50 == len(channel.told)
+
+
+class Stream:
+    """What Faust hands to an agent, as far as acknowledging goes."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[tuple[str, int]] = []
+
+    async def ack(self, event: Any) -> None:
+        self.acknowledged.append((event.message.tp, event.message.offset))
+
+
+def event(partition: str, offset: int) -> Any:
+    return SimpleNamespace(message=SimpleNamespace(tp=partition, offset=offset))
+
+
+@hypothesis_settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 4), st.booleans()), max_size=20))
+def test_acknowledged_in_order(works):
+    """
+    However long each takes and whether it fails or not, a partition's events are acknowledged in their order, all.
+    """
+
+    async def work(turns: int, fails: bool) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if fails:
+            raise RuntimeError("a defect")
+
+    async def run() -> list[tuple[str, int]]:
+        stream, in_order = Stream(), InOrder(5)
+        with capture_logs():
+            for offset, (partition, turns, fails) in enumerate(works):
+                await in_order.handle(stream, event(partition, offset), work(turns, fails))
+            await until(lambda: len(stream.acknowledged) == len(works), "all are acknowledged")
+        return stream.acknowledged
+
+    acknowledged = asyncio.run(run())
+
+    for one in "ab":
+        expected = [offset for offset, (partition, _, _) in enumerate(works) if partition == one]
+        assert expected == [offset for partition, offset in acknowledged if partition == one]
+
+
+async def test_nothing_is_acknowledged_past_what_was_not_told():
+    """
+    When it ends before somebody was told, neither that event nor any after it is acknowledged: they come again.
+    """
+    report, channel = reporter()
+    channel.holding = asyncio.Event()
+    stream, in_order = Stream(), InOrder(5)
+    told = asyncio.Event()
+    told.set()
+    await in_order.handle(stream, event("a", 1), report.handle_decision(decision(1, at_ms=now_ms())))
+    await in_order.handle(stream, event("a", 2), told.wait())  # type: ignore[arg-type]
+    await in_order.handle(stream, event("b", 7), told.wait())  # type: ignore[arg-type]
+    await until(lambda: stream.acknowledged, "the other partition goes on")
+    await report.drain(0.05)
+    await asyncio.sleep(0)
+
+    assert [("b", 7)] == stream.acknowledged
+
+
+async def test_settings_choose_the_channels():
+    """
+    Without keys and addresses nobody is told but the log; a key of a wrong form is an error at the start.
+    """
+    async with aiohttp.ClientSession() as session:
+        assert [] == channels(settings("localhost:9092"), session)
+        both = alerts(EventsApi(url="http://127.0.0.1:1/v2/enqueue"), "https://hooks.example.com/x")
+        assert ["pagerduty", "webhook"] == [one.name for one in channels(settings("localhost:9092", **both), session)]
+        with pytest.raises(ValueError, match=r"alerts\.pagerduty\.routing_key"):
+            channels(settings("localhost:9092", alerts={"pagerduty": {"routing_key": "short"}}), session)
+
+
+def alerts(api: EventsApi, hook: str) -> dict[str, Any]:
+    return {
+        "alerts": {
+            "pagerduty": {"url": api.url, "routing_key": KEY},
+            "webhook": {"url": hook, "secret": SECRET},
+        }
+    }
+
+
+@asynccontextmanager
+async def hooks() -> AsyncIterator[tuple[str, list[Any]]]:
+    """A receiver that verifies each call as its own library does."""
+    got: list[Any] = []
+
+    async def take(request: web.Request) -> web.Response:
+        headers = {key.lower(): value for key, value in request.headers.items()}
+        got.append((headers["webhook-id"], Oracle(SECRET).verify(await request.read(), headers)))
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_post("/hook", take)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook", got
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def reporting(given: Settings) -> AsyncIterator[Status]:
+    status = Status("report")
+    running = asyncio.create_task(run_report(given, status))
+    try:
+        await until(lambda: status.is_ready or running.done(), "report is ready")
+        yield status
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def test_from_kafka_to_the_pager():
+    """
+    What is published in Kafka pages and calls the webhook, though PagerDuty is ill at first; a resume resolves.
+    """
+    async with broker() as kafka, hand(kafka) as publish, events_api() as api, hooks() as (hook, got):
+        api.fail(503, 0)
+        async with reporting(settings(kafka, **alerts(api, hook))):
+            of = await tell(publish)
+            await until(lambda: len(api.open) == 1 and len(got) == 3, "page and calls")
+            assert ["trigger"] == [one["event_action"] for one in api.accepted]
+            await publish.decision(decision(18, at_ms=now_ms(), action="resume"))
+            await until(lambda: not api.open and len(got) == 4, "resolved")
+
+    assert of.explanation in {said["text"] for _, said in got}
+    assert 4 == len({named for named, _ in got})
+    assert [] == api.refused
+
+
+async def tell(publish: Hand) -> Any:
+    """A kill with two receipts; the kill and one receipt come twice, and something unreadable between them."""
+    of = decision(at_ms=now_ms())
+    await publish.decision(of)
+    await publish.raw(publish.topics.decisions, "production|checkout-v2", b"no JSON")
+    await publish.decision(of)
+    await publish.receipt(receipt(of, "applied"))
+    await publish.receipt(receipt(of, "applied"))
+    await publish.receipt(receipt(of, "effective", after_ms=5000))
+    return of
+
+
+async def until_committed(kafka: str, offsets: dict[str, int]) -> None:
+    """Wait until the group of report has so many records of each topic behind it."""
+    asking = AIOKafkaConsumer(bootstrap_servers=kafka, group_id="guardian-report", enable_auto_commit=False)
+    await asking.start()
+    try:
+        async with asyncio.timeout(20.0):
+            for topic, offset in offsets.items():
+                partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+                asking.assign(partitions)
+                while offset != sum([await asking.committed(one) or 0 for one in partitions]):
+                    await asyncio.sleep(0.05)
+    finally:
+        await asking.stop()
+
+
+async def test_what_was_told_is_not_told_again_after_a_restart():
+    """
+    What was told is acknowledged: a restart goes on after it, and tells what came meanwhile.
+    """
+    async with broker() as kafka, hand(kafka) as publish, events_api() as api, hooks() as (hook, got):
+        given_settings = settings(kafka, **alerts(api, hook))
+        async with reporting(given_settings):
+            await tell(publish)
+            await until(lambda: len(got) == 3 and len(api.accepted) == 1, "the first round")
+            await until_committed(kafka, {"guardian.decisions.v1": 3, "guardian.receipts.v1": 3})
+        await publish.decision(decision(19, flag="new-cart", at_ms=now_ms()))
+        async with reporting(given_settings):
+            await until(lambda: len(api.open) == 2, "what came meanwhile")
+
+    assert (4, 2) == (len(got), len(api.accepted))
+
+
+async def test_a_channel_that_is_down_holds_up_nothing_but_itself():
+    """
+    While PagerDuty cannot be reached the webhook goes on, and it ends in time when it is told to.
+    """
+    async with broker() as kafka, hand(kafka) as publish, hooks() as (hook, got):
+        nobody = EventsApi(url="http://127.0.0.1:9/v2/enqueue")
+        async with reporting(settings(kafka, **alerts(nobody, hook))):
+            for number in range(20):
+                await publish.decision(decision(number, flag=f"flag-{number % 3}", at_ms=now_ms()))
+            await until(lambda: len(got) == 20, "all calls of the webhook")
+            began = time.monotonic()
+        took_s = time.monotonic() - began
+
+    assert took_s < 4.0
