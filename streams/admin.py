@@ -13,8 +13,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from guardian.errors import GuardianError
+from streams.changelog import KEPT, changelog_topic
 from streams.settings import Settings
-from streams.snapshots import changelog_topic
 
 log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ APPEAR_S = 15.0
 POLL_S = 0.1
 CLOSE_S = 2.0
 BROKERS_DEFAULT = -1
-_COMPACT = {"cleanup.policy": "compact"}
+_POLICY, _COMPACT = "cleanup.policy", "compact"
 _MOCK = "mockCluster"
 """How librdkafka's mock, the embedded broker, calls its clusters."""
 
@@ -44,7 +44,7 @@ async def ensure_topics(settings: Settings, *, inputs: bool = False) -> int:
         TopicsError: a topic cannot be made, or does not suit: the topics of one rollout need the same number of
             partitions, and those that hold the newest state must be compacted.
     """
-    wanted = dict(settings.topics.own) | {changelog_topic(settings): _COMPACT}
+    wanted = dict(settings.topics.own) | {changelog_topic(settings): KEPT}
     if inputs:
         wanted |= {name: {} for name in settings.topics.inputs}
     while True:
@@ -55,7 +55,7 @@ async def ensure_topics(settings: Settings, *, inputs: bool = False) -> int:
                     await _make(admin, settings, wanted)
                 partitions = await _appeared(admin, wanted)
                 if not is_mock:
-                    await _check_compacted(admin, [name for name, kept in wanted.items() if kept == _COMPACT])
+                    await _check_compacted(admin, wanted)
                 return _journal_partitions(settings, partitions)
         except KafkaError as error:
             log.warning("kafka_not_reached", bootstrap=settings.kafka.bootstrap, reason=str(error))
@@ -100,18 +100,19 @@ def _new(name: str, settings: Settings, kept: Mapping[str, str]) -> NewTopic:
     return NewTopic(name, settings.partitions, replicas, replica_assignments=by_hand, topic_configs=dict(kept))
 
 
-async def _check_compacted(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+async def _check_compacted(admin: AIOKafkaAdminClient, wanted: Mapping[str, Mapping[str, str]]) -> None:
     """Else Kafka would delete a rollout's newest state, and with it its kills, when it gets old."""
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name, configs={"cleanup.policy": None}) for name in names]
+    names = [name for name, kept in wanted.items() if kept.get(_POLICY) == _COMPACT]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, configs={_POLICY: None}) for name in names]
     wrong = []
     for answer in await admin.describe_configs(resources):
         for code, message, _, name, *entries in answer.resources:
             if code:
                 log.warning("topic_settings_not_readable", topic=name, reason=message or for_code(code).__name__)
                 continue
-            policy = {entry[0]: entry[1] for entry in entries[0]}.get("cleanup.policy", "")
-            if "compact" not in policy:
-                wrong.append(f"{name}: has cleanup.policy={policy}; set it to compact, or its old records are lost")
+            policy = {entry[0]: entry[1] for entry in entries[0]}.get(_POLICY, "")
+            if _COMPACT not in policy:
+                wrong.append(f"{name}: has {_POLICY}={policy}; set it to {_COMPACT}, or its old records are lost")
     if wrong:
         raise TopicsError("; ".join(wrong))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from prometheus_client import Counter
 
@@ -77,9 +77,15 @@ class Report(Notice):
 class Channel(Protocol):
     """A way to tell people or machines."""
 
-    name: str
-    max_age_s: ClassVar[float]
-    """What is older is not told any more: a page about yesterday wakes people for nothing."""
+    @property
+    def name(self) -> str:
+        """What logs and metrics call it."""
+        ...
+
+    @property
+    def max_age_s(self) -> float:
+        """What is older is not told any more: a page about yesterday wakes people for nothing."""
+        ...
 
     def wants(self, notice: Report) -> bool:
         """Say whether this notice goes through this channel."""

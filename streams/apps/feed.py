@@ -94,7 +94,7 @@ class Feed:
             await consumer.stop()
 
     async def _skip_the_past(self, consumer: AIOKafkaConsumer) -> None:
-        """Start decisions and receipts ``BACK_MS`` ago; where that cannot be asked, at their beginning."""
+        """Start decisions and receipts ``BACK_MS`` ago; where nothing came since, at what was before."""
         old = [tp for tp in consumer.assignment() if tp.topic != self._settings.topics.rollouts]
         since_ms = time.time_ns() // 1_000_000 - BACK_MS
         found = await consumer.offsets_for_times(dict.fromkeys(old, since_ms))

@@ -2,7 +2,7 @@
 A Kafka broker inside this process, in memory: librdkafka's mock cluster.
 
 For the demo, for one machine without Kafka, and for quick tests. What it does not do stands in
-``docs/decisions/embedded-broker.md``; above all, it keeps only the last 5 MB of each partition, it shows records of
+``docs/decisions/0004-embedded-broker.md``; above all, it keeps only the last 5 MB of each partition, it shows records of
 open and aborted transactions to everybody, and it does not fence off zombies.
 """
 

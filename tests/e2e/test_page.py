@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, Route, async_playwright, expect
@@ -13,7 +14,9 @@ from playwright.async_api import Browser, Page, Route, async_playwright, expect
 from guardian.decisions import ArmView, GuardrailView
 from guardian.journal import Override
 from streams.policies import read_policies
-from tests.support.page import Hand, broker, hand, page, read_journal, settings
+from streams.settings import Settings
+from tests.conftest import Cluster
+from tests.support.page import Hand, hand, page, read_journal
 from tests.support.published import GUARDRAIL, decision, receipt, rollout
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -35,20 +38,19 @@ def now_ms() -> int:
 
 
 @pytest.fixture
-async def kafka() -> AsyncIterator[str]:
-    async with broker() as bootstrap:
-        yield bootstrap
+def given(embedded_kafka: str) -> Settings:
+    return Cluster(embedded_kafka, embedded=True).settings(api={"port": 0})
 
 
 @pytest.fixture
-async def publish(kafka: str) -> AsyncIterator[Hand]:
-    async with hand(kafka) as found:
+async def publish(given: Settings) -> AsyncIterator[Hand]:
+    async with hand(given) as found:
         yield found
 
 
 @pytest.fixture
-async def url(kafka: str) -> AsyncIterator[str]:
-    async with page(settings(kafka)) as found:
+async def url(given: Settings) -> AsyncIterator[str]:
+    async with page(given) as found:
         yield found
 
 
@@ -131,7 +133,12 @@ async def test_numbers_are_shown_as_they_are(tab: Page, publish: Hand):
         ArmView(variation="treatment", share=0.1),
     )
     rows = (GuardrailView(guardrail=GUARDRAIL, variation="treatment", action="kill", log_e=None, log_threshold=6.9),)
-    old = {"telemetry": "stale", "passed_ms": now_ms() - 42_000, "mixed_units": 14, "mixed_services": ("cart", "shop")}
+    old: dict[str, Any] = {
+        "telemetry": "stale",
+        "passed_ms": now_ms() - 42_000,
+        "mixed_units": 14,
+        "mixed_services": ("cart", "shop"),
+    }
     await publish.rollout(rollout(at_ms=now_ms(), arms=arms, guardrails=rows, **old))
 
     detail = tab.get_by_role("region", name="Rollout", exact=True)
@@ -145,7 +152,7 @@ async def test_numbers_are_shown_as_they_are(tab: Page, publish: Hand):
     await expect(detail).to_contain_text(re.compile(r"Stale, judged up to 4\d s ago"))
 
 
-async def test_a_person_kills_from_the_page(tab: Page, publish: Hand, kafka: str):
+async def test_a_person_kills_from_the_page(tab: Page, publish: Hand, given: Settings):
     """
     A person's kill goes into the journal with name and reason; without them it is not sent. Keyboard alone will do.
     """
@@ -162,7 +169,7 @@ async def test_a_person_kills_from_the_page(tab: Page, publish: Hand, kafka: str
     await dialog.get_by_label("Why").fill("carts are empty")
     await dialog.get_by_role("button", name="Kill", exact=True).press("Enter")
     await expect(tab.get_by_text("Sent: kill of checkout-v2.")).to_be_visible()
-    ((_, _, wish),) = await read_journal(kafka, 1)
+    ((_, _, wish),) = await read_journal(given, 1)
 
     assert isinstance(wish, Override)
     assert ("kill", "treatment", "ada", "carts are empty") == (wish.action, wish.variation, wish.by, wish.reason)
@@ -214,19 +221,19 @@ async def test_a_phone_shows_one_thing_at_a_time(browser: Browser, publish: Hand
     await context.close()
 
 
-async def test_a_lost_connection_is_said_and_healed(browser: Browser, kafka: str, publish: Hand):
+async def test_a_lost_connection_is_said_and_healed(browser: Browser, given: Settings, publish: Hand):
     """
     When the API is gone the page says that it shows the past, and goes on by itself when it is back.
     """
     await publish.rollout(rollout(at_ms=now_ms()))
     tab = await browser.new_page()
-    async with page(settings(kafka)) as first:
+    async with page(given) as first:
         await tab.goto(first)
         await expect(tab.get_by_role("status").filter(has_text="Live")).to_be_visible()
         port = int(first.rpartition(":")[2])
     await expect(tab.get_by_role("alert").filter(has_text="The connection is lost")).to_be_visible()
     await publish.rollout(rollout("new-cart", at_ms=now_ms()))
-    async with page(settings(kafka, api={"port": port})):
+    async with page(given.model_copy(update={"api": given.api.model_copy(update={"port": port})})):
         await expect(tab.get_by_role("status").filter(has_text="Live")).to_be_visible(timeout=15_000)
         await expect(tab.get_by_role("link", name="new-cart")).to_be_visible()
         await expect(tab.get_by_role("alert").filter(visible=True)).to_have_count(0)

@@ -38,9 +38,7 @@ KILL = (
 )
 
 
-def said(
-    evidence: Evidence | None, guardrail: str, action: Action = "kill", budget: float = 0.001, **more
-) -> str:
+def said(evidence: Evidence | None, guardrail: str, action: Action = "kill", budget: float = 0.001, **more) -> str:
     return explain(
         action,
         "checkout-v2",
@@ -66,9 +64,7 @@ def test_shadow_says_would():
     """
     In shadow mode nothing was done, and the sentence says so.
     """
-    assert KILL.replace("Killed", "Would have killed") == said(
-        ERRORS, "error_rate > 1.2x control", mode="shadow"
-    )
+    assert KILL.replace("Killed", "Would have killed") == said(ERRORS, "error_rate > 1.2x control", mode="shadow")
 
 
 @pytest.mark.parametrize(
@@ -309,9 +305,7 @@ def test_mixed_units_name_the_services():
         explain_mixed("new-cart", "production", 14, ("shop", "cart-api", "mail"))
         == "14 units of new-cart in production saw two variations, shown by cart-api, mail and shop."
     )
-    assert explain_mixed(
-        "new-cart", "production", 1, ()
-    ) == "1 unit of new-cart in production saw two variations."
+    assert explain_mixed("new-cart", "production", 1, ()) == "1 unit of new-cart in production saw two variations."
 
 
 def view(**more) -> RolloutView:
@@ -338,9 +332,7 @@ def test_why_nothing_happened_yet():
             log_e=1.94,
             log_threshold=6.9,
         ),
-        GuardrailView(
-            guardrail="error_rate > 5%", variation="treatment", action="kill", log_e=-3.0, log_threshold=6.9
-        ),
+        GuardrailView(guardrail="error_rate > 5%", variation="treatment", action="kill", log_e=-3.0, log_threshold=6.9),
         GuardrailView(
             guardrail="csat < control - 0.3",
             variation="treatment",

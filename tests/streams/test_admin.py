@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from streams.admin import TopicsError, ensure_topics
 from streams.broker.embedded import EmbeddedBroker
-from streams.snapshots import changelog_topic
+from streams.changelog import KEPT, changelog_topic
 from tests.conftest import Cluster
 from tests.kafka.server import free_ports
 
@@ -103,8 +103,8 @@ async def test_topics_are_kept_as_the_table_says(real_cluster):
     settings = real_cluster.settings()
     await ensure_topics(settings)
 
-    own = settings.topics.own | {changelog_topic(settings): {"cleanup.policy": "compact"}}
-    for name in ("cleanup.policy", "retention.ms"):
+    own = settings.topics.own | {changelog_topic(settings): KEPT}
+    for name in ("cleanup.policy", "retention.ms", "min.compaction.lag.ms"):
         expected = {topic: kept[name] for topic, kept in own.items() if name in kept}
         assert expected == await settings_of(real_cluster.bootstrap, list(expected), name)
 

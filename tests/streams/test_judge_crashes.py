@@ -152,3 +152,23 @@ async def test_two_judges_decide_as_one(settings, tmp_path):
                 two.kill()
                 await asyncio.sleep(1.0)
             await assert_exact(journal, decisions)
+
+
+@pytest.mark.timeout(120)
+async def test_entries_of_aborted_transactions_are_not_judged(real_kafka, tmp_path):
+    """What observe took back was never said: only committed entries count, and judge goes on past the others."""
+    settings = Cluster(real_kafka, embedded=False).settings()
+    journal = settings.topics.journal
+    await ensure_topics(settings)
+    options = {"transactional_id": f"{settings.kafka.group_prefix}-observe"}
+    with Killable(counting_judge, tmp_path / "judge", settings) as judge:
+        async with producer(settings, **options) as producing, reader(settings, settings.topics.decisions) as decisions:
+            await judge.ready()
+            for at in range(3 * EVERY):
+                await producing.begin_transaction()
+                entry = Beat(source="aborted" if at % 3 else "committed", at_ms=at, passed_ms=0)
+                await producing.send_and_wait(journal, encode(entry), partition=0)
+                await (producing.abort_transaction() if at % 3 else producing.commit_transaction())
+            found = await decisions.until(texts, 30, "a decision")
+
+    assert {f"production|checkout|committed|{EVERY}": str(3 * (EVERY - 1))} == found

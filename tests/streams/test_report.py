@@ -23,7 +23,8 @@ from streams.alerts.dispatch import Dispatch
 from streams.report import InOrder, Reporter, channels, run_report
 from streams.settings import Settings
 from streams.status import Status
-from tests.support.page import PARTITIONS, Hand, broker, hand, settings, until
+from tests.conftest import Cluster
+from tests.support.page import Hand, hand, until
 from tests.support.pagerduty import EventsApi, events_api
 from tests.support.published import decision, receipt
 
@@ -236,11 +237,11 @@ async def test_settings_choose_the_channels():
     Without keys and addresses nobody is told but the log; a key of a wrong form is an error at the start.
     """
     async with aiohttp.ClientSession() as session:
-        assert [] == channels(settings("localhost:9092"), session)
+        assert [] == channels(Settings(), session)
         both = alerts(EventsApi(url="http://127.0.0.1:1/v2/enqueue"), "https://hooks.example.com/x")
-        assert ["pagerduty", "webhook"] == [one.name for one in channels(settings("localhost:9092", **both), session)]
+        assert ["pagerduty", "webhook"] == [one.name for one in channels(Settings.model_validate(both), session)]
         with pytest.raises(ValueError, match=r"alerts\.pagerduty\.routing_key"):
-            channels(settings("localhost:9092", alerts={"pagerduty": {"routing_key": "short"}}), session)
+            channels(Settings.model_validate({"alerts": {"pagerduty": {"routing_key": "short"}}}), session)
 
 
 def alerts(api: EventsApi, hook: str) -> dict[str, Any]:
@@ -285,13 +286,14 @@ async def reporting(given: Settings) -> AsyncIterator[Status]:
         await asyncio.wait({running})
 
 
-async def test_from_kafka_to_the_pager():
+async def test_from_kafka_to_the_pager(kafka: Cluster):
     """
     What is published in Kafka pages and calls the webhook, though PagerDuty is ill at first; a resume resolves.
     """
-    async with broker() as kafka, hand(kafka) as publish, events_api() as api, hooks() as (hook, got):
+    async with events_api() as api, hooks() as (hook, got):
         api.fail(503, 0)
-        async with reporting(settings(kafka, **alerts(api, hook))):
+        given = kafka.settings(**alerts(api, hook))
+        async with hand(given) as publish, reporting(given):
             of = await tell(publish)
             await until(lambda: len(api.open) == 1 and len(got) == 3, "page and calls")
             assert ["trigger"] == [one["event_action"] for one in api.accepted]
@@ -315,14 +317,16 @@ async def tell(publish: Hand) -> Any:
     return of
 
 
-async def until_committed(kafka: str, offsets: dict[str, int]) -> None:
+async def until_committed(given: Settings, offsets: dict[str, int]) -> None:
     """Wait until the group of report has so many records of each topic behind it."""
-    asking = AIOKafkaConsumer(bootstrap_servers=kafka, group_id="guardian-report", enable_auto_commit=False)
+    asking = AIOKafkaConsumer(
+        **given.kafka.client_options(), group_id=f"{given.kafka.group_prefix}-report", enable_auto_commit=False
+    )
     await asking.start()
     try:
         async with asyncio.timeout(20.0):
             for topic, offset in offsets.items():
-                partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+                partitions = [TopicPartition(topic, number) for number in range(given.partitions)]
                 asking.assign(partitions)
                 while offset != sum([await asking.committed(one) or 0 for one in partitions]):
                     await asyncio.sleep(0.05)
@@ -330,30 +334,32 @@ async def until_committed(kafka: str, offsets: dict[str, int]) -> None:
         await asking.stop()
 
 
-async def test_what_was_told_is_not_told_again_after_a_restart():
+async def test_what_was_told_is_not_told_again_after_a_restart(kafka: Cluster):
     """
     What was told is acknowledged: a restart goes on after it, and tells what came meanwhile.
     """
-    async with broker() as kafka, hand(kafka) as publish, events_api() as api, hooks() as (hook, got):
-        given_settings = settings(kafka, **alerts(api, hook))
-        async with reporting(given_settings):
-            await tell(publish)
-            await until(lambda: len(got) == 3 and len(api.accepted) == 1, "the first round")
-            await until_committed(kafka, {"guardian.decisions.v1": 3, "guardian.receipts.v1": 3})
-        await publish.decision(decision(19, flag="new-cart", at_ms=now_ms()))
-        async with reporting(given_settings):
-            await until(lambda: len(api.open) == 2, "what came meanwhile")
+    async with events_api() as api, hooks() as (hook, got):
+        given = kafka.settings(**alerts(api, hook))
+        async with hand(given) as publish:
+            async with reporting(given):
+                await tell(publish)
+                await until(lambda: len(got) == 3 and len(api.accepted) == 1, "the first round")
+                await until_committed(given, {given.topics.decisions: 3, given.topics.receipts: 3})
+            await publish.decision(decision(19, flag="new-cart", at_ms=now_ms()))
+            async with reporting(given):
+                await until(lambda: len(api.open) == 2, "what came meanwhile")
 
     assert (4, 2) == (len(got), len(api.accepted))
 
 
-async def test_a_channel_that_is_down_holds_up_nothing_but_itself():
+async def test_a_channel_that_is_down_holds_up_nothing_but_itself(embedded_kafka: str):
     """
     While PagerDuty cannot be reached the webhook goes on, and it ends in time when it is told to.
     """
-    async with broker() as kafka, hand(kafka) as publish, hooks() as (hook, got):
+    async with hooks() as (hook, got):
         nobody = EventsApi(url="http://127.0.0.1:9/v2/enqueue")
-        async with reporting(settings(kafka, **alerts(nobody, hook))):
+        given = Cluster(embedded_kafka, embedded=True).settings(**alerts(nobody, hook))
+        async with hand(given) as publish, reporting(given):
             for number in range(20):
                 await publish.decision(decision(number, flag=f"flag-{number % 3}", at_ms=now_ms()))
             await until(lambda: len(got) == 20, "all calls of the webhook")

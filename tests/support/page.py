@@ -1,4 +1,4 @@
-"""The API and its page over an embedded broker, and a hand that publishes as judge and act do."""
+"""The API and its page as a test needs them, and a hand that publishes as judge and act do."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision, Receipt, RolloutView
 from guardian.journal import Entry, decode
 from guardian.names import rollout_key
+from streams.admin import ensure_topics
 from streams.apps.api import run_api
-from streams.broker.embedded import EmbeddedBroker
 from streams.cloudevents import CONTENT_TYPE, to_event
 from streams.outlet import Outlet
 from streams.settings import Settings
 from streams.status import Status
 from streams.topics import Topics
-
-PARTITIONS = 4
 
 
 async def until(true: Callable[[], Any], what: str, deadline_s: float = 30.0) -> Any:
@@ -33,21 +31,6 @@ async def until(true: Callable[[], Any], what: str, deadline_s: float = 30.0) ->
     except TimeoutError:
         raise AssertionError(f"not within {deadline_s:g} s: {what}") from None
     return found
-
-
-@asynccontextmanager
-async def broker() -> AsyncIterator[str]:
-    """An embedded broker with the guardian's topics; gives its address."""
-    with EmbeddedBroker() as embedded:
-        for topic in Topics().own:
-            embedded.create_topic(topic, PARTITIONS)
-        yield embedded.bootstrap
-
-
-def settings(bootstrap: str, **sections: Any) -> Settings:
-    return Settings.model_validate(
-        {"kafka": {"bootstrap": bootstrap, "embedded": True}, "api": {"port": 0}, **sections}
-    )
 
 
 @dataclass
@@ -76,11 +59,12 @@ class Hand:
 
 
 @asynccontextmanager
-async def hand(bootstrap: str) -> AsyncIterator[Hand]:
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
+async def hand(given: Settings) -> AsyncIterator[Hand]:
+    await ensure_topics(given)
+    producer = AIOKafkaProducer(**given.kafka.client_options(), acks="all")
     await producer.start()
     try:
-        yield Hand(Outlet(producer), Topics())
+        yield Hand(Outlet(producer), given.topics)
     finally:
         await producer.stop()
 
@@ -88,6 +72,7 @@ async def hand(bootstrap: str) -> AsyncIterator[Hand]:
 @asynccontextmanager
 async def page(given: Settings) -> AsyncIterator[str]:
     """Serve until the context ends; gives the address once it has read everything."""
+    await ensure_topics(given)
     status = Status("api")
     serving = asyncio.create_task(run_api(given, status))
     try:
@@ -100,10 +85,10 @@ async def page(given: Settings) -> AsyncIterator[str]:
         await asyncio.wait({serving})
 
 
-async def read_journal(bootstrap: str, entries: int) -> list[tuple[int, str, Entry]]:
+async def read_journal(given: Settings, entries: int) -> list[tuple[int, str, Entry]]:
     """The first entries of the journal: partition, key and content of each."""
     consumer = AIOKafkaConsumer(
-        Topics().journal, bootstrap_servers=bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=20
+        given.topics.journal, **given.kafka.client_options(), auto_offset_reset="earliest", fetch_max_wait_ms=20
     )
     found: list[tuple[int, str, Entry]] = []
     await consumer.start()

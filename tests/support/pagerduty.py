@@ -118,9 +118,8 @@ def payload_problems(payload: Any) -> list[str]:
         found.append("payload.summary is longer than 1024 characters")
     if payload.get("severity") not in SEVERITIES:
         found.append(f"payload.severity is not one of {', '.join(SEVERITIES)}")
-    for name in ("component", "group", "class"):
-        if not isinstance(payload.get(name, ""), str):
-            found.append(f"payload.{name} is not a text")
+    optional = ("component", "group", "class")
+    found += [f"payload.{name} is not a text" for name in optional if not isinstance(payload.get(name, ""), str)]
     if not isinstance(payload.get("custom_details", {}), dict):
         found.append("payload.custom_details is not an object")
     try:

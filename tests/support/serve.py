@@ -1,4 +1,4 @@
-"""``python -m tests.support.serve BOOTSTRAP``: the API as a process; prints its address once it is ready."""
+"""``python -m tests.support.serve SETTINGS``: the API as a process; prints its address once it is ready."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import signal
 import sys
 
 from streams.apps.api import run_api
+from streams.settings import Settings
 from streams.status import Status
-from tests.support.page import settings, until
+from tests.support.page import until
 
 
-async def serve(bootstrap: str) -> None:
+async def serve(settings: Settings) -> None:
     status = Status("api")
-    serving = asyncio.create_task(run_api(settings(bootstrap), status))
+    serving = asyncio.create_task(run_api(settings, status))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
     await until(lambda: status.is_ready, "the API is ready")
     print(f"http://127.0.0.1:{status.numbers['port']}", flush=True)
@@ -21,4 +22,4 @@ async def serve(bootstrap: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+    asyncio.run(serve(Settings.model_validate_json(sys.argv[1])))

@@ -216,9 +216,8 @@ async def follow(path: Path, documents: Documents, *, last: bytes, poll_s: float
         if raw != last:
             last = raw
             try:  # in a thread: checking 10,000 flags takes a second, and a kill does not wait for that
-                base = await asyncio.to_thread(checked, raw)
-            except ValueError as error:
-                documents.refuse(str(error).splitlines())
-                continue
-            if not documents.take(base):
-                log.info("flag document taken", path=str(path), flags=len(base["flags"]))
+                refused = documents.take(await asyncio.to_thread(checked, raw))
+            except (ValueError, RecursionError) as error:
+                refused = documents.refuse(str(error).splitlines())
+            if not refused:
+                log.info("flag document taken", path=str(path), flags=len(documents.document["flags"]))

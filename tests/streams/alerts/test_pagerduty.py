@@ -124,12 +124,10 @@ async def test_a_refusal_is_final_and_tells_why_without_the_key(session, api):
     """
     What PagerDuty calls invalid is not tried again; the reason is told, the routing key never.
     """
-    notice = decided()
-    broken = channel(session, api)
-    broken._trigger = lambda _: {"event_action": "trigger", "payload": {"summary": KEY}}  # type: ignore[method-assign]
+    event = {"event_action": "trigger", "payload": {"summary": KEY}, "links": [{"text": KEY}]}
 
     with pytest.raises(Refused, match=r"HTTP 400 from 127.0.0.1: .*payload.source is missing") as failed:
-        await broken.notify(notice)
+        await channel(session, api)._send(event)
 
     assert KEY not in str(failed.value)
 

@@ -119,7 +119,7 @@ async def test_what_an_answer_means(session, receiver, status, error):
     """
     receiver.status = status
 
-    with pytest.raises(error, match=f"HTTP {status} from 127.0.0.1") as failed:
+    with pytest.raises(error, match=rf"HTTP {status} from 127\.0\.0\.1") as failed:
         await Webhook(session, url=receiver.url, secret=SECRET).notify(decided())
 
     assert "s3cr3t" not in str(failed.value)
@@ -141,7 +141,7 @@ async def test_nobody_there_is_worth_another_try(session):
     """
     An address where nobody answers is worth another try, and is not quoted.
     """
-    with pytest.raises(Unreachable, match="at 127.0.0.1") as failed:
+    with pytest.raises(Unreachable, match=r"at 127\.0\.0\.1") as failed:
         await Webhook(session, url="http://127.0.0.1:9/s3cr3t", secret=SECRET).notify(decided())
 
     assert "s3cr3t" not in str(failed.value)

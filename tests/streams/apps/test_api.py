@@ -7,14 +7,23 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import pytest
+from aiokafka import AIOKafkaProducer
 
+from guardian.decisions import DECISION_TYPE
 from guardian.journal import Override
+from streams.admin import ensure_topics
+from streams.broker.embedded import EmbeddedBroker
+from streams.cloudevents import to_event
+from streams.outlet import Outlet
 from streams.partitioning import partition_of
-from tests.support.page import PARTITIONS, Hand, broker, hand, page, read_journal, settings, until
+from streams.settings import Settings
+from tests.conftest import Cluster
+from tests.support.page import Hand, hand, page, read_journal, until
 from tests.support.published import decision, receipt, rollout
 
 ROOT = Path(__file__).parents[3]
@@ -28,20 +37,19 @@ def now_ms() -> int:
 
 
 @pytest.fixture
-async def kafka() -> AsyncIterator[str]:
-    async with broker() as bootstrap:
-        yield bootstrap
+def given(embedded_kafka: str) -> Settings:
+    return Cluster(embedded_kafka, embedded=True).settings(api={"port": 0})
 
 
 @pytest.fixture
-async def publish(kafka: str) -> AsyncIterator[Hand]:
-    async with hand(kafka) as found:
+async def publish(given: Settings) -> AsyncIterator[Hand]:
+    async with hand(given) as found:
         yield found
 
 
 @pytest.fixture
-async def http(kafka: str) -> AsyncIterator[aiohttp.ClientSession]:
-    async with page(settings(kafka)) as url, aiohttp.ClientSession(url) as session:
+async def http(given: Settings) -> AsyncIterator[aiohttp.ClientSession]:
+    async with page(given) as url, aiohttp.ClientSession(url) as session:
         yield session
 
 
@@ -62,7 +70,7 @@ class Listener:
     """An open stream of events: kind and data of each, without pings; ends when the stream does."""
 
     def __init__(self, http: aiohttp.ClientSession, last_id: str = "") -> None:
-        self.told: list[tuple[str, dict]] = []
+        self.told: list[tuple[str, Any]] = []
         self._http = http
         self._headers = {"last-event-id": last_id} if last_id else {}
         self._listening = asyncio.create_task(self._listen())
@@ -76,7 +84,7 @@ class Listener:
                 if name == "data":
                     self.told.append((kind, json.loads(value)))
 
-    async def first(self, number: int) -> list[tuple[str, dict]]:
+    async def first(self, number: int) -> list[tuple[str, Any]]:
         await until(lambda: len(self.told) >= number, f"{number} events; came: {self.told}")
         return self.told[:number]
 
@@ -87,27 +95,70 @@ class Listener:
         self._listening.cancel()
 
 
-async def test_what_was_published_before_is_served(kafka, publish):
+async def test_what_was_published_before_is_served(kafka: Cluster):
     """
     The API is ready once everything that stood in Kafka is served: rollouts, decisions and their receipts.
     """
-    of = decision(at_ms=now_ms())
-    await publish.rollout(rollout(at_ms=now_ms(), status="killed", explanation=of.explanation))
-    await publish.decision(of)
-    await publish.receipt(receipt(of, "applied"))
+    given, of = kafka.settings(api={"port": 0}), decision(at_ms=now_ms())
+    async with hand(given) as publish:
+        await publish.rollout(rollout(at_ms=now_ms(), status="killed", explanation=of.explanation))
+        await publish.decision(of)
+        await publish.receipt(receipt(of, "applied"))
 
-    async with page(settings(kafka)) as url, aiohttp.ClientSession(url) as http:
-        (shown,) = await json_of(http, "/api/rollouts")
-        (told,) = await json_of(http, "/api/decisions?limit=5")
-        same = await json_of(http, "/api/decisions/production%7Ccheckout-v2%7Ctreatment%7C17")
-        one = await json_of(http, PATH)
-        lines = await json_of(http, f"{PATH}/history")
+        async with page(given) as url, aiohttp.ClientSession(url) as http:
+            (shown,) = await json_of(http, "/api/rollouts")
+            (told,) = await json_of(http, "/api/decisions?limit=5")
+            same = await json_of(http, "/api/decisions/production%7Ccheckout-v2%7Ctreatment%7C17")
+            one = await json_of(http, PATH)
+            lines = await json_of(http, f"{PATH}/history")
+            page_open = Listener(http)
+            await page_open.first(1)
+            await publish.receipt(receipt(of, "effective", after_ms=5000))
+            (_, (kind, news)) = await page_open.first(2)
+            page_open.close()
 
     assert one == shown
     assert shown["why"] == f"checkout-v2 in production is killed: {of.explanation}"
     assert same == told
     assert [one["status"] for one in told["receipts"]] == ["applied"]
     assert len(lines["t"]) == 2
+    assert (kind, news["status"]) == ("receipt", "effective")
+
+
+async def test_only_what_is_committed_is_shown(real_cluster: Cluster):
+    """
+    What a processor wrote and took back, or has not decided to keep yet, is not shown.
+    """
+    given = real_cluster.settings(api={"port": 0})
+    async with hand(given) as publish:
+        producer = AIOKafkaProducer(**given.kafka.client_options(), transactional_id=given.kafka.group_prefix)
+        await producer.start()
+        await producer.begin_transaction()
+        await Hand(Outlet(producer), given.topics).rollout(rollout("taken-back", at_ms=now_ms()))
+        await producer.abort_transaction()
+        await publish.rollout(rollout("kept", at_ms=now_ms()))
+        async with page(given) as url, aiohttp.ClientSession(url) as http:
+            shown = await json_of(http, "/api/rollouts")
+        await producer.stop()
+
+    assert [one["flag_key"] for one in shown] == ["kept"]
+
+
+async def test_what_is_old_is_left_in_kafka(real_cluster: Cluster):
+    """
+    Decisions of before the last days are not read where newer ones follow; rollouts are, however old they are.
+    """
+    given, old_ms = real_cluster.settings(api={"port": 0}, partitions=1), now_ms() - 30 * 86_400_000
+    async with hand(given) as publish:
+        await publish.rollout(rollout(at_ms=old_ms))
+        of = decision(1, at_ms=old_ms)
+        event = to_event(DECISION_TYPE, of, id=of.decision_id, time=of.decided_at, source="/test")
+        async with AIOKafkaProducer(**given.kafka.client_options()) as producer:
+            await producer.send_and_wait(given.topics.decisions, event, timestamp_ms=old_ms)
+        await publish.decision(decision(2, at_ms=now_ms()))
+        async with page(given) as url, aiohttp.ClientSession(url) as http:
+            assert [one["flag_key"] for one in await json_of(http, "/api/rollouts")] == ["checkout-v2"]
+            assert [one["decision_id"][-1] for one in await json_of(http, "/api/decisions")] == ["2"]
 
 
 async def test_what_happens_is_told_as_it_happens(http, publish):
@@ -167,7 +218,7 @@ async def test_what_cannot_be_read_is_passed_over(http, publish):
 
 
 @pytest.mark.parametrize("flag", ["checkout-v2", "shop/cart", "blau & grün?", "a|b", "100%"])
-async def test_a_wish_goes_to_the_rollouts_own_partition(kafka, publish, http, flag):
+async def test_a_wish_goes_to_the_rollouts_own_partition(given, publish, http, flag):
     """
     A person's kill is written into the journal, where judge reads this rollout, with who and why.
     """
@@ -177,10 +228,10 @@ async def test_a_wish_goes_to_the_rollouts_own_partition(kafka, publish, http, f
     await eventually(http, path, lambda found: found != 404)
     async with http.post(f"{path}/override", json=WISH) as answer:
         taken = await answer.json()
-    ((partition, key, entry),) = await read_journal(kafka, 1)
+    ((partition, key, entry),) = await read_journal(given, 1)
 
     assert answer.status == 202
-    assert (partition, key) == (partition_of(view.key, PARTITIONS), view.key)
+    assert (partition, key) == (partition_of(view.key, given.partitions), view.key)
     assert isinstance(entry, Override)
     assert abs(entry.at_ms - now_ms()) < 10_000
     assert (entry.key, entry.action, entry.variation) == (view.key, "kill", "treatment")
@@ -270,8 +321,8 @@ async def test_a_broker_that_is_gone_is_said_to_be_gone(monkeypatch):
     """
     monkeypatch.setattr("streams.apps.feed.SILENT_S", 0.5)
     monkeypatch.setattr("streams.apps.feed.PROBE_S", 0.1)
-    async with broker() as kafka:
-        serving = page(settings(kafka))
+    with EmbeddedBroker() as broker:
+        serving = page(Cluster(broker.bootstrap, embedded=True).settings(api={"port": 0}))
         http = aiohttp.ClientSession(await serving.__aenter__())
     try:
         said = await eventually(http, "/api/feed", lambda found: not found["ok"])
@@ -283,23 +334,24 @@ async def test_a_broker_that_is_gone_is_said_to_be_gone(monkeypatch):
         await serving.__aexit__(None, None, None)
 
 
-async def test_a_taken_port_is_an_error_that_names_it(kafka):
+async def test_a_taken_port_is_an_error_that_names_it(given):
     """
     A port that cannot be had ends the start with an error that names setting and port.
     """
-    async with page(settings(kafka)) as url:
+    async with page(given) as url:
         port = int(url.rpartition(":")[2])
         with pytest.raises(OSError, match=f"api.host 127.0.0.1, api.port {port}: Address already in use"):
-            async with page(settings(kafka, api={"port": port})):
+            async with page(given.model_copy(update={"api": given.api.model_copy(update={"port": port})})):
                 pass
 
 
-async def test_sigterm_ends_it_with_streams_open(kafka):
+async def test_sigterm_ends_it_with_streams_open(given):
     """
     The process ends within 2 s of SIGTERM though pages are open; their streams end properly, and nothing is logged.
     """
+    await ensure_topics(given)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.serve", kafka, cwd=ROOT,
+        sys.executable, "-m", "tests.support.serve", given.model_dump_json(by_alias=True), cwd=ROOT,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -151,7 +151,6 @@ async def test_another_record_that_came_first_is_a_conflict(topic: Topic):
         written.append(record)
 
     await topic.publish(kill_record(1))
-    assert "1+g1" == topic.server.documents.document["flags"]["checkout-v2"]["metadata"]["version"]
     store = FlagdStore(publish_second, topic.records.get, topic.server.target)
 
     applied = await store.apply(command("resume"))

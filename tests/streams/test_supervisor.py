@@ -1,0 +1,162 @@
+"""`guardian run` as people run it: children that die, a broker that is away, a supervisor that is told or killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import pytest
+import yaml
+
+from tests.support.movers import until
+
+
+class Guardian:
+    """``guardian run`` with *settings*, as a process; its health is asked over HTTP."""
+
+    def __init__(self, directory: Path, *arguments: str, settings: dict[str, Any] | None = None) -> None:
+        config = directory / "guardian.yaml"
+        content = {"health": {"port": 0}, "policies": ["config/policies"], **(settings or {})}
+        config.write_text(yaml.safe_dump(content))
+        self.said = directory / "said"
+        with self.said.open("wb") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streams.apps.cli", "run", "--config", str(config), *arguments],
+                stdout=said,
+                stderr=subprocess.STDOUT,
+            )
+
+    async def get(self, path: str) -> tuple[int, str]:
+        address = await until(self._address, within_s=40, what="it says where its health is served")
+        async with aiohttp.ClientSession() as session, session.get(f"{address}{path}") as response:
+            return response.status, await response.text()
+
+    async def readyz(self) -> tuple[int, dict[str, Any]]:
+        status, text = await self.get("/readyz")
+        return status, json.loads(text)
+
+    async def until(self, condition: Callable[[int, dict[str, Any]], Any], what: str, within_s: float = 40) -> Any:
+        """What *condition* makes of ``/readyz`` once that is true."""
+        deadline_s = time.monotonic() + within_s
+        while not (found := condition(*(await self.readyz()))):
+            assert time.monotonic() < deadline_s, f"not within {within_s} s: {what}\n{self.said.read_text()}"
+            await asyncio.sleep(0.1)
+        return found
+
+    def _address(self) -> str:
+        assert self.process.poll() is None, self.said.read_text()
+        found = re.search(r"address=(http://\S+)/readyz", self.said.read_text())
+        return found[1] if found else ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def pids(said: dict[str, Any]) -> dict[str, int]:
+    return {name: child["pid"] for name, child in said["children"].items()}
+
+
+def lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A process whose parent has not looked yet is dead all the same.
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> dict[str, Any]:
+    """Settings for a flag store of the test's own, on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return {"flagd": {"port": port, "document": "config/flags.json"}}
+
+
+@pytest.mark.timeout(150)
+async def test_children_are_ready_restarted_and_ended(tmp_path, flags):
+    """All become ready; one that is killed is started again; told to end, all are gone within 5 s with exit code 0."""
+    with Guardian(tmp_path, "--embedded", "--only", "store,act", settings=flags) as guardian:
+        first = pids(await guardian.until(lambda status, said: status == 200 and said, "ready"))
+        os.kill(first["act"], signal.SIGKILL)
+        again = await guardian.until(
+            lambda status, said: said["children"]["act"]["restarts"] == 1 and status == 200 and said, "ready again"
+        )
+        _, metrics = await guardian.get("/metrics")
+        started_s = time.monotonic()
+        guardian.process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(guardian.process.wait, 10)
+
+        assert (0, True) == (code, time.monotonic() - started_s < 5), guardian.said.read_text()
+        assert first["store"] == pids(again)["store"]
+        assert not [pid for pid in {*first.values(), *pids(again).values()} if lives(pid)]
+        assert 'guardian_restarts_total{child="act"} 1.0' in metrics
+
+
+@pytest.mark.timeout(120)
+async def test_children_end_with_a_supervisor_that_is_killed(tmp_path, flags):
+    """A supervisor that dies without a word leaves nothing running, not even its broker."""
+    with Guardian(tmp_path, "--embedded", "--only", "store", settings=flags) as guardian:
+        said = await guardian.until(lambda status, said: status == 200 and said, "ready")
+        guardian.process.kill()
+
+        await until(lambda: not lives(pids(said)["store"]), within_s=10, what="the child is gone")
+
+
+@pytest.mark.timeout(120)
+async def test_without_kafka_it_lives_and_waits(tmp_path):
+    """While no broker answers, it is alive but not ready, says what it waits for, and ends when told."""
+    settings = {"kafka": {"bootstrap": "127.0.0.1:1"}}
+    with Guardian(tmp_path, "--only", "judge", settings=settings) as guardian:
+        alive, _ = await guardian.get("/healthz")
+        waits = "topics in Kafka at 127.0.0.1:1"
+        status = await guardian.until(lambda status, said: said["waiting_for"] == waits and status, "waits")
+        guardian.process.send_signal(signal.SIGTERM)
+
+        assert (200, 503) == (alive, status)
+        assert 0 == await asyncio.to_thread(guardian.process.wait, 10), guardian.said.read_text()
+
+
+@pytest.mark.timeout(120)
+async def test_child_that_hangs_is_killed_and_started_again(tmp_path, flags):
+    """A child that says nothing for 10 s is taken for dead: stopped, it would keep its partitions to itself."""
+    with Guardian(tmp_path, "--embedded", "--only", "store", settings=flags) as guardian:
+        said = await guardian.until(lambda status, said: status == 200 and said, "ready")
+        os.kill(pids(said)["store"], signal.SIGSTOP)
+
+        await guardian.until(
+            lambda status, said: said["children"]["store"]["restarts"] == 1 and status == 200, "ready again", 60
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "said"),
+    [
+        (["--only", "jugde"], {}, "--only: 'jugde': is no processor; write some of store, observe"),
+        ([], {"health": {"prot": 1}, "kafka": {"bootstrap": "nowhere"}}, "health.prot"),
+        ([], {"policies": ["nowhere"]}, "nowhere"),
+    ],
+)
+def test_what_people_wrote_wrong_is_said_at_once(tmp_path, arguments, settings, said):
+    """Settings, policies and names that cannot be used: every error is printed, and the exit code is 2."""
+    with Guardian(tmp_path, *arguments, settings=settings) as guardian:
+        code = guardian.process.wait(40)
+
+    assert (2, True) == (code, said in guardian.said.read_text()), guardian.said.read_text()
