@@ -1,4 +1,4 @@
-"""Background load: outcomes of many flags as CloudEvents, at a rate, or as fast as it goes (``python -m bench.load``)."""
+"""Background load: outcomes of many flags as CloudEvents, at a rate, or as fast as it goes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def event(number: int, source: str, time_text: str) -> bytes:
     outcome = "error" if number % 100 == 0 else "ok"
     return (
         f'{{"specversion":"1.0","id":"{number}","source":"{source}","type":"dev.rolloutguardian.outcome.v1",'
-        f'"time":"{time_text}","data":{{"flags":{{"load-{number % FLAGS}":"{arm}","load-{(number + 1) % FLAGS}":"{arm}"}},'
+        f'"time":"{time_text}","data":{{'
+        f'"flags":{{"load-{number % FLAGS}":"{arm}","load-{(number + 1) % FLAGS}":"{arm}"}},'
         f'"environment":"production","service_name":"checkout-api","operation":"POST /checkout","outcome":"{outcome}",'
         f'"latency_ms":{20 + number % 80}.5,"context_id":"user-{user}","attributes":{{"country":"DE","plan":"pro"}}}}}}'
     ).encode()

@@ -8,6 +8,7 @@ over HTTP, decisions and receipts in Kafka. It decides nothing.
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import signal
 import tempfile
@@ -31,7 +32,7 @@ START_S = 60.0
 HEALTHY_S = 5.0
 """Traffic before the bug ships, at least: the guardian should have seen what is normal."""
 PATIENCE_S = 20.0
-"""Time for the kill after the bug shipped, at least, however short the demo was asked to be."""
+"""Time for the kill after the bug shipped (or would have), at least, however short the demo was asked to be."""
 SHIP_AFTER_S = 15.0
 
 
@@ -90,7 +91,7 @@ class Director:
         await self._until(ship_s)
         if self._with_bug:
             await self._ship()
-            await self._until(ship_s + PATIENCE_S, lambda: self._story.is_told)
+        await self._until(ship_s + PATIENCE_S, lambda: self._story.is_told)
         if self._seconds is None:
             self._tell("demo", "goes on: look at the page; Ctrl-C ends it")
             await self._until(float("inf"))
@@ -148,7 +149,7 @@ class Director:
                     async with http.get(address) as answer:
                         if answer.status == 200:
                             return
-                        last = (await answer.text()).strip()
+                        last = unready(await answer.text())
                 except (aiohttp.ClientError, TimeoutError):
                     pass
                 await asyncio.sleep(0.05)
@@ -170,6 +171,17 @@ class Director:
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
+
+
+def unready(answer: str) -> str:
+    """Return who is not ready and why, from the answer of the guardian's ``/readyz``."""
+    try:
+        said = json.loads(answer)
+        waiting = [f"it waits for {said['waiting_for']}"] if said["waiting_for"] else []
+        children = said["children"].items()
+        return "; ".join(waiting + [f"{name}: {child['why']}" for name, child in children if not child["ready"]])
+    except (ValueError, KeyError, TypeError):
+        return answer.strip()[:200]
 
 
 def settings_of(*, flagd: int, page: int, health: int) -> dict[str, str]:

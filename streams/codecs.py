@@ -42,7 +42,7 @@ from streams.folding.wire import (
 
 __all__ = [
     "EXPOSURE", "FEEDBACK", "OUTCOME", "REFUSED", "SKIPPED", "UNKNOWN",
-    "Codec", "Event", "Line", "Record", "Refused", "Rows", "read_record", "rows_of",
+    "Codec", "Event", "Line", "Record", "Refused", "Row", "read_record", "row_of",
 ]  # fmt: skip
 
 EXPOSURE, OUTCOME, FEEDBACK, SKIPPED, UNKNOWN, REFUSED = range(6)
@@ -75,9 +75,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
 
 
-_NOTHING = Envelope(specversion="1.0", type=_OUTCOME_TYPE, time=0, data=Fields())
-_KINDS = {kind: number for number, kind in enumerate(MODELS)} | {
-    of_type: number for number, of_type in enumerate(TYPES)
+_UNREAD = "unread"
+_NOTHING = Envelope(specversion="1.0", type=_UNREAD, time="", data=Fields())
+"""Stands where a record could not be decoded."""
+_KINDS = {
+    **{kind: number for number, kind in enumerate(MODELS)},
+    **{of_type: number for number, of_type in enumerate(TYPES)},
+    _UNREAD: REFUSED,
 }
 
 
@@ -85,27 +89,8 @@ class Refused(Exception):
     """The event cannot be read; the message says which field is wrong and what would be right."""
 
 
-class Rows:
-    """
-    A batch, decoded: parallel lists, one entry a record.
-
-    ``kinds`` says what each record is. Where it is an exposure, an outcome or
-    feedback, ``envelopes`` and ``data`` hold it; where it is REFUSED,
-    ``reasons`` (by index) says why.
-    """
-
-    __slots__ = ("data", "envelopes", "kinds", "reasons", "rechecked", "records")
-
-    def __init__(self, records: Sequence[Record], kinds: list[int], envelopes: list[Any], data: list[Any]) -> None:
-        self.records = records
-        self.kinds = kinds
-        self.envelopes = envelopes
-        self.data = data
-        self.reasons: dict[int, str] = {}
-        self.rechecked: set[int] = set()
-
-    def __len__(self) -> int:
-        return len(self.kinds)
+Row = tuple[int, Any, Any]
+"""Kind, envelope and data of one event, in the shapes of the hot path; without the latter two if it does not count."""
 
 
 class Codec:
@@ -120,43 +105,41 @@ class Codec:
         self._bare = bare
         self._decode: Callable[[Any], Any] = decode_flat if bare else decode_envelope
 
-    def decode(self, records: Sequence[Record]) -> Rows:
-        """Decode a batch; never raises for what a record holds."""
-        decode, unread = self._decode, ()
+    def decode(self, records: Sequence[Record]) -> tuple[list[Any], list[Any], list[int], Sequence[int]]:
+        """
+        Return envelopes, data and kinds of some records, and the indices of those that ``resolve`` must read.
+
+        Never raises for what a record holds.
+        """
+        decode = self._decode
         try:
             envelopes = [decode(record.value) for record in records]
         except UNREADABLE:
             envelopes = [_or_nothing(decode, record.value) for record in records]
-            unread = [index for index, envelope in enumerate(envelopes) if envelope is _NOTHING]
-        data = envelopes.copy() if self._bare else [envelope.data for envelope in envelopes]
+        data = envelopes if self._bare else [envelope.data for envelope in envelopes]
         types = [envelope.type for envelope in envelopes]
         if types.count(_OUTCOME_TYPE) == len(types):
-            kinds = [OUTCOME] * len(types)
-        else:
-            kinds = list(map(_KINDS.__getitem__, types))
-            unread = [index for index, kind in enumerate(kinds) if kind == FEEDBACK or envelopes[index] is _NOTHING]
-        rows = Rows(records, kinds, envelopes, data)
-        for index in unread:
-            self._put(rows, index, careful=False)
-        return rows
+            return envelopes, data, [OUTCOME] * len(types), ()
+        if _NOTHING in envelopes:
+            data = [_NOTHING.data if envelope is _NOTHING else found for envelope, found in zip(envelopes, data, strict=True)]
+        kinds = [_KINDS[of_type] for of_type in types]
+        return envelopes, data, kinds, [index for index, kind in enumerate(kinds) if kind > OUTCOME]
 
-    def recheck(self, rows: Rows, index: int) -> None:
-        """Decode one row of a batch again, the careful way, because its values were found wrong."""
-        self._put(rows, index, careful=True)
+    def resolve(self, record: Record) -> Row:
+        """
+        Return what one record holds, whichever form it has.
 
-    def _put(self, rows: Rows, index: int, *, careful: bool) -> None:
-        record = rows.records[index]
-        try:
-            row = None if careful else _quick(record)
-            if row is None:
-                row = _row_of(read_record(record.value, record.headers, bare=self._bare))
-        except Refused as refused:
-            rows.reasons[index] = str(refused)
-            row = REFUSED, None, None
-        rows.kinds[index], rows.envelopes[index], rows.data[index] = row
+        Raises ``Refused`` with the field and what would be right.
+        """
+        row = _quick(record)
+        return self.resolve_carefully(record) if row is None else row
+
+    def resolve_carefully(self, record: Record) -> Row:
+        """Return what one record holds, as the documented models read it; raises ``Refused``."""
+        return row_of(read_record(record.value, record.headers, bare=self._bare))
 
 
-def _quick(record: Record) -> tuple[int, Any, Any] | None:
+def _quick(record: Record) -> Row | None:
     """Try the usual other forms with the fast decoders: Confluent framing, binary mode, a foreign type."""
     value = _unframed(record.value or b"")
     binary = None if _is_structured(record.headers) else _binary_envelope(record.headers)
@@ -208,12 +191,6 @@ def read_record(value: bytes | None, headers: Headers = (), *, bare: bool = Fals
     return UNKNOWN if event is None else _event_of(event)
 
 
-def rows_of(events: Sequence[Event]) -> Rows:
-    """Return already decoded events as a batch."""
-    rows = [_row_of(event) for event in events]
-    return Rows([], [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
-
-
 def _event_of(event: AnyEvent) -> Event | int:
     data = event.data
     common: dict[str, Any] = {
@@ -231,7 +208,7 @@ def _event_of(event: AnyEvent) -> Event | int:
     return Event(kind=FEEDBACK, flags=data.flags, **common)
 
 
-def _row_of(event: Event | int) -> tuple[int, Any, Any]:
+def row_of(event: Event | int) -> Row:
     """Return the shapes that the fast way would have made of the same event."""
     if isinstance(event, int):
         return event, None, None

@@ -10,13 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import faust
+import structlog
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as driver
+from mode import Service
 from yarl import URL
 
 from guardian.errors import GuardianError
@@ -24,12 +29,17 @@ from streams.environment import WORKER_VARIABLE
 from streams.reading import FETCH_WAIT_MS, fetch_wait_ms
 from streams.settings import Settings
 
+log = structlog.get_logger()
+
 SESSION_TIMEOUT_S = 6.0
 """A killed worker's partitions are read again after this and a rebalance: about 8 s."""
 SESSION_TIMEOUT_EMBEDDED_S = 3.0
 """The embedded broker knows no static members: a worker started again waits for its own former life to time out."""
 HEARTBEAT_S = 1.0
 REBALANCE_TIMEOUT_S = 10.0
+GROUP_CHECK_S = 0.2
+GROUP_ERRORS_MOST = 5
+GROUP_ERRORS_WITHIN_S = 30.0
 COMMIT_INTERVAL_S = 1.0
 STOP_S = 2.5
 
@@ -47,6 +57,30 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
                 raise FaustCrashed(f"this version of aiokafka has no {name}: uncommitted records would be read")
             setattr(consumer, name, value)
         return consumer
+
+    @Service.task
+    async def _collect_errors(self) -> None:
+        """
+        Take the coordinator's errors off it.
+
+        It waits for that before it goes on, for ever, and Faust never does: the worker would say that it is fine, and
+        read nothing. One error is worth another try to join the group, many in a row end the process.
+        """
+        recent: deque[float] = deque(maxlen=GROUP_ERRORS_MOST)
+        while not self.should_stop:
+            await self.sleep(GROUP_CHECK_S)
+            coordinator = self._consumer and self._consumer._coordinator
+            if not coordinator:
+                continue
+            try:
+                coordinator.check_errors()
+            except KafkaError as error:
+                log.warning("group_error", group=self.app.conf.id, reason=repr(error))
+                recent.append(time.monotonic())
+                in_a_row = len(recent) == GROUP_ERRORS_MOST and recent[-1] - recent[0] < GROUP_ERRORS_WITHIN_S
+                if in_a_row or coordinator._coordination_task.done():
+                    asyncio.run_coroutine_threadsafe(self.app.crash(error), self.parent_loop)
+                    return
 
 
 class _Consumer(driver.Consumer):

@@ -64,7 +64,9 @@ class Records:
             return
         try:
             record = read_record(value)
-            if record["version"] >= self._records.get(key, record)["version"]:
+            known = self._records.get(key)
+            # As the server, which keeps the first of two records of one version.
+            if known is None or record["version"] > known["version"]:
                 self._records[key] = record
         except (EventError, KeyError, TypeError):
             return

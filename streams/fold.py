@@ -7,20 +7,24 @@ Pure work over batches, without Kafka and without a clock: the loop in
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import astuple
 
 from guardian.names import Millis
 from guardian.summaries import TICK_MS, FlagSums
-from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, Codec, Event, Record, rows_of
+from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, Codec, Event, Record
 from streams.deadletters import DeadLetter, dead_letter
 from streams.folding.cadence import FLUSHES, Cadence, resumed
 from streams.folding.chunk import Chunk, joined
-from streams.folding.columns import Batch, columns
+from streams.folding.columns import Batch, columns_of, read
 from streams.folding.memory import Memory
 from streams.folding.names import Names, Settings
 from streams.folding.sights import UNIT_SHIFT, Sights
@@ -50,8 +54,7 @@ class FoldConfig:
     rows_max: int = 400
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(msgspec.Struct):
     """Events of one source since it is read; ``future`` ones were clamped, all but the last four are in the sums."""
 
     exposures: int = 0
@@ -65,13 +68,11 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         """Return both together."""
-        more = asdict(other)
-        return Counts(**{name: count + more[name] for name, count in asdict(self).items()})
+        return Counts(*map(operator.add, astuple(self), astuple(other)))
 
     def __sub__(self, earlier: Counts) -> Counts:
         """Return what came since."""
-        before = asdict(earlier)
-        return Counts(**{name: count - before[name] for name, count in asdict(self).items()})
+        return Counts(*map(operator.sub, astuple(self), astuple(earlier)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ class Fold:
         early = sum(record.offset < self._resume for record in records) if self._next < self._resume else 0
         if early:
             # Read again for the sums that were held back; counted and dead-lettered before.
-            before = replace(self.counts)
+            before = copy(self.counts)
             self._take(records[:early], arrival_ms if isinstance(arrival_ms, int) else arrival_ms[:early], early=True)
             self.counts = before
             records = records[early:]
@@ -165,15 +166,12 @@ class Fold:
 
     def take_events(self, events: Sequence[Event], arrivals_ms: Sequence[Millis]) -> None:
         """Take decoded events with the time at which each arrived; raises ValueError for one that is not valid."""
-        batch = columns(rows_of(events), self._codec, self._settings)
-        if batch.reasons:
-            at, why = min(batch.reasons.items())
-            raise ValueError(f"event {at}: {why}")
+        batch = columns_of(events, self._settings)
         self._add(batch, np.array(arrivals_ms, dtype=np.int64)[batch.at])
 
     def decode(self, records: Sequence[Record]) -> Batch:
         """Return the records as columns, for ``take_batch``; valid until the next flush or ``decode``."""
-        return columns(self._codec.decode(records), self._codec, self._settings)
+        return read(records, self._codec, self._settings)
 
     def take_batch(self, batch: Batch, arrivals_ms: Millis | Int64s) -> None:
         """Take a batch that ``decode`` returned, or a part of one, with the time at which each event arrived."""
@@ -209,7 +207,7 @@ class Fold:
 
     def rollback(self, point: Savepoint) -> None:
         """Go back to ``point``: the events since then will be read again, and are then no repeats."""
-        self.counts = replace(point.counts)
+        self.counts = copy(point.counts)
         self._cadence, self._held, self._cycle = point.cadence, point.held, point.cycle.copy()
         self._settings, self._sights = point.settings, point.sights
         self._sights.undo(point.sights_mark)
@@ -219,7 +217,7 @@ class Fold:
 
     def _savepoint(self) -> Savepoint:
         return Savepoint(
-            replace(self.counts), self._cadence.note(), self._next, self.reached_ms, self._cadence, self._held, self._cycle.copy(),
+            copy(self.counts), self._cadence.note(), self._next, self.reached_ms, self._cadence, self._held, self._cycle.copy(),
             self._settings, self._sights, self._sights.mark(), self._repeats.mark(),
         )  # fmt: skip
 
@@ -257,7 +255,7 @@ class Fold:
         if not self.config.duplicates_window:
             return None
         keys = batch.key if batch.keyed is None else batch.key[batch.keyed]
-        _, new = self._repeats.meet(keys, np.zeros(keys.size, dtype=np.int64))
+        _, new = self._repeats.meet(keys)
         if new.all():
             return None
         if batch.keyed is None:
@@ -268,13 +266,15 @@ class Fold:
 
     def _wait(self, batch: Batch, time_ms: Int64s, arrival_ms: Millis | Int64s, offsets: Int64s | None) -> None:
         """Put the events among those that wait for the flush, and see their units."""
-        start_ms = np.floor(time_ms - np.nan_to_num(batch.latency_ms)).astype(np.int64)
+        latency_ms = batch.latency_ms
+        start_ms = np.floor(time_ms - np.where(np.isnan(latency_ms), 0.0, latency_ms)).astype(np.int64)
         event, arm = self._settings.pairs(batch.setting)
         unsent = None if offsets is None else self._unsent(offsets[event], arm)
-        unit, service = batch.unit[event], self._settings.service[batch.setting][event]
-        named = np.flatnonzero(unit)
+        unit = batch.unit.take(event)
+        named = slice(None) if batch.unit.all() else np.flatnonzero(unit)
+        service = self._settings.service[batch.setting[event[named]]]
         tell = None if unsent is None else unsent[named]
-        self._sights.see(unit[named], arm[named], service[named], start_ms[event[named]], tell)
+        self._sights.see(unit[named], arm[named], service, start_ms[event[named]], tell)
         chunk = Chunk(
             tick=start_ms // TICK_MS,
             outcome=batch.kind == OUTCOME,

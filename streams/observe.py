@@ -17,11 +17,11 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.faust_app import fetch_wait_ms
 from streams.fold import Counts
 from streams.observing.light import lighten
 from streams.observing.metrics import LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
 from streams.observing.source import Committed, Source, now_ms
+from streams.reading import fetch_wait_ms
 from streams.settings import Settings
 from streams.status import Status
 

@@ -102,6 +102,11 @@ class Board:
         """Return a rollout, or nothing."""
         return self._rollouts.get(key)
 
+    @property
+    def number_of_rollouts(self) -> int:
+        """How many rollouts are known."""
+        return len(self._rollouts)
+
     def rollouts(self) -> list[RolloutNow]:
         """Return all rollouts, by key."""
         return [self._rollouts[key] for key in sorted(self._rollouts)]

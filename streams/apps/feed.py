@@ -45,6 +45,7 @@ class Feed:
         self._hub = hub
         self._status = status
         self._answered_s = time.monotonic()
+        self._broken = ""
         self.caught_up = False
 
     async def run(self) -> None:
@@ -55,7 +56,8 @@ class Feed:
                 try:
                     await self._read()
                 except KafkaError as error:
-                    self._say(False, f"Kafka: {error!r}")
+                    self._broken = f"Kafka: {error!r}"
+                    self._say(False, self._broken)
                     await asyncio.sleep(RETRY_S)
         finally:
             watching.cancel()
@@ -80,6 +82,7 @@ class Feed:
             await self._skip_the_past(consumer)
             ends: dict[TopicPartition, int] = await consumer.end_offsets(consumer.assignment())
             probing = asyncio.create_task(self._probe(consumer))
+            self._broken = ""
             while True:
                 batches = await consumer.getmany(timeout_ms=POLL_MS)
                 for records in batches.values():
@@ -118,12 +121,12 @@ class Feed:
             silent_s = time.monotonic() - self._answered_s
             if silent_s > SILENT_S:
                 self._say(False, f"Kafka has not answered for {silent_s:.0f} s")
-            elif self.caught_up:
+            elif self.caught_up and not self._broken:
                 self._say(True, "")
 
     def _say(self, ok: bool, why: str) -> None:
         changed = self._status.is_ready != ok
-        self._status.ready(ok, why, rollouts=len(self._board.rollouts()))
+        self._status.ready(ok, why, rollouts=self._board.number_of_rollouts)
         if changed:
             self._hub.publish("feed", "feed", json.dumps(self.state()))
 

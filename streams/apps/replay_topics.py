@@ -59,27 +59,27 @@ async def read_topics(settings: Settings, topics: Sequence[str], from_ms: Millis
     Raises:
         TopicNotRead: with the topic or the broker, and why.
     """
+    # Without a group, a consumer of topics has all their partitions from the start.
     consumer = AIOKafkaConsumer(
-        **settings.kafka.client_options(), group_id=None, enable_auto_commit=False, isolation_level="read_committed"
+        *topics,
+        **settings.kafka.client_options(),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
     )
     try:
         await consumer.start()
-        partitions = await _partitions(consumer, topics)
-        consumer.assign(partitions)
+        partitions = sorted(consumer.assignment())
+        missing = sorted(set(topics) - {partition.topic for partition in partitions})
+        if missing:
+            raise TopicNotRead(f"{', '.join(missing)}: no such topic at {settings.kafka.bootstrap}")
         await _seek(consumer, partitions, from_ms)
         return list(in_order(await _read(consumer, partitions, to_ms)))
     except KafkaError as error:
         raise TopicNotRead(f"{', '.join(topics)} at {settings.kafka.bootstrap}: {error!r}") from None
     finally:
         await consumer.stop()
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
-    known = await consumer.topics()
-    missing = sorted(set(topics) - set(known))
-    if missing:
-        raise TopicNotRead(f"{', '.join(missing)}: no such topic")
-    return [TopicPartition(t, p) for t in topics for p in sorted(consumer.partitions_for_topic(t) or ())]
 
 
 async def _seek(consumer: AIOKafkaConsumer, partitions: list[TopicPartition], from_ms: Millis) -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, REFUSED, UNKNOWN, Codec, Rows
+from streams.codecs import (
+    EXPOSURE,
+    FEEDBACK,
+    OUTCOME,
+    REFUSED,
+    UNKNOWN,
+    Codec,
+    Event,
+    Record,
+    Refused,
+    Row,
+    row_of,
+)
 from streams.folding.names import SETTINGS_MAX, SKIP, WRONG, Settings
 from streams.folding.times import parse_times
 
@@ -20,6 +31,8 @@ Floats = npt.NDArray[np.float64]
 Keys = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
 
+BLOCK = 512
+"""Records decoded at a stretch: as many as fit the processor's cache with all that is made of them."""
 _hash = xxhash.xxh3_64_intdigest
 _SEPARATOR = b"\x00"
 """Never part of valid JSON, so that it can separate the flags of events."""
@@ -61,69 +74,131 @@ class Batch:
         )  # fmt: skip
 
 
-def columns(rows: Rows, codec: Codec, settings: Settings) -> Batch:
+def read(records: Sequence[Record], codec: Codec, settings: Settings) -> Batch:
     """
-    Return the batch as columns.
+    Decode records into columns.
 
-    A row whose values turn out wrong is judged the careful way, and its
-    reason kept where it is refused; nothing is raised for what rows hold.
+    A record that the fast way does not take, or whose values turn out wrong,
+    is read the careful way, and the reason kept where it is refused; nothing
+    is raised for what records hold.
     """
-    if len(settings) > SETTINGS_MAX:
-        settings.clear()
-    kinds = np.array(rows.kinds, dtype=np.int64)
-    numbers = _settings(rows, kinds, settings)
-    counted = np.flatnonzero(kinds <= FEEDBACK)
-    times_ms, wrong = parse_times(_pick(rows.envelopes, counted, "time"))
-    wrong |= numbers[counted] == WRONG
-    if wrong.any():
-        _judge(rows, codec, counted[wrong].tolist())
-        return columns(rows, codec, settings)
-    exposed = numbers[counted] != SKIP
-    if not exposed.all():
-        counted, times_ms = counted[exposed], times_ms[exposed]
-    ids, sources = _pick(rows.envelopes, counted, "id"), _pick(rows.envelopes, counted, "source")
-    return Batch(
-        at=counted,
-        kind=kinds[counted],
-        time_ms=times_ms,
-        latency_ms=np.array(_pick(rows.data, counted, "latency_ms"), dtype=np.float64),
-        weight=np.array(_pick(rows.envelopes, counted, "sampledrate"), dtype=np.int64),
-        setting=numbers[counted],
-        unit=_hash_units(_pick(rows.data, counted, "context_id")),
-        key=np.fromiter(map(hash, zip(sources, ids, strict=True)), np.int64, counted.size).view(np.uint64),
-        keyed=np.array([bool(i) for i in ids], dtype=np.bool_) if None in ids or "" in ids else None,
-        unknown=rows.kinds.count(UNKNOWN),
-        skipped=len(rows) - counted.size - rows.kinds.count(UNKNOWN) - rows.kinds.count(REFUSED),
-        reasons=rows.reasons,
-    )
+    table = _Table(len(records), settings)
+    times: list[Any] = []
+    unread: list[int] = []
+    for start in range(0, len(records), BLOCK):
+        block = records[start : start + BLOCK]
+        envelopes, data, kinds, odd = codec.decode(block)
+        table.fill(start, envelopes, data, kinds)
+        times += [envelope.time for envelope in envelopes]
+        unread += [start + index for index in odd]
+    table.time_ms, wrong = parse_times(times)
+    wrong |= table.setting == WRONG
+    wrong[unread] = False
+    for index in unread:
+        table.resolve(index, codec.resolve, records[index])
+    for index in np.flatnonzero(wrong).tolist():
+        table.resolve(index, codec.resolve_carefully, records[index])
+    return table.batch()
 
 
-def _judge(rows: Rows, codec: Codec, wrong: list[int]) -> None:
-    for index in wrong:
-        if rows.records and index not in rows.rechecked:
-            rows.rechecked.add(index)
-            codec.recheck(rows, index)
+def columns_of(events: Sequence[Event], settings: Settings) -> Batch:
+    """Return decoded events as columns; raises ValueError for one that is not valid."""
+    table = _Table(len(events), settings)
+    for index, event in enumerate(events):
+        table.put(index, row_of(event))
+        if table.setting[index] == WRONG:
+            raise ValueError(f"event {index}: should have names and flags, not {event}")
+    return table.batch()
+
+
+class _Table:
+    """The columns while they are filled."""
+
+    def __init__(self, count: int, settings: Settings) -> None:
+        if len(settings) > SETTINGS_MAX:
+            settings.clear()
+        self._settings = settings
+        self._reasons: dict[int, str] = {}
+        self.kind = np.full(count, OUTCOME, dtype=np.int64)
+        self.time_ms = np.zeros(count, dtype=np.int64)
+        self.latency_ms = np.full(count, np.nan)
+        self.weight = np.ones(count, dtype=np.int64)
+        self.setting = np.full(count, settings.nothing, dtype=np.int64)
+        self.unit = np.zeros(count, dtype=np.uint64)
+        self.key = np.zeros(count, dtype=np.int64)
+        self.keyed: Bools | None = None
+
+    def fill(self, start: int, envelopes: list[Any], data: list[Any], kinds: list[int]) -> None:
+        """Fill the rows from ``start`` on. Few at a time: the objects should not have left the processor's cache."""
+        rows = slice(start, start + len(kinds))
+        if kinds.count(OUTCOME) == len(kinds):
+            self.setting[rows] = _outcome_settings(data, self._settings)
         else:
-            rows.kinds[index] = REFUSED
-            rows.reasons[index] = "value: should be an event with names, flags and a time after 1970"
+            self.kind[rows] = kinds
+            self.setting[rows] = _mixed_settings(data, kinds, self._settings)
+        self.latency_ms[rows] = [d.latency_ms for d in data]
+        self.unit[rows] = _hash_units([d.context_id for d in data])
+        weights = [e.sampledrate for e in envelopes]
+        if weights.count(1) != len(weights):
+            self.weight[rows] = weights
+        ids = [e.id for e in envelopes]
+        self.key[rows] = np.fromiter(map(hash, zip([e.source for e in envelopes], ids, strict=True)), np.int64, len(ids))
+        if not all(ids):
+            self._are_keyed()[rows] = [bool(i) for i in ids]
 
+    def resolve(self, index: int, read_one: Callable[[Record], Row], record: Record) -> None:
+        """Read one row again."""
+        try:
+            self.put(index, read_one(record))
+        except Refused as refused:
+            self.kind[index] = REFUSED
+            self._reasons[index] = str(refused)
 
-def _settings(rows: Rows, kinds: Int64s, settings: Settings) -> Int64s:
-    if rows.kinds.count(OUTCOME) == len(rows):
-        return np.array(_outcome_settings(rows.data, settings), dtype=np.int64)
-    numbers = np.full(len(rows), settings.nothing, dtype=np.int64)
-    for kind, number in ((OUTCOME, _outcome_settings), (EXPOSURE, _exposure_settings)):
-        which = np.flatnonzero(kinds == kind)
-        if which.size:
-            numbers[which] = number(_pick(rows.data, which), settings)
-    return numbers
+    def put(self, index: int, row: Row) -> None:
+        """Set one row."""
+        kind, envelope, data = row
+        self.kind[index], self.setting[index] = kind, self._settings.nothing
+        if kind > FEEDBACK:
+            return
+        if kind == OUTCOME:
+            self.setting[index] = _outcome_settings([data], self._settings)[0]
+        elif kind == EXPOSURE:
+            self.setting[index] = _exposure_setting(data, self._settings)
+        times_ms, wrong = parse_times([envelope.time])
+        if wrong[0]:
+            raise Refused("time: should be an RFC 3339 time or milliseconds since 1970")
+        self.time_ms[index] = times_ms[0]
+        self.latency_ms[index] = np.nan if data.latency_ms is None else data.latency_ms
+        self.weight[index] = envelope.sampledrate
+        self.unit[index] = _hash_units([data.context_id])[0]
+        self.key[index] = hash((envelope.source, envelope.id))
+        if self.keyed is not None or not envelope.id:
+            self._are_keyed()[index] = bool(envelope.id)
+
+    def _are_keyed(self) -> Bools:
+        if self.keyed is None:
+            self.keyed = np.ones(self.kind.size, dtype=np.bool_)
+        return self.keyed
+
+    def batch(self) -> Batch:
+        """Return the rows that count."""
+        counted = (self.kind <= FEEDBACK) & (self.setting != SKIP)
+        unknown = int((self.kind == UNKNOWN).sum())
+        whole = Batch(
+            at=np.arange(self.kind.size), kind=self.kind, time_ms=self.time_ms, latency_ms=self.latency_ms,
+            weight=self.weight, setting=self.setting, unit=self.unit, key=self.key.view(np.uint64), keyed=self.keyed,
+        )  # fmt: skip
+        batch = whole if counted.all() else whole.take(counted)
+        batch.unknown, batch.reasons = unknown, self._reasons
+        batch.skipped = self.kind.size - len(batch) - unknown - len(self._reasons)
+        return batch
 
 
 def _outcome_settings(data: Sequence[Any], settings: Settings) -> list[int]:
     # One join and one split take the bytes of all flags out in a third of the time of one by one.
-    flags = _SEPARATOR.join([fields.flags for fields in data]).split(_SEPARATOR)
+    flags = _SEPARATOR.join([d.flags for d in data]).split(_SEPARATOR)
     if len(flags) != len(data):
-        flags = [bytes(fields.flags) for fields in data]
+        flags = [bytes(d.flags) for d in data]
     keys = [(d.environment, d.service_name, d.outcome, f) for d, f in zip(data, flags, strict=True)]
     numbers = list(map(settings.met.get, keys))
     if None in numbers:
@@ -131,18 +206,24 @@ def _outcome_settings(data: Sequence[Any], settings: Settings) -> list[int]:
     return numbers  # type: ignore[return-value]
 
 
-def _exposure_settings(data: Sequence[Any], settings: Settings) -> list[int]:
-    return [settings.exposure(d.environment, d.service_name, d.flag_key, d.variant, d.reason) for d in data]
+def _exposure_setting(data: Any, settings: Settings) -> int:
+    return settings.exposure(data.environment, data.service_name, data.flag_key, data.variant, data.reason)
 
 
-def _pick(items: list[Any], which: Int64s, name: str = "") -> list[Any]:
-    chosen = items if which.size == len(items) else [items[index] for index in which.tolist()]
-    return list(map(attrgetter(name), chosen)) if name else chosen
+def _mixed_settings(data: list[Any], kinds: list[int], settings: Settings) -> list[int]:
+    numbers = [settings.nothing] * len(kinds)
+    outcomes = [index for index, kind in enumerate(kinds) if kind == OUTCOME]
+    for index, number in zip(outcomes, _outcome_settings([data[i] for i in outcomes], settings), strict=True):
+        numbers[index] = number
+    for index, kind in enumerate(kinds):
+        if kind == EXPOSURE:
+            numbers[index] = _exposure_setting(data[index], settings)
+    return numbers
 
 
 def _hash_units(units: Sequence[str | None]) -> Keys:
     """Return xxh3 of each unit's id, 0 for none."""
-    if None not in units and "" not in units:
+    if all(units):
         try:
             return np.fromiter(map(_hash, map(str.encode, units)), np.uint64, len(units))  # type: ignore[arg-type]
         except UnicodeEncodeError:

@@ -19,44 +19,49 @@ Bools = npt.NDArray[np.bool_]
 Slots = npt.NDArray[np.int64]
 
 _EMPTY = np.uint64(0)
+_TAKEN = np.uint64(1 << 63)
+"""Set in every key, so that none is the mark of an empty slot; 63 bits of a hash tell keys apart as well."""
 
 
 class _Table:
-    """Keys (never 0) and values in ``2^bits`` slots, at most half full, probed linearly."""
+    """Keys and values in ``2^bits`` slots, at most half full, probed linearly."""
 
     def __init__(self, capacity: int) -> None:
         slots = 1 << (2 * capacity - 1).bit_length()
         # Zeroed pages come from the system when they are first touched: an idle table costs nothing.
         self.keys: Keys = np.zeros(slots, dtype=np.uint64)
         self.values: Values = np.zeros(slots, dtype=np.int64)
-        self.last = np.uint64(slots - 1)
+        self.last = slots - 1
         self.count = 0
 
     def find(self, keys: Keys) -> tuple[Slots, Bools]:
         """Return the slot of each key, or the free slot where its probing ends, and whether it is there."""
-        slots: Slots = (keys & self.last).astype(np.int64)
-        there = self.keys[slots]
+        slots: Slots = (keys & np.uint64(self.last)).view(np.int64)
+        if not self.count:
+            return slots, np.zeros(keys.size, dtype=np.bool_)
+        there = self.keys.take(slots)
         found = there == keys
-        going = np.flatnonzero(~found & (there != _EMPTY))
+        going = np.flatnonzero((there != _EMPTY) & ~found)
         while going.size:
-            slots[going] = (slots[going] + 1) & int(self.last)
-            there = self.keys[slots[going]]
+            slot = (slots[going] + 1) & self.last
+            slots[going] = slot
+            there = self.keys.take(slot)
             hit = there == keys[going]
             found[going] = hit
             going = going[~hit & (there != _EMPTY)]
         return slots, found
 
-    def insert(self, keys: Keys, values: Values, slots: Slots) -> Slots:
+    def insert(self, keys: Keys, slots: Slots) -> Slots:
         """Insert distinct keys that are not there, from the free slots that ``find`` gave; return their slots."""
         slots = slots.copy()
-        going = np.arange(keys.size)
+        # All slots are free; of the keys that want the same one, the last to be written has it.
+        self.keys[slots] = keys
+        going = np.flatnonzero(self.keys.take(slots) != keys)
         while going.size:
-            free = self.keys[slots[going]] == _EMPTY
-            claimed = going[free]
-            self.keys[slots[claimed]] = keys[claimed]
-            going = going[self.keys[slots[going]] != keys[going]]
-            slots[going] = (slots[going] + 1) & int(self.last)
-        self.values[slots] = values
+            slots[going] = (slots[going] + 1) & self.last
+            free = going[self.keys.take(slots[going]) == _EMPTY]
+            self.keys[slots[free]] = keys[free]
+            going = going[self.keys.take(slots[going]) != keys[going]]
         self.count += keys.size
         return slots
 
@@ -64,17 +69,6 @@ class _Table:
         """Take the most recent insertion back; the table is then as it was before."""
         self.keys[slots] = _EMPTY
         self.count -= slots.size
-
-
-def _firsts(keys: Keys, coming: Slots, known: Values) -> Slots:
-    """Return where in ``coming`` each key is met first; its repeats take over what is known of it there."""
-    ordered = np.sort(keys[coming])
-    if not (ordered[1:] == ordered[:-1]).any():
-        return coming
-    _, first, which = np.unique(keys[coming], return_index=True, return_inverse=True)
-    firsts: Slots = coming[first]
-    known[coming] = known[firsts][which]
-    return firsts
 
 
 class Memory:
@@ -95,41 +89,54 @@ class Memory:
     def __len__(self) -> int:
         return self._young.count + self._old.count
 
-    def meet(self, keys: Keys, values: Values) -> tuple[Values, Bools]:
+    def meet(self, keys: Keys, values: Values | None = None) -> tuple[Values | None, Bools]:
         """
         Meet the keys in their order; return the first value known of each, and whether it is new.
 
-        A key that comes twice in the batch is new once.
+        A key that comes twice in the batch is new once. Without ``values``
+        only the keys are remembered, and no values returned; then always so.
         """
-        known = values.copy()
+        known = None if values is None else values.copy()
         new = np.zeros(keys.size, dtype=np.bool_)
-        keys = np.where(keys == _EMPTY, np.uint64(1), keys)
+        keys = keys | _TAKEN
         start = 0
         while start < keys.size:
-            part = slice(start, None)
-            start += self._meet_part(keys[part], values[part], known[part], new[part])
+            rest = None if known is None else known[start:]
+            if rest is not None and values is not None:
+                rest[:] = values[start:]
+            start += self._meet_part(keys[start:], rest, new[start:])
         return known, new
 
-    def _meet_part(self, keys: Keys, values: Values, known: Values, new: Bools) -> int:
-        """Meet keys until the young table is full; fill ``known`` and ``new`` that far; return how many were met."""
-        slots, found = self._young.find(keys)
-        known[:] = np.where(found, self._young.values[slots], values)
+    def _meet_part(self, keys: Keys, known: Values | None, new: Bools) -> int:
+        """
+        Meet keys until the young table is full; return how many were met.
+
+        ``known`` holds their values and is filled with those known before, ``new`` with which are new.
+        """
         new[:] = False
+        slots, found = self._young.find(keys)
         away = np.flatnonzero(~found)
+        if known is not None and away.size < keys.size:
+            known[found] = self._young.values.take(slots[found])
         if not away.size:
             return keys.size
         old_slots, in_old = self._old.find(keys[away])
-        known[away[in_old]] = self._old.values[old_slots[in_old]]
-        coming = away if self._refresh else away[~in_old]
+        is_in_old = bool(in_old.any())
+        if known is not None and is_in_old:
+            known[away[in_old]] = self._old.values.take(old_slots[in_old])
+        coming = away[~in_old] if is_in_old and not self._refresh else away
         firsts = _firsts(keys, coming, known)
         new[firsts] = True
-        new[away[in_old]] = False
+        if is_in_old:
+            new[away[in_old]] = False
         met = keys.size
         room = self._capacity - self._young.count
         if firsts.size >= room:
             met = int(np.sort(firsts)[room - 1]) + 1
             firsts = firsts[firsts < met]
-        inserted = self._young.insert(keys[firsts], known[firsts], slots[firsts])
+        inserted = self._young.insert(keys[firsts], slots[firsts])
+        if known is not None:
+            self._young.values[inserted] = known[firsts]
         self._undo.append((self._young, inserted))
         if self._young.count >= self._capacity:
             self._turn()
@@ -160,7 +167,7 @@ class Memory:
     def content(self) -> tuple[dict[int, int], dict[int, int]]:
         """Return keys and first values of the young and of the old generation."""
         young, old = (
-            dict(zip(table.keys[taken].tolist(), table.values[taken].tolist(), strict=True))
+            dict(zip((table.keys[taken] ^ _TAKEN).tolist(), table.values[taken].tolist(), strict=True))
             for table in (self._young, self._old)
             for taken in (table.keys != _EMPTY,)
         )
@@ -170,3 +177,15 @@ class Memory:
     def bytes(self) -> int:
         """Address space of the tables; the system backs what has been touched."""
         return sum(table.keys.nbytes + table.values.nbytes for table in (self._young, self._old))
+
+
+def _firsts(keys: Keys, coming: Slots, known: Values | None) -> Slots:
+    """Return where in ``coming`` each key is met first; its repeats take over what is known of it there."""
+    ordered = np.sort(keys[coming])
+    if not (ordered[1:] == ordered[:-1]).any():
+        return coming
+    _, first, which = np.unique(keys[coming], return_index=True, return_inverse=True)
+    firsts: Slots = coming[first]
+    if known is not None:
+        known[coming] = known[firsts][which]
+    return firsts

@@ -147,6 +147,10 @@ class Settings:
     def pairs(self, numbers: Int64s) -> tuple[Int64s, Int64s]:
         """Return, for each flag of each event with these settings, the event's position and the arm."""
         count = self.count[numbers]
+        most = int(count.max(initial=0))
+        if most == count.min(initial=most):
+            event = np.arange(numbers.size).repeat(most)
+            return event, self.arms[(self.first[numbers][:, None] + np.arange(most)).ravel()]
         event = np.repeat(np.arange(numbers.size), count)
         within = np.arange(event.size) - np.repeat(np.cumsum(count) - count, count)
         return event, self.arms[self.first[numbers][event] + within]

@@ -54,10 +54,11 @@ class Sights:
         # Sights are compared within a minute only: another minute is another key.
         keys = unit_hash ^ self._names.flag_hash[flag] ^ (minute.astype(np.uint64) * _SPREAD)
         known, new = self._first.meet(keys, (arm << _SERVICE_BITS) | service)
+        assert known is not None
         first_arm = known >> _SERVICE_BITS
         differs = np.flatnonzero(first_arm != arm)
         if differs.size:
-            _, unsaid = self._said.meet(keys[differs], known[differs])
+            _, unsaid = self._said.meet(keys[differs])
             differs = differs[unsaid]
         unit = (unit_hash >> UNIT_SHIFT).astype(np.int64)
         sampled = np.flatnonzero(new & (unit % COHORT_PART == 0))

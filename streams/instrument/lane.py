@@ -133,25 +133,26 @@ class Lane:
         records = await self._take()
         attempts = 0
         while records:
-            producer = await self._link.producer()
-            records, error = await self._send(producer, records)
+            producer, partitions = await self._find_topic()
+            records, error = await self._send(producer, partitions, records)
             self._in_hand = len(records)
             if error is None:
                 return
             why = f"{self.topic}: {type(error).__name__}: {error}"
-            if not isinstance(error, OF_THE_TOPIC):
-                attempts += await self._link.replace(producer, why)
-            if attempts >= ATTEMPTS or isinstance(error, OF_THE_TOPIC):
+            attempts += await self._link.replace(producer, why)
+            if attempts >= ATTEMPTS:
                 self._drop(len(records), why)
                 return
 
-    async def _find_topic(self) -> None:
-        """Wait until Kafka is reached and has the topic."""
+    async def _find_topic(self) -> tuple[Any, list[int]]:
+        """Wait until Kafka is reached and has the topic; return the producer and the topic's partitions."""
         while True:
             producer = await self._link.producer()
             try:
-                await producer.partitions_for(self.topic)
+                partitions = sorted(await producer.partitions_for(self.topic))
             except OF_THE_TOPIC as err:
+                if not self._trouble:
+                    log.warning("events for %s wait: %s", self.topic, type(err).__name__)
                 self._trouble = f"{type(err).__name__}: {err}"
                 self._say_drops()
                 await asyncio.sleep(TOPIC_PAUSE_S)
@@ -159,13 +160,13 @@ class Lane:
                 await self._link.replace(producer, f"{self.topic}: {type(err).__name__}: {err}")
             else:
                 self._trouble = ""
-                return
+                return producer, partitions
 
     async def _take(self) -> list[_Record]:
         records: list[_Record] = []
         for number in range(min(len(self._queue), FLUSH_EVENTS)):
             if number and number % SLICE_EVENTS == 0:
-                await asyncio.sleep(0)  # the loop is the service's: give it back every half millisecond
+                await asyncio.sleep(0)  # the loop is the service's: give it back every millisecond or so
             event, at_ms = self._queue.popleft()
             self._in_hand += 1
             try:
@@ -176,12 +177,10 @@ class Lane:
                 records.append((key, value, at_ms))
         return records
 
-    async def _send(self, producer: Any, records: list[_Record]) -> tuple[list[_Record], Exception | None]:
-        """Send; return the records that failed, in order, and why."""
-        try:
-            partitions = sorted(await producer.partitions_for(self.topic))
-        except (KafkaError, OSError) as err:
-            return records, err
+    async def _send(
+        self, producer: Any, partitions: list[int], records: list[_Record]
+    ) -> tuple[list[_Record], Exception | None]:
+        """Send; return the records that a new connection may still get through, and what was wrong with this one."""
         groups = _by_partition(records, partitions)
         results = await asyncio.gather(
             *(self._send_group(producer, partition, group) for partition, group in groups.items())
@@ -203,9 +202,12 @@ class Lane:
             try:
                 async with asyncio.timeout(DELIVERY_S):
                     await (await producer.send_batch(batch, self.topic, partition=partition))
+            except OF_THE_TOPIC as err:
+                self._drop(end - start, f"{type(err).__name__}: {err}")
             except (KafkaError, OSError) as err:  # TimeoutError is an OSError
                 return records[start:], err
-            self.sent += end - start
+            else:
+                self.sent += end - start
             start = end
         return [], None
 

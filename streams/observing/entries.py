@@ -100,12 +100,12 @@ def _halves(flags: Sequence[FlagSums]) -> tuple[list[FlagSums], list[FlagSums]] 
 
 
 def _halves_told(flag: FlagSums) -> tuple[list[FlagSums], list[FlagSums]] | None:
-    cohort = sorted(flag.cohort.items())
+    cohort = flag.cohort
     if len(flag.mixed) + len(cohort) < 2:
         return None
     mixed_at, cohort_at = (len(flag.mixed) + 1) // 2, len(cohort) // 2
-    first = FlagSums(key=flag.key, delays=flag.delays, mixed=flag.mixed[:mixed_at], cohort=dict(cohort[:cohort_at]))
-    return [first], [FlagSums(key=flag.key, mixed=flag.mixed[mixed_at:], cohort=dict(cohort[cohort_at:]))]
+    first = FlagSums(key=flag.key, delays=flag.delays, mixed=flag.mixed[:mixed_at], cohort=cohort[:cohort_at])
+    return [first], [FlagSums(key=flag.key, mixed=flag.mixed[mixed_at:], cohort=cohort[cohort_at:])]
 
 
 def _halves_tick(key: str, tick: Tick) -> tuple[list[FlagSums], list[FlagSums]] | None:

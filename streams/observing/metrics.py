@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
+from msgspec.structs import asdict
 from prometheus_client import Counter, Gauge, Histogram
 
 from streams.fold import Counts

@@ -35,6 +35,7 @@ FENCED_WAIT_S = 3.0
 """Somebody else took our partition over: the group must tell us within a few heartbeats. If it does not, it is ours."""
 STOP_S = 1.0
 POSITION_S = 0.02
+BEHIND_RECORDS, BEHIND_FLUSH_MS = 20_000, 200
 BATCH_RECORDS = 4_000
 """Records folded at a stretch, some 15 ms of work."""
 
@@ -269,8 +270,12 @@ class Source:
     # ------------------------------------------------------------------ flushing
 
     async def _until_flush(self) -> None:
+        flush_ms = self._settings.observe.flush_ms
+        if self.lag() > BEHIND_RECORDS:
+            # What is late already is caught up sooner with fewer transactions.
+            flush_ms = max(flush_ms, BEHIND_FLUSH_MS)
         try:
-            async with asyncio.timeout(self._settings.observe.flush_ms / 1000):
+            async with asyncio.timeout(flush_ms / 1000):
                 await self._full.wait()
         except TimeoutError:
             pass  # the usual case: it is time, and there is room

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from demo.director import unready
 from demo.narrator import Narrator
 from demo.story import Story
 
@@ -120,3 +121,13 @@ def test_a_healthy_demo():
 
     assert [] == made.complaints(with_bug=False)
     assert ["new-search            untouched", "checkout-v2           untouched"] == made.last_lines(with_bug=False)[1:]
+
+
+def test_who_is_not_ready_is_named():
+    """What the guardian answers while it is not ready is told in words; any other answer as it is."""
+    children = '{"act": {"ready": true, "why": ""}, "report": {"ready": false, "why": "no partition"}}'
+
+    assert "it waits for topics; report: no partition" == unready(
+        f'{{"ready": false, "waiting_for": "topics", "children": {children}}}'
+    )
+    assert "Bad Gateway" == unready("Bad Gateway\n")

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.kafka.docker import container
-from tests.kafka.server import KafkaServer
+from tests.kafka.server import KafkaServer, takes_requests
 from tests.kafka.ways import NoKafkaError, Way, can_own, find_way
 
 __all__ = ["KafkaServer", "NoKafkaError", "Way", "can_own", "find_way", "running_kafka"]
+
+ASKED = 5
+"""Times that a given broker is asked, for a second each, before it counts as away."""
 
 
 @contextmanager
@@ -21,11 +24,14 @@ def running_kafka(workdir: Path) -> Iterator[str]:
 
     Raises:
         NoKafkaError: there is no way.
-        RuntimeError: there is one, but the broker does not start.
+        RuntimeError: there is one, but the broker does not start, or does not answer.
     """
     way = find_way()
     if way is Way.GIVEN:
-        yield os.environ["KAFKA_BOOTSTRAP"]
+        given = os.environ["KAFKA_BOOTSTRAP"]
+        if not any(takes_requests(given) for _ in range(ASKED)):
+            raise RuntimeError(f"KAFKA_BOOTSTRAP={given}: no Kafka answers there")
+        yield given
     elif way is Way.JAVA:
         with KafkaServer.start(workdir) as server:
             yield server.bootstrap

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -80,7 +80,7 @@ class KafkaServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C is for the tests, which then stop it in good order
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+                preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509
             )
         self._wait()
 
@@ -157,8 +157,13 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _die_with_parent() -> None:
-    # Runs in the child, between fork and exec: tests that are killed leave no broker behind.
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() == 1:
-        os._exit(1)
+def _die_with(parent: int) -> Callable[[], None]:
+    """What the child does between fork and exec, so that tests that are killed leave no broker behind."""
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask_for_it() -> None:
+        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it died just before
+            os._exit(1)
+
+    return ask_for_it

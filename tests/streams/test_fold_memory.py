@@ -37,7 +37,7 @@ class PlainMemory:
 
 # Small keys share slots and probe far; spread ones are as hashes are.
 batch = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9), st.booleans()), max_size=30).map(
-    lambda met: [(key * SPREAD % 2**64 if spread else key, value) for key, value, spread in met]
+    lambda met: [(key * SPREAD % 2**63 if spread else key, value) for key, value, spread in met]
 )
 
 

@@ -8,6 +8,7 @@ does not. Alerts open, collect further triggers and resolve by ``dedup_key``, as
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator
@@ -43,6 +44,7 @@ class EventsApi:
     refused: list[list[str]] = field(default_factory=list)
     open: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     faults: deque[Fault] = field(default_factory=deque)
+    delay_s: float = 0.0
 
     def fail(self, *statuses: int, **headers: str) -> None:
         """Answer the next requests with these statuses (0: no answer), whatever they say."""
@@ -61,6 +63,7 @@ class EventsApi:
                 request.transport.abort()
             return web.json_response({"status": "throttled"}, status=fault.status or 500, headers=fault.headers)
         body = await request.read()
+        await asyncio.sleep(self.delay_s)
         if len(body) > BODY_MAX:
             return self._refuse(["payload is larger than 512 KB"], status=413)
         try:

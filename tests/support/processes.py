@@ -69,7 +69,11 @@ class Killable:
             assert self.process.exitcode is None, f"ended with {self.process.exitcode}:\n{self._said.read_text()}"
             return self.is_ready
 
-        await until(check, within_s=within_s, what=f"{self._run.__name__} is ready")
+        try:
+            await until(check, within_s=within_s, what=f"{self._run.__name__} is ready")
+        except AssertionError:
+            print(self._said.read_text())
+            raise
 
     def __enter__(self) -> Self:
         return self

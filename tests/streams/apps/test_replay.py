@@ -29,16 +29,16 @@ def iso(ms: int) -> str:
 
 
 def lines(requests: list[Request], *, cloudevents: bool = False) -> list[str]:
-    made = []
+    made: list[tuple[int, str]] = []
     for number, r in enumerate(requests):
-        shown = {"flag_key": "checkout-v2", "variant": r.variation, "environment": "production"}
-        ended = {
+        shown: dict[str, object] = {"flag_key": "checkout-v2", "variant": r.variation, "environment": "production"}
+        ended: dict[str, object] = {
             "flags": {"checkout-v2": r.variation}, "environment": "production",
             "outcome": "error" if r.failed else "ok", "latency_ms": r.latency_ms,
         }  # fmt: skip
         for kind, at_ms, data in (("exposure", r.start_ms, shown), ("outcome", r.end_ms, ended)):
             data |= {"context_id": f"u{r.unit}"}
-            event = {"id": f"{kind}-{number}", "source": "/shop", "time": iso(at_ms)}
+            event: dict[str, object] = {"id": f"{kind}-{number}", "source": "/shop", "time": iso(at_ms)}
             if cloudevents:
                 event |= {"specversion": "1.0", "type": f"dev.rolloutguardian.{kind}.v1", "data": data}
             else:

@@ -30,11 +30,12 @@ async def test_refusals_and_a_power_cut(kafka_server: KafkaServer):
     admin.create_topics([NewTopic(TOPIC, 4, 1)])[TOPIC].result()
     await eventually(lambda: emitter.stats() == (0, 1, 0))
 
-    emitter.emit_outcome({"f": "on"}, "ok", attributes={"huge": "x" * 2_000_000})
-    await eventually(lambda: emitter.stats() == (0, 1, 1))
+    emitter.emit_outcome({"f": "on"}, "ok", attributes={"huge": "x" * 2_000_000}, context_id="u-0")
+    emitter.emit_outcome({"f": "on"}, "ok", context_id="u-0")
+    await eventually(lambda: emitter.stats() == (0, 2, 1))
 
     kafka_server.kill()
-    for number in range(100):
+    for number in range(1, 100):
         emitter.emit_outcome({"f": "on"}, "ok", context_id=f"u-{number}")
     kafka_server.restart()
     await eventually(lambda: emitter.stats() == (0, 101, 1), 30)

@@ -1,0 +1,109 @@
+"""Faust as it is set up here: it never hangs in silence, and ends loudly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
+
+from streams.admin import ensure_topics
+from streams.faust_app import GROUP_ERRORS_MOST, FaustCrashed, build_app, raw_topic, run_app, run_beside
+from streams.settings import Settings
+from tests.conftest import Cluster
+from tests.support.movers import until
+from tests.support.processes import producer
+
+
+@pytest.fixture
+def settings(embedded_kafka: str) -> Settings:
+    return Cluster(embedded_kafka, embedded=True).settings()
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[tuple[Any, list[bytes], asyncio.Future[None]]]:
+    """An app that notes what it reads from the decisions topic, what it read, and the run of it."""
+    await ensure_topics(settings)
+    app, read = build_app(settings, "test"), []
+
+    async def note(stream: Any) -> None:
+        async for value in stream:
+            read.append(value)
+
+    app.agent(raw_topic(app, settings.topics.decisions), name="note")(note)
+    run = asyncio.ensure_future(run_app(app))
+    try:
+        await until(lambda: app.started and app.consumer.assignment(), within_s=30, what="partitions are assigned")
+        yield app, read, run
+    finally:
+        run.cancel()
+        await asyncio.wait({run})
+
+
+def fail_to_join(app: Any, error: KafkaError, times: int) -> None:
+    """The next so many times that the worker joins its group, which it does now, the broker answers with *error*."""
+    thread = app.consumer._thread
+    coordinator = thread._consumer._coordinator
+    join, left = coordinator._do_rejoin_group, iter(range(times))
+
+    async def joining(subscription: Any) -> Any:
+        if next(left, None) is not None:
+            raise error
+        return await join(subscription)
+
+    coordinator._do_rejoin_group = joining
+    thread.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
+
+
+async def test_failing_to_join_does_not_stop_reading_for_good(settings):
+    """A worker whose group could not be joined once tries again, and reads what came meanwhile."""
+    async with running(settings) as (app, read, _), producer(settings) as producing:
+        fail_to_join(app, KafkaError("join failed"), 1)
+        await until(lambda: app.rebalancing, what="the worker joins again")
+        await producing.send_and_wait(settings.topics.decisions, b"one", partition=0)
+
+        await until(lambda: read == [b"one"], within_s=20, what="the record is read")
+
+
+async def test_failing_to_join_again_and_again_ends_the_app(settings):
+    """Where the group cannot be joined at all, the process ends, so that people see it fail."""
+    async with running(settings) as (app, _, run):
+        fail_to_join(app, GroupAuthorizationFailedError("no rights"), 10 * GROUP_ERRORS_MOST)
+
+        with pytest.raises(FaustCrashed, match="no rights"):
+            await asyncio.wait_for(asyncio.shield(run), 20)
+
+
+async def test_crash_inside_faust_ends_the_run(settings):
+    """When anything in Faust crashes, so does the run, with the reason."""
+    async with running(settings) as (app, _, run):
+        await app.crash(ValueError("Offset must be a positive integer"))
+
+        with pytest.raises(FaustCrashed, match="Offset must be a positive integer"):
+            await asyncio.wait_for(asyncio.shield(run), 5)
+
+
+async def test_loop_beside_the_app_that_fails_ends_both(settings):
+    """A loop that raises takes the app down with it: half a processor would look alive."""
+    await ensure_topics(settings)
+    app = build_app(settings, "test")
+
+    async def fails() -> None:
+        await until(lambda: app.started, within_s=30)
+        raise ZeroDivisionError("a defect")
+
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(run_beside(app, [fails()]), 40)
+
+
+async def test_app_opens_no_port_and_makes_no_directory(settings, tmp_path, monkeypatch):
+    """A processor leaves nothing behind where it was started, and listens on nothing."""
+    monkeypatch.chdir(tmp_path)
+    async with running(settings) as (app, _, _):
+        services = [type(service).__name__ for service in app._children]
+
+    assert [] == list(tmp_path.iterdir())
+    assert "Web" not in services
