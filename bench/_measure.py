@@ -18,7 +18,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer
 
 from streams import telemetry
-from streams.observe import GARBAGE_AFTER, RECORDS_MAX, Observer
+from streams.observe import GARBAGE_AFTER, Observer
 from streams.settings import Settings
 from streams.status import Status
 
@@ -51,7 +51,7 @@ async def raw(bootstrap: str, topic: str, count: int) -> dict[str, float]:
         await asyncio.sleep(0.005)
     watch, read = Stopwatch(), 0
     while read < count:
-        for records in (await consumer.getmany(timeout_ms=100, max_records=RECORDS_MAX)).values():
+        for records in (await consumer.getmany(timeout_ms=100)).values():
             read += len(records)
         await asyncio.sleep(0)
     found = watch.seconds()

@@ -28,8 +28,6 @@ from streams.status import Status
 log = structlog.get_logger()
 
 POLL_MS = 100
-RECORDS_MAX = 4_000
-"""Records of one read: summed at a stretch, so not more than some 30 ms of work."""
 SESSION_MS, HEARTBEAT_MS = 6_000, 500
 """A killed worker's partitions are read again by others after so long."""
 RETRY_S = 1.0
@@ -127,13 +125,17 @@ class Observer(ConsumerRebalanceListener):
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         while True:
             self._call += 1
-            found = await consumer.getmany(timeout_ms=POLL_MS, max_records=RECORDS_MAX)
+            found = await consumer.getmany(timeout_ms=POLL_MS)
             # No await in between: the consumer's positions and what the sources have taken must agree.
             for at, records in found.items():
                 source = self._sources.get(at)
                 if source is not None:
                     source.take(records)
-            await asyncio.sleep(0)
+            del found
+            for source in list(self._sources.values()):
+                if source.is_batch_full:
+                    source.fold()
+                    await asyncio.sleep(0)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give the partitions up, not in the middle of a transaction."""

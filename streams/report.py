@@ -215,7 +215,7 @@ async def run_report(settings: Settings, status: Status) -> None:
         reporter = Reporter(Dispatch(told))
         app = build_app(settings, "report")
         register(app, reporter, settings.topics)
-        watch = asyncio.create_task(_say_ready(app, status))
+        watch = asyncio.create_task(_say_ready(_assigned(app), status))
         running = asyncio.create_task(run_app(app))
         try:
             await asyncio.wait({running})
@@ -228,11 +228,26 @@ async def run_report(settings: Settings, status: Status) -> None:
             await asyncio.wait({running})
 
 
-async def _say_ready(app: Any, status: Status) -> None:
+async def _say_ready(assigned: asyncio.Event, status: Status) -> None:
     while True:
-        assigned = bool(app.started and app.consumer.assignment())
-        status.ready(assigned, "" if assigned else "no partition is assigned yet")
-        await asyncio.sleep(1.0 if assigned else 0.1)
+        ready = assigned.is_set()
+        status.ready(ready, "" if ready else "waiting for partitions of decisions and receipts")
+        await asyncio.sleep(1.0 if ready else 0.1)
+
+
+def _assigned(app: Any) -> asyncio.Event:
+    """Return an event that is set while the group has a place for this worker, be it one without partitions."""
+    has_place = asyncio.Event()
+
+    async def assigned(*_: Any, **__: Any) -> None:
+        has_place.set()
+
+    async def revoked(*_: Any, **__: Any) -> None:
+        has_place.clear()
+
+    app.on_partitions_assigned.connect(assigned)
+    app.on_partitions_revoked.connect(revoked)
+    return has_place
 
 
 def _log(notice: Report) -> None:

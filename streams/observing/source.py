@@ -118,16 +118,20 @@ class Source:
         self._unfolded += records
         self._arrivals.append((len(records), now_ms()))
         self._waiting += len(records)
-        if len(self._unfolded) >= BATCH_RECORDS:
-            self._fold(self._base.fold)
         if self._waiting >= self._settings.observe.max_flush_records:
             self._consumer.pause(self.at)
             self._full.set()
 
-    def _fold(self, fold: Fold) -> None:
+    @property
+    def is_batch_full(self) -> bool:
+        """Whether enough was taken to be folded at once, and not only with the next flush."""
+        return len(self._unfolded) >= BATCH_RECORDS
+
+    def fold(self) -> None:
         """Fold what was taken: in batches as large as a flush allows, since that is where the speed comes from."""
-        if not self._unfolded:
+        if not self._unfolded or self._base is None:
             return
+        fold = self._base.fold
         counts, times_ms = zip(*self._arrivals, strict=True)
         self._letters += fold.take(self._unfolded, np.repeat(np.array(times_ms, dtype=np.int64), counts))
         self._unfolded, self._arrivals = [], []
@@ -286,7 +290,7 @@ class Source:
         assert base is not None
         assert journalist is not None
         fold = base.fold
-        self._fold(fold)
+        self.fold()
         if not fold.is_due:
             if not is_at_end:
                 return

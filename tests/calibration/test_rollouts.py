@@ -62,6 +62,18 @@ def test_false_kills_stay_within_the_budget_long(scene: str, exposures: bool) ->
     _false_kills(scene, exposures, runs=1_000, first_seed=10_000)
 
 
+@pytest.mark.timeout(120)
+def test_twenty_healthy_demos_kill_nothing() -> None:
+    """Twenty healthy rollouts as long and as busy as the demo, judged by the demo's policy, are left alone."""
+    terms = policy(guardrails=[{"when": "error_rate > 1.2x control", "then": "kill"}])
+    made = []
+    for seed in range(20):
+        traffic = Traffic(seconds=40, rps=300, users=4_000, seed=seed, error=lambda v, s: 0.012)
+        made += judged(entries(traffic.requests(), exposures=True), terms=terms, stop=True)
+
+    assert [] == made
+
+
 def _false_kills(scene: str, exposures: bool, *, runs: int, first_seed: int) -> None:
     killed = []
     for seed in range(first_seed, first_seed + runs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, SKIPPED, UNKNOWN, Codec, Event, Line, Refused, read_record
-from streams.folding.columns import columns
+from streams.folding.columns import read
 from streams.folding.names import Names, Settings
 from tests.support.events import NOON_MS, documents, exposure, feedback, flat, iso, line, outcome
 
@@ -25,9 +26,7 @@ def fast(records: list[Line], *, bare: bool = False) -> list[Any]:
     """Return what the hot path makes of each record: the values that the sums need, or the reason it is refused."""
     names = Names()
     table = Settings(names)
-    codec = Codec(bare=bare)
-    rows = codec.decode(records)
-    batch = columns(rows, codec, table)
+    batch = read(records, Codec(bare=bare), table)
     found: list[Any] = [batch.reasons.get(at, "not counted") for at in range(len(records))]
     for i, at in enumerate(batch.at.tolist()):
         number = int(batch.setting[i])
@@ -36,11 +35,11 @@ def fast(records: list[Line], *, bare: bool = False) -> list[Any]:
             (names.flag_keys[names.flag_of_arm[arm]], names.variations[arm])
             for arm in table.arms[first : first + count].tolist()
         ]
-        latency = float(batch.latency_ms[i])
+        latency = None if math.isnan(batch.latency_ms[i]) else float(batch.latency_ms[i])
         keyed = batch.keyed is None or bool(batch.keyed[i])
         found[at] = (
             int(batch.kind[i]), int(batch.time_ms[i]), arms, bool(table.error[number]),
-            None if latency != latency else latency, int(batch.unit[i]), names.services[int(table.service[number])],
+            latency, int(batch.unit[i]), names.services[int(table.service[number])],
             int(batch.weight[i]), keyed,
         )  # fmt: skip
     return found
@@ -152,9 +151,10 @@ def test_foreign_types_are_unknown_not_wrong():
     """
     An event of another type is counted as unknown, whatever its data is.
     """
-    rows = Codec().decode([line({"specversion": "1.0", "type": "com.example.sold", "data": data}) for data in (1, {})])
+    records = [line({"specversion": "1.0", "type": "com.example.sold", "data": data}) for data in (1, {})]
+    batch = read(records, Codec(), Settings(Names()))
 
-    assert [UNKNOWN, UNKNOWN] == rows.kinds
+    assert (2, 0, {}) == (batch.unknown, len(batch), batch.reasons)
 
 
 def test_a_careful_event_says_what_it_is():

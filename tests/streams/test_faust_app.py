@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from streams.admin import ensure_topics
@@ -43,38 +44,46 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Any, list[bytes], a
         await asyncio.wait({run})
 
 
-def fail_to_join(app: Any, error: KafkaError, times: int) -> None:
-    """The next so many times that the worker joins its group, which it does now, the broker answers with *error*."""
-    thread = app.consumer._thread
-    coordinator = thread._consumer._coordinator
-    join, left = coordinator._do_rejoin_group, iter(range(times))
+@pytest.fixture
+def refuse_joins(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, KafkaError], None]:
+    """The first so many times that a worker joins its group, the broker answers with an error."""
 
-    async def joining(subscription: Any) -> Any:
-        if next(left, None) is not None:
-            raise error
-        return await join(subscription)
+    def refuse(times: int, error: KafkaError) -> None:
+        join, left = GroupCoordinator._do_rejoin_group, iter(range(times))
 
-    coordinator._do_rejoin_group = joining
-    thread.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
+        async def joining(self: Any, subscription: Any) -> Any:
+            if next(left, None) is not None:
+                raise error
+            return await join(self, subscription)
+
+        monkeypatch.setattr(GroupCoordinator, "_do_rejoin_group", joining)
+
+    return refuse
 
 
-async def test_failing_to_join_does_not_stop_reading_for_good(settings):
-    """A worker whose group could not be joined once tries again, and reads what came meanwhile."""
-    async with running(settings) as (app, read, _), producer(settings) as producing:
-        fail_to_join(app, KafkaError("join failed"), 1)
-        await until(lambda: app.rebalancing, what="the worker joins again")
+async def test_failing_to_join_once_is_not_the_end(settings, refuse_joins):
+    """A new worker that the group refuses once tries again: aiokafka would wait for ever, and Faust with it."""
+    refuse_joins(1, KafkaError("join failed"))
+    async with running(settings) as (_, read, _), producer(settings) as producing:
         await producing.send_and_wait(settings.topics.decisions, b"one", partition=0)
 
         await until(lambda: read == [b"one"], within_s=20, what="the record is read")
 
 
-async def test_failing_to_join_again_and_again_ends_the_app(settings):
+async def test_failing_to_join_again_and_again_ends_the_app(settings, refuse_joins):
     """Where the group cannot be joined at all, the process ends, so that people see it fail."""
-    async with running(settings) as (app, _, run):
-        fail_to_join(app, GroupAuthorizationFailedError("no rights"), 10 * GROUP_ERRORS_MOST)
+    refuse_joins(10 * GROUP_ERRORS_MOST, GroupAuthorizationFailedError("no rights"))
+    await ensure_topics(settings)
+    app = build_app(settings, "test")
+    app.agent(raw_topic(app, settings.topics.decisions), name="note")(_ignore)
 
-        with pytest.raises(FaustCrashed, match="no rights"):
-            await asyncio.wait_for(asyncio.shield(run), 20)
+    with pytest.raises(FaustCrashed, match="no rights"):
+        await asyncio.wait_for(run_app(app), 30)
+
+
+async def _ignore(stream: Any) -> None:
+    async for _ in stream:
+        pass
 
 
 async def test_crash_inside_faust_ends_the_run(settings):
