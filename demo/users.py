@@ -9,7 +9,7 @@ from typing import Literal
 
 from demo.catalogue import GIFT_CARD, KINDS, MATERIALS, PRODUCTS, SAMPLE
 
-SAMPLE_SHARE = 0.4
+SAMPLE_SHARE = 0.6
 """Sessions that take the free sample from the front page."""
 LOOK_SHARE = 0.5
 """Products that are looked at before they go into the cart."""

@@ -150,7 +150,7 @@ def record(
         caused_by=caused_by,
         explanation=explain(
             name, flag_key, variation, environment, policy.control, evidence,
-            mode=policy.mode, guardrail=guardrail, budget=budget, reason=reason,
+            mode=policy.mode, guardrail=guardrail, budget=budget, reason=reason, share=share,
         ),
     )  # fmt: skip
     state.outbox.append(Pending(decision.decision_id, decision.model_dump_json().encode(), now_ms))

@@ -58,6 +58,13 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
             setattr(consumer, name, value)
         return consumer
 
+    async def on_thread_stop(self) -> None:
+        """Leave the group for good, unless a crash lets this very worker come back at once."""
+        if self._consumer is not None and not self.app.crashed:
+            # Static members do not say that they leave, so whoever comes next would wait until they time out.
+            self._consumer._coordinator._group_instance_id = None
+        await super().on_thread_stop()
+
     @Service.task
     async def _collect_errors(self) -> None:
         """

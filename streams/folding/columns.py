@@ -95,9 +95,9 @@ def read(records: Sequence[Record], codec: Codec, settings: Settings) -> Batch:
     wrong |= table.setting == WRONG
     wrong[unread] = False
     for index in unread:
-        table.resolve(index, codec.resolve, records[index])
+        table.resolve(index, records[index], codec.resolve, codec.resolve_carefully)
     for index in np.flatnonzero(wrong).tolist():
-        table.resolve(index, codec.resolve_carefully, records[index])
+        table.resolve(index, records[index], codec.resolve_carefully)
     return table.batch()
 
 
@@ -105,8 +105,7 @@ def columns_of(events: Sequence[Event], settings: Settings) -> Batch:
     """Return decoded events as columns; raises ValueError for one that is not valid."""
     table = _Table(len(events), settings)
     for index, event in enumerate(events):
-        table.put(index, row_of(event))
-        if table.setting[index] == WRONG:
+        if not table.put(index, row_of(event)):
             raise ValueError(f"event {index}: should have names and flags, not {event}")
     return table.batch()
 
@@ -146,27 +145,26 @@ class _Table:
         if not all(ids):
             self._are_keyed()[rows] = [bool(i) for i in ids]
 
-    def resolve(self, index: int, read_one: Callable[[Record], Row], record: Record) -> None:
-        """Read one row again."""
+    def resolve(self, index: int, record: Record, *ways: Callable[[Record], Row]) -> None:
+        """Read one row again, in these ways, until one takes it."""
         try:
-            self.put(index, read_one(record))
+            if not any(self.put(index, way(record)) for way in ways):
+                raise Refused("value: should be an event with names, flags and a time")
         except Refused as refused:
             self.kind[index] = REFUSED
             self._reasons[index] = str(refused)
 
-    def put(self, index: int, row: Row) -> None:
-        """Set one row."""
+    def put(self, index: int, row: Row) -> bool:
+        """Set one row; return whether its values are right."""
         kind, envelope, data = row
         self.kind[index], self.setting[index] = kind, self._settings.nothing
         if kind > FEEDBACK:
-            return
+            return True
         if kind == OUTCOME:
             self.setting[index] = _outcome_settings([data], self._settings)[0]
         elif kind == EXPOSURE:
             self.setting[index] = _exposure_setting(data, self._settings)
         times_ms, wrong = parse_times([envelope.time])
-        if wrong[0]:
-            raise Refused("time: should be an RFC 3339 time or milliseconds since 1970")
         self.time_ms[index] = times_ms[0]
         self.latency_ms[index] = np.nan if data.latency_ms is None else data.latency_ms
         self.weight[index] = envelope.sampledrate
@@ -174,6 +172,7 @@ class _Table:
         self.key[index] = hash((envelope.source, envelope.id))
         if self.keyed is not None or not envelope.id:
             self._are_keyed()[index] = bool(envelope.id)
+        return not wrong[0] and self.setting[index] != WRONG
 
     def _are_keyed(self) -> Bools:
         if self.keyed is None:

@@ -79,7 +79,7 @@ def test_the_new_search_finds_more_of_two_words():
 
 
 def test_the_crowd_is_reproducible_and_buys():
-    """A seed gives the same walk; a fifth of all requests or so is a checkout, four in ten of those with the sample."""
+    """A seed gives the same walk; a fifth of all requests or so is a checkout, six in ten of those with the sample."""
 
     def walk(seed: int) -> list[str]:
         rng = random.Random(seed)
@@ -98,7 +98,7 @@ def test_the_crowd_is_reproducible_and_buys():
 
     assert walk(7) == steps
     assert 0.15 < sum(" /checkout" in step for step in steps) / len(steps) < 0.3
-    assert 0.3 < len(checkouts & samples) / len(checkouts) < 0.5
+    assert 0.5 < len(checkouts & samples) / len(checkouts) < 0.7
 
 
 async def test_deploying_the_bug_hurts_the_treatment_alone():
