@@ -272,6 +272,9 @@ class Acting:
             ATTEMPTS.labels("error").inc()
             return repr(error)
         ATTEMPTS.labels(applied.status).inc()
+        if applied.status == "conflict" and command.kind in ("kill", "kill_flag"):
+            # Somebody's change came first; harm does not wait for people, so the kill is planned again on top of it.
+            return f"conflict: {applied.detail}"
         self._store_down = ""
         return Answer(applied.status, applied.detail, applied.version, attempt)
 

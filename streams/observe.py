@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.environment import WORKER_VARIABLE
 from streams.fold import Counts
 from streams.observing.light import lighten
 from streams.observing.metrics import LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
@@ -45,6 +47,7 @@ async def run_observe(settings: Settings, status: Status) -> None:
 
     A broker that is away is waited for, and that is said: in the status, and in the log every ten seconds.
     """
+    before = gc.get_threshold()
     gc.set_threshold(GARBAGE_AFTER, 20, 50)
     gc.freeze()
     observer = Observer(settings, status)
@@ -63,6 +66,7 @@ async def run_observe(settings: Settings, status: Status) -> None:
                     log.warning("waiting_for_kafka", bootstrap=settings.kafka.bootstrap, reason=repr(error))
             await asyncio.sleep(RETRY_S)
     finally:
+        gc.set_threshold(*before)
         telling.cancel()
         await asyncio.wait({telling})
 
@@ -106,6 +110,8 @@ class Observer(ConsumerRebalanceListener):
             isolation_level="read_committed",
             check_crcs=False,
             fetch_max_wait_ms=min(fetch_wait_ms(self._settings), POLL_MS),
+            # Started again under the same name, a worker has its partitions back at once.
+            group_instance_id=f"{worker}-observe" if (worker := os.environ.get(WORKER_VARIABLE)) else None,
             session_timeout_ms=SESSION_MS,
             heartbeat_interval_ms=HEARTBEAT_MS,
         )

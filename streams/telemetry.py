@@ -45,7 +45,7 @@ _QUIET = (
     "mode",
     "kafka",
     "aiohttp.access",
-    "uvicorn.access",
+    "uvicorn",
     # Faust logs the start and end of each of its services under the module of its class.
     "streams.faust_app",
     "streams.snapshots",

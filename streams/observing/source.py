@@ -18,6 +18,7 @@ import numpy as np
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
 from guardian.names import Millis
 from streams.deadletters import DeadLetter
@@ -315,10 +316,19 @@ class Source:
             return
         self._on_its_way = point, end
         await self.transactions.commit(messages, end, point.note)
+        if self._settings.kafka.embedded:
+            await self._commit_plainly(end, point.note)
         self._on_its_way, self._journalist = None, journalist
         self._confirm(base, point, end)
         for letter in letters:
             log.warning("event_not_readable", **asdict(letter.origin), reason=letter.reason)
+
+    async def _commit_plainly(self, end: int, note: str) -> None:
+        """Commit the offset once more: the embedded broker forgets those that come in transactions."""
+        try:
+            await self._consumer.commit({self.at: OffsetAndMetadata(end, note)})
+        except KafkaError as error:
+            log.warning("offset_not_committed", source=self.name, reason=repr(error))
 
     def _confirm(self, base: Committed, point: Savepoint, end: int) -> None:
         base.fold.confirm(point)

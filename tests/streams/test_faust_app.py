@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from streams.admin import ensure_topics
+from streams.environment import WORKER_VARIABLE
 from streams.faust_app import GROUP_ERRORS_MOST, FaustCrashed, build_app, raw_topic, run_app, run_beside
 from streams.settings import Settings
 from tests.conftest import Cluster
@@ -116,3 +118,19 @@ async def test_app_opens_no_port_and_makes_no_directory(settings, tmp_path, monk
 
     assert [] == list(tmp_path.iterdir())
     assert "Web" not in services
+
+
+async def test_worker_that_is_told_to_end_leaves_its_group(real_kafka, monkeypatch):
+    """A static member says so when it ends: else whoever comes next would get no partition until it times out."""
+    monkeypatch.setenv(WORKER_VARIABLE, "one")
+    settings = Cluster(real_kafka, embedded=False).settings()
+    async with running(settings) as (app, _, _):
+        group = app.conf.id
+    admin = AIOKafkaAdminClient(**settings.kafka.client_options())
+    await admin.start()
+    try:
+        [described] = (await admin.describe_consumer_groups([group]))[0].groups
+    finally:
+        await admin.close()
+
+    assert ("Empty", []) == (described[2], described[5])

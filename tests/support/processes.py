@@ -109,11 +109,15 @@ class Reader:
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
         self.values: list[bytes] = []
+        self.partitions: list[int] = []
+        """Where each of the values was read."""
 
     async def poll(self, timeout_ms: int = 100) -> list[bytes]:
         """Read on, and return every value read until now."""
         batches = await self._consumer.getmany(timeout_ms=timeout_ms)
-        self.values += [record.value for records in batches.values() for record in records]
+        found = [record for records in batches.values() for record in records]
+        self.values += [record.value for record in found]
+        self.partitions += [record.partition for record in found]
         return self.values
 
     async def until(self, condition: Callable[[list[bytes]], Any], within_s: float, what: str) -> Any:
