@@ -38,7 +38,7 @@ async def run_act(settings: Settings, status: Status, open_store: OpenStore) -> 
             app = build_app(settings, "act")
             _connect(app, acting, settings.topics.decisions)
             try:
-                await run_beside(app, [_saying(app, acting, status)], last=acting.drain)
+                await run_beside(app, [_saying(app, acting, outlet, status)], last=acting.drain)
             finally:
                 await acting.stop()
 
@@ -55,9 +55,12 @@ def _connect(app: GuardianApp, acting: Acting, decisions: str) -> None:
     app.on_partitions_revoked.connect(revoked)
 
 
-async def _saying(app: GuardianApp, acting: Acting, status: Status) -> None:
+async def _saying(app: GuardianApp, acting: Acting, outlet: Outlet, status: Status) -> None:
     while True:
+        outlet.check()
         ready, why, numbers = acting.readiness()
+        if outlet.failing_s:
+            ready, why = False, f"Kafka has taken nothing for {outlet.failing_s:.0f} s"
         if app.rebalancing or not app.started:
             ready, why = False, "waiting for partitions of the decisions"
         status.ready(ready, why, **numbers)

@@ -25,6 +25,8 @@ from streams.topics import Topics
 SHOW_EVERY_S = 0.1
 SAVE_PAUSE_S = 0.1
 """Between two rounds of snapshots, however many decisions ask for one."""
+SAVED_A_SECOND = 4_000_000
+"""Bytes: with very many busy rollouts snapshots become rarer instead of crowding out the journal."""
 REFRESH_S = 600.0
 REFRESH_EMBEDDED_S = 45.0
 """The embedded broker forgets what is older than its last few megabytes."""
@@ -51,7 +53,7 @@ async def run_judge(settings: Settings, status: Status, bank: type[Bank] = Bank)
         _connect(app, judge, table, topics.journal)
         await run_beside(
             app,
-            [_saving(judge, keeper, settings.judge.snapshot_s), _showing(judge), _saying(judge, status)],
+            [_saving(judge, keeper, settings.judge.snapshot_s), _showing(judge), _saying(judge, outlet, status)],
             last=lambda: keeper.save(judge.partitions),
         )
 
@@ -90,8 +92,9 @@ async def _saving(judge: Judge, keeper: Keeper, every_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(judge.decided.wait(), every_s)
         judge.decided.clear()
+        before = keeper.written
         await keeper.save(judge.partitions)
-        await asyncio.sleep(SAVE_PAUSE_S)
+        await asyncio.sleep(max(SAVE_PAUSE_S, (keeper.written - before) / SAVED_A_SECOND))
 
 
 async def _showing(judge: Judge) -> None:
@@ -100,8 +103,11 @@ async def _showing(judge: Judge) -> None:
         await asyncio.sleep(SHOW_EVERY_S)
 
 
-async def _saying(judge: Judge, status: Status) -> None:
+async def _saying(judge: Judge, outlet: Outlet, status: Status) -> None:
     while True:
+        outlet.check()
         ready, why, numbers = judge.readiness()
+        if outlet.failing_s:
+            ready, why = False, f"Kafka has taken nothing for {outlet.failing_s:.0f} s"
         status.ready(ready, why, **numbers)
         await asyncio.sleep(0.5)

@@ -78,6 +78,8 @@ class Keeper:
         self._table = table
         self._changelog = changelog
         self._refresh_s = refresh_s
+        self.written = 0
+        """Bytes written until now."""
 
     async def save(self, partitions: list[Partition]) -> None:
         """One round for each of *partitions*; what could not be written is logged, and tried again next time."""
@@ -115,28 +117,31 @@ class Keeper:
                 raise
 
     async def _write_all(self, held: Partition, parts: list[str]) -> None:
-        results = await asyncio.gather(*(self._write(held, part) for part in parts), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        records = {}
+        too_large = None
+        for part in parts:
+            try:
+                records[part] = (table_key(held.number, part), packed(held.unsaved[part]))
+            except TooLarge as error:
+                too_large = error
+                if part not in held.too_large:
+                    where = {"partition": held.number, "part": part}
+                    log.error("snapshot_too_large", **where, size=str(error))  # noqa: TRY400 - no defect
+                held.too_large[part] = str(error)
+        await self._outlet.send_all(self._changelog, held.number, records.values())
+        for part, (key, value) in records.items():
+            self._kept(held, part, key, value)
+        if too_large:
+            raise too_large
 
-    async def _write(self, held: Partition, part: str) -> None:
-        snapshot = held.unsaved[part]
-        key = table_key(held.number, part)
-        try:
-            value = packed(snapshot)
-        except TooLarge as error:
-            if part not in held.too_large:
-                log.error("snapshot_too_large", partition=held.number, part=part, size=str(error))  # noqa: TRY400 - no defect
-            held.too_large[part] = str(error)
-            raise
-        await self._outlet.send(self._changelog, key.decode(), value, partition=held.number)
-        self._table.snapshots.put(held.number, key, value)
+    def _kept(self, held: Partition, part: str, key: bytes, value: bytes) -> None:
+        self._table.snapshots.keep(held.number, key, value)
         held.too_large.pop(part, None)
         del held.unsaved[part]
         # Moved to the end: the dictionary stays in order of time.
         held.saved_at_s.pop(part, None)
         held.saved_at_s[part] = time.monotonic()
+        self.written += len(value)
         SNAPSHOT_BYTES.inc(len(value))
 
     def _refresh(self, held: Partition) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 MAX_BATCH = 256_000
 MAX_REQUEST = 1_000_000
 RETRY_S = 0.5
+GIVE_UP_S = 30.0
 STOP_S = 1.0
 
 Headers = Sequence[tuple[str, bytes]]
@@ -54,6 +56,22 @@ class Outlet:
     def __init__(self, producer: AIOKafkaProducer, *, timeout_s: float = 5.0) -> None:
         self._producer = producer
         self._timeout_s = timeout_s
+        self._failing_from_s: float | None = None
+
+    @property
+    def failing_s(self) -> float:
+        """For how long nothing was delivered though it should have been; 0 if the last record was."""
+        return 0.0 if self._failing_from_s is None else time.monotonic() - self._failing_from_s
+
+    def check(self) -> None:
+        """
+        Raise once records have failed for ``GIVE_UP_S``: some errors of a producer only a new one gets over.
+
+        Raises:
+            NotDelivered: the process should end and be started again.
+        """
+        if self.failing_s > GIVE_UP_S:
+            raise NotDelivered(f"Kafka has taken nothing for {self.failing_s:.0f} s")
 
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has."""
@@ -89,15 +107,44 @@ class Outlet:
             return asyncio.ensure_future(self._refused(topic, key, error))
         return asyncio.ensure_future(self._delivered(topic, key, delivery))
 
+    async def send_all(self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """
+        Write many records, each a key and a value, to one partition in few requests; wait until all are kept.
+
+        Raises:
+            NotDelivered: not all are known to be kept; a repeat may double some.
+        """
+        batch = self._producer.create_batch()
+        for key, value in records:
+            if batch.append(timestamp=None, key=key, value=value) is None:
+                await self._send_batch(topic, partition, batch)
+                batch = self._producer.create_batch()
+                batch.append(timestamp=None, key=key, value=value)
+        if batch.record_count():
+            await self._send_batch(topic, partition, batch)
+
+    async def _send_batch(self, topic: str, partition: int, batch: Any) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                delivery = await self._producer.send_batch(batch, topic, partition=partition)
+        except (TimeoutError, KafkaError) as error:
+            await self._refused(topic, f"batch for partition {partition}", error)
+        else:
+            await self._delivered(topic, f"batch for partition {partition}", delivery)
+
     async def _delivered(self, topic: str, key: str, delivery: asyncio.Future[object]) -> None:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await asyncio.shield(delivery)
         except (TimeoutError, KafkaError) as error:
             await self._refused(topic, key, error)
+        else:
+            self._failing_from_s = None
 
     async def _refused(self, topic: str, key: str, error: Exception) -> None:
         NOT_DELIVERED.labels(topic).inc()
+        if self._failing_from_s is None:
+            self._failing_from_s = time.monotonic()
         timed_out = type(error) is TimeoutError
         reason = f"not acknowledged within {self._timeout_s:g} s" if timed_out else repr(error)
         raise NotDelivered(f"{topic}: {key}: {reason}") from error

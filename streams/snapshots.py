@@ -77,9 +77,13 @@ class SnapshotStore(memory.Store[bytes, bytes]):
         held = self.data.get(key)
         if held is not None and held is not value and self._seen(held) > self._seen(value):
             return False
+        self.keep(partition, key, value)
+        return True
+
+    def keep(self, partition: int, key: bytes, value: bytes) -> None:
+        """Keep what this worker wrote itself: it is never older, as memory was compared with the table before."""
         self.data[key] = value
         self._key_partition[key] = partition
-        return True
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:  # noqa: ARG002 - Faust's
         """Take records of the changelog, in any order, any number of times."""

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,10 @@ async def topics_of(settings: Settings) -> AsyncIterator[tuple[Any, Reader, Read
         yield decide, receipts, journal
 
 
+def _at_least(number: int, values: list[bytes]) -> bool:
+    return len(values) >= number
+
+
 def receipts_in(values: list[bytes]) -> list[Receipt]:
     return [from_event(value, Receipt, type=RECEIPT_TYPE) for value in values]
 
@@ -127,7 +132,7 @@ async def test_decision_to_receipt_takes_milliseconds(embedded_kafka, tmp_path):
             for number in range(1, 22):
                 started_s = time.perf_counter()
                 await decide(decision(number))
-                await receipts.until(lambda values, wanted=number: len(values) >= wanted, 10, "its receipt")
+                await receipts.until(partial(_at_least, number), 10, "its receipt")
                 took_ms.append((time.perf_counter() - started_s) * 1000)
                 await asyncio.sleep(0.02)
 

@@ -34,7 +34,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Any, list[bytes], a
 
     async def note(stream: Any) -> None:
         async for value in stream:
-            read.append(value)
+            read.append(value)  # noqa: PERF401 - each is seen as it comes
 
     app.agent(raw_topic(app, settings.topics.decisions), name="note")(note)
     run = asyncio.ensure_future(run_app(app))

@@ -113,7 +113,7 @@ async def test_killed_at_any_moment(kafka, tmp_path, dice):
     async with journal_of(settings) as (journal, decisions):
         with Killable(counting_judge, tmp_path / "judge", settings, worker="one") as judge:
             async with journal.goes_on():
-                for _ in range(3):
+                for _ in range(2):
                     await judge.ready()
                     await asyncio.sleep(dice.uniform(0.0, 2.0))
                     judge.kill()
@@ -128,7 +128,7 @@ async def test_killed_during_recovery(settings, tmp_path, dice):
         with Killable(counting_judge, tmp_path / "judge", settings, worker="one") as judge:
             async with journal.goes_on():
                 await judge.ready()
-                for _ in range(4):
+                for _ in range(3):
                     judge.kill()
                     judge.start()
                     await asyncio.sleep(dice.uniform(0.3, 3.0))

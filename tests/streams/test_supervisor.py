@@ -19,6 +19,7 @@ import aiohttp
 import pytest
 import yaml
 
+from streams import forking, supervisor
 from tests.support.movers import until
 
 
@@ -134,16 +135,28 @@ async def test_without_kafka_it_lives_and_waits(tmp_path):
         assert 0 == await asyncio.to_thread(guardian.process.wait, 10), guardian.said.read_text()
 
 
-@pytest.mark.timeout(120)
-async def test_child_that_hangs_is_killed_and_started_again(tmp_path, flags):
-    """A child that says nothing for 10 s is taken for dead: stopped, it would keep its partitions to itself."""
-    with Guardian(tmp_path, "--embedded", "--only", "store", settings=flags) as guardian:
-        said = await guardian.until(lambda status, said: status == 200 and said, "ready")
-        os.kill(pids(said)["store"], signal.SIGSTOP)
+async def test_child_that_hangs_is_killed_and_started_again(tmp_path, flags, embedded_kafka, monkeypatch):
+    """A child that says nothing for long is taken for dead: stopped, it would keep its partitions to itself."""
+    monkeypatch.setattr(supervisor, "SILENT_S", 2.5)
+    monkeypatch.setattr(supervisor, "STARTING_S", 15.0)
+    config = tmp_path / "guardian.yaml"
+    kafka = {"bootstrap": embedded_kafka, "embedded": True}
+    config.write_text(yaml.safe_dump({**flags, "kafka": kafka, "log": {"level": "error"}}))
+    forking.warm_up()
+    supervised = supervisor.Supervisor(["store"], str(config))
+    [child] = supervised.children
+    supervised.start()
+    supervised.go({})
+    try:
+        await until(lambda: child.ready, within_s=40, what="ready")
+        # As if its start, which is granted more time, were long ago.
+        child.silent_from_s = time.monotonic() + supervisor.SILENT_S
+        os.kill(child.process.pid, signal.SIGSTOP)
 
-        await guardian.until(
-            lambda status, said: said["children"]["store"]["restarts"] == 1 and status == 200, "ready again", 60
-        )
+        await until(lambda: child.restarts == 1 and child.ready, within_s=40, what="ready again")
+    finally:
+        await supervised.stop()
+    assert not child.alive
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,10 @@ class MemoryOutlet:
     ) -> None:
         await self._write(Written(topic, key, value, partition, tuple(headers)))
 
+    async def send_all(self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes]]) -> None:
+        for key, value in records:
+            await self._write(Written(topic, key.decode(), value, partition, ()))
+
     async def _write(self, record: Written) -> None:
         await self.open.wait()
         if self.refuses(record.topic, record.key):
