@@ -28,6 +28,8 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 
 from demo.ports import free_ports
+from streams.admin import ensure_topics
+from streams.settings import load_settings
 from tests.kafka import running_kafka
 
 KILLS = int(os.environ.get("BENCH_KILLS", "100"))
@@ -48,6 +50,7 @@ async def _run() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder) / "kafka") as bootstrap:
         ports = dict(zip(("store", "api", "health"), free_ports(3), strict=True))
         write_settings(Path(folder), bootstrap, ports)
+        await ensure_topics(load_settings(Path(folder) / "guardian.yaml"), inputs=True)
         with guardian(Path(folder)), client_of(ports["store"]) as client:
             await ready(ports["health"])
             async with producing(bootstrap) as producer:
@@ -225,13 +228,15 @@ async def kill(producer: AIOKafkaProducer, client: Any, number: int) -> float | 
     return None
 
 
-def capacity_of(bootstrap: str, health_port: int, seconds: float = 12.0) -> float:
+def capacity_of(bootstrap: str, health_port: int, seconds: float = 6.0) -> float:
     """Return events a second that observe reads while more come than it can take, everything else running beside it."""
     before, began_s = consumed(health_port), time.perf_counter()
     with load(bootstrap, 0.0, seconds) as process:
         time.sleep(seconds)
         rate = (consumed(health_port) - before) / (time.perf_counter() - began_s)
         process.wait(30)
+    if rate <= 0.0:
+        raise RuntimeError("observe counted nothing: is guardian_observe_events_total still its metric?")
     settled, deadline_s = -1.0, time.monotonic() + 120
     while time.monotonic() < deadline_s and (now := consumed(health_port)) != settled:
         settled = now
@@ -242,7 +247,8 @@ def capacity_of(bootstrap: str, health_port: int, seconds: float = 12.0) -> floa
 def consumed(port: int) -> float:
     """Return how many events observe has counted so far."""
     lines = _get(port, "/metrics").decode().splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("guardian_events_consumed_total"))
+    found = [line for line in lines if line.startswith("guardian_observe_events_total") and 'kind="outcomes"' in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
 
 @contextmanager

@@ -22,9 +22,11 @@ from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt, R
 from guardian.errors import EventError
 from guardian.journal import ReceiptEntry, encode
 from guardian.names import rollout_key
-from guardian.ports import CommandKind, FlagCommand, FlagStore, StoreError
+from guardian.ports import FlagCommand, FlagStore, StoreError
 from streams.cloudevents import CONTENT_TYPE, from_event, to_event
+from streams.commands import command_for
 from streams.deadletters import DeadLetter
+from streams.in_order import InOrder
 from streams.outlet import Headers, NotDelivered, Outlet, dead_letter_of
 from streams.telemetry import ATTEMPTS, COMMAND_SECONDS, COMMANDS
 from streams.topics import Topics
@@ -38,38 +40,9 @@ FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 2.0
 ATTEMPT_S = 5.0
 """One call to a store takes no longer; its deadline is that of the decision."""
+DETAIL_MOST = 2_000
+"""Characters of what a store said: a receipt must always fit into a record."""
 NOTHING_TO_DO = "nothing to change in a store"
-
-KINDS: dict[str, CommandKind] = {
-    "kill": "kill",
-    "kill_flag": "kill_flag",
-    "pause": "pause",
-    "step_back": "set_share",
-    "advance": "set_share",
-    "resume": "resume",
-}
-
-
-def command_for(decision: Decision) -> FlagCommand | None:
-    """
-    The command that carries a decision out, ``None`` where the store has nothing to change.
-
-    Raises:
-        ValueError: the decision cannot be carried out; the text names the field.
-    """
-    kind = KINDS.get(decision.action)
-    if kind is None:
-        return None
-    return FlagCommand(
-        command_id=decision.decision_id,
-        decision_id=decision.decision_id,
-        flag_key=decision.flag_key,
-        environment=decision.environment,
-        kind=kind,
-        variation=decision.variant,
-        control=decision.control,
-        share=decision.share if kind in ("set_share", "resume") else None,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,36 +53,6 @@ class Answer:
     detail: str = ""
     version: str = ""
     attempts: int = 1
-
-
-class InOrder:
-    """Acknowledges events of a partition in their order: Faust commits past one that is skipped."""
-
-    def __init__(self) -> None:
-        self._events: dict[int, deque[tuple[Any, list[bool]]]] = {}
-
-    def begin(self, event: Any) -> Callable[[], None]:
-        """Return what is to be called when *event* is done with."""
-        partition = event.message.partition
-        line = self._events.setdefault(partition, deque())
-        done = [False]
-        line.append((event, done))
-
-        def finish() -> None:
-            done[0] = True
-            while line and line[0][1][0]:
-                line.popleft()[0].ack()
-
-        return finish
-
-    def forget(self) -> None:
-        """Partitions were revoked: what is not done will be read again, by whoever has them then."""
-        self._events.clear()
-
-    @property
-    def waiting(self) -> int:
-        """How many events are not done."""
-        return sum(len(line) for line in self._events.values())
 
 
 @dataclass(slots=True)
@@ -280,7 +223,7 @@ class Acting:
 
     async def _tell(self, key: str, decision: Decision, answer: Answer) -> None:
         """Write the receipt to both topics, again and again until it is kept."""
-        now = datetime.now(UTC)
+        now, detail = datetime.now(UTC), answer.detail[:DETAIL_MOST]
         receipt = Receipt(
             receipt_id=f"{decision.decision_id}|{answer.status}",
             decision_id=decision.decision_id,
@@ -292,7 +235,7 @@ class Acting:
             store=self._store_name,
             at=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             version=answer.version,
-            detail=answer.detail,
+            detail=detail,
             attempts=answer.attempts,
         )
         entry = ReceiptEntry(
@@ -300,11 +243,11 @@ class Acting:
             key=key,
             decision_id=decision.decision_id,
             status=answer.status,
-            detail=answer.detail,
+            detail=detail,
             version=answer.version,
         )
         event = to_event(RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE)
-        log.info("answered", decision=decision.decision_id, status=answer.status, detail=answer.detail)
+        log.info("answered", decision=decision.decision_id, status=answer.status, detail=detail)
         await asyncio.gather(
             self._write(self._topics.journal, key, encode(entry), ()),
             self._write(self._topics.receipts, key, event, CONTENT_TYPE),

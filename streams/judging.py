@@ -50,7 +50,7 @@ from streams.topics import Topics
 log = structlog.get_logger()
 
 SOURCE = "/guardian/judge"
-SHOWN_A_ROUND = 500
+SHOWN_A_ROUND = 200
 """At most so many rollouts are shown at once; of one rollout only the newest view."""
 RESEND_AFTER_S = 1.0
 """From an assignment to the outbox: most receipts that the snapshot has not seen are read within it."""
@@ -203,6 +203,9 @@ class Judge:
         for one in held:
             for part, size in one.too_large.items():
                 return False, f"the snapshot of {part!r} is too large to be kept: {size}", numbers
+            for part, reason in one.unreadable.items():
+                right = "it is not judged; publish its policy again"
+                return False, f"the snapshot of {part!r} cannot be read ({reason}): {right}", numbers
         return True, "" if held else "standing by: other workers hold all partitions", numbers
 
 

@@ -49,14 +49,21 @@ class Partition:
     unsaved: dict[str, bytes] = field(default_factory=dict)
     saved_at_s: dict[str, float] = field(default_factory=dict)
     too_large: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     def load(self, table: SnapshotTable) -> int:
         """Take each part from *table* where that has seen more; return how many were taken."""
         now_s = time.monotonic()
         taken = 0
+        self.unreadable = table.unreadable(self.number)
         for part, snapshot in table.parts(self.number):
-            taken += self.bank.load(part, snapshot)
+            try:
+                taken += self.bank.load(part, snapshot)
+            except Exception as error:  # noqa: BLE001 - one part must not keep all others unwatched
+                self.unreadable[part] = repr(error)
             self.saved_at_s.setdefault(part, now_s)
+        for part, why in self.unreadable.items():
+            log.error("snapshot_not_readable", partition=self.number, part=part, reason=why)
         return taken
 
     def acknowledge(self, seen: int) -> None:
@@ -137,6 +144,7 @@ class Keeper:
     def _kept(self, held: Partition, part: str, key: bytes, value: bytes) -> None:
         self._table.snapshots.keep(held.number, key, value)
         held.too_large.pop(part, None)
+        held.unreadable.pop(part, None)
         del held.unsaved[part]
         # Moved to the end: the dictionary stays in order of time.
         held.saved_at_s.pop(part, None)

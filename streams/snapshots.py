@@ -13,12 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import faust
-import structlog
 from faust.stores import memory
 
 from streams.changelog import TABLE, changelog_topic
-
-log = structlog.get_logger()
 
 SHRINK_OVER = 64_000
 LARGEST = 900_000
@@ -72,10 +69,20 @@ class SnapshotStore(memory.Store[bytes, bytes]):
 
     offset_of: OffsetOf
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.unreadable: dict[bytes, str] = {}
+        """Keys of records that could not be read, and why; a part that is written again leaves it."""
+
     def put(self, partition: int, key: bytes, value: bytes) -> bool:
-        """Keep *value* unless a newer one is held; say whether it is held now."""
-        held = self.data.get(key)
-        if held is not None and held is not value and self._seen(held) > self._seen(value):
+        """
+        Keep *value* unless a newer one is held; say whether it is held now.
+
+        Raises:
+            ValueError: *value* is no snapshot.
+        """
+        seen, held = self._seen(value), self.data.get(key)
+        if held is not None and self._seen(held) > seen:
             return False
         self.keep(partition, key, value)
         return True
@@ -84,6 +91,7 @@ class SnapshotStore(memory.Store[bytes, bytes]):
         """Keep what this worker wrote itself: it is never older, as memory was compared with the table before."""
         self.data[key] = value
         self._key_partition[key] = partition
+        self.unreadable.pop(key, None)
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:  # noqa: ARG002 - Faust's
         """Take records of the changelog, in any order, any number of times."""
@@ -95,12 +103,7 @@ class SnapshotStore(memory.Store[bytes, bytes]):
                 self.put(message.partition, message.key, message.value)
             except Exception as error:  # noqa: BLE001 - whatever a bank makes of bytes that it cannot read
                 # One unreadable record must not keep every rollout of the partition unwatched.
-                log.error(  # noqa: TRY400 - the reason is enough
-                    "snapshot_not_readable",
-                    key=message.key.decode(errors="replace"),
-                    offset=message.offset,
-                    reason=repr(error),
-                )
+                self.unreadable[message.key] = f"offset {message.offset}: {error!r}"
 
     def _seen(self, value: bytes) -> int:
         return self.offset_of(unpacked(value))
@@ -132,6 +135,11 @@ class SnapshotTable(faust.Table[bytes, bytes]):
         store = self.data
         assert isinstance(store, SnapshotStore)
         return store
+
+    def unreadable(self, partition: int) -> dict[str, str]:
+        """The parts of one journal partition whose snapshot cannot be read, and why."""
+        found = ((split_table_key(key), why) for key, why in self.snapshots.unreadable.items())
+        return {part: why for (owner, part), why in found if owner == partition}
 
     def snapshot(self, partition: int, part: str) -> bytes | None:
         """The snapshot held of one part, ``None`` if there is none."""

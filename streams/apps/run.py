@@ -103,6 +103,8 @@ async def run(settings: Settings, policies: Sequence[Policy], names: Sequence[st
         await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
     finally:
+        if supervisor.waiting_for:
+            working.cancel()  # it only waits; once the children work, the embedded broker must outlive them
         await supervisor.stop()
         working.cancel()
         await asyncio.wait({working}, timeout=1.0)

@@ -13,8 +13,10 @@ from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Receipt
 from guardian.journal import ReceiptEntry, decode
 from guardian.ports import Applied, FlagCommand, FlagState, StoreUnavailable, UnknownFlag
 from streams import acting
-from streams.acting import NOTHING_TO_DO, Acting, InOrder, command_for
+from streams.acting import NOTHING_TO_DO, Acting
 from streams.cloudevents import from_event, to_event
+from streams.commands import command_for
+from streams.in_order import InOrder
 from streams.stores.memory import MemoryFlagStore
 from streams.topics import Topics
 from tests.support.movers import Event, MemoryOutlet, decision, events, until

@@ -25,17 +25,24 @@ class MemoryTable:
 
     def __init__(self) -> None:
         self.snapshots = SnapshotStore.__new__(SnapshotStore)
-        self.snapshots.data = {}
-        self.snapshots._key_partition = {}
+        self.snapshots.__post_init__()
         self.snapshots.offset_of = CountingBank.offset_of
 
     def snapshot(self, partition: int, part: str) -> bytes | None:
         value = self.snapshots.data.get(table_key(partition, part))
         return None if value is None else unpacked(value)
 
+    def unreadable(self, partition: int) -> dict[str, str]:
+        return {part: why for key, why in self.snapshots.unreadable.items() if (part := _part(partition, key))}
+
     def parts(self, partition: int) -> list[tuple[str, bytes]]:
         found = [(split_table_key(key), value) for key, value in self.snapshots.data.items()]
         return [(part, unpacked(value)) for (owner, part), value in found if owner == partition]
+
+
+def _part(partition: int, key: bytes) -> str:
+    owner, part = split_table_key(key)
+    return part if owner == partition else ""
 
 
 class Bench:
@@ -274,6 +281,21 @@ async def test_snapshot_that_is_too_large_is_said_and_nothing_is_acknowledged(be
     await bench.take(override("grow", "0"))
     await bench.save()
     assert (True, [0, 1]) == (bench.judge.readiness()[0], bench.acked)
+
+
+async def test_snapshot_that_cannot_be_read_is_said(bench):
+    """A part lost to a damaged snapshot makes judge not ready and names it, until the part is written again."""
+    broken = events("changelog", [b'p[1,"no count"]', b"?"])
+    broken[0].message.key, broken[1].message.key = table_key(0, "rollout"), table_key(0, "other")
+    bench.table.snapshots.apply_changelog_batch(broken, None, None)
+    bench.start()
+    ready, why, _ = bench.judge.readiness()
+    assert (False, True) == (ready, "the snapshot of 'other' cannot be read (offset 1: " in why)
+    assert {"other", "rollout"} == set(bench.judge.partitions[0].unreadable)
+
+    await bench.take(*beats(1))
+    await bench.save()
+    assert {"other"} == set(bench.judge.partitions[0].unreadable)
 
 
 async def test_part_that_does_not_change_is_written_again(bench):

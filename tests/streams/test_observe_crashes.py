@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+from collections.abc import Sequence
 
 import pytest
 
 from streams.admin import ensure_topics
 from streams.observe import run_observe
+from streams.observing.transactions import Message, TransactionFailed, Transactions
 from streams.settings import Settings
 from streams.status import Status
 from tests.conftest import Cluster
@@ -53,6 +55,41 @@ async def test_killed_in_transactions(settings, tmp_path, dice):
                     worker.kill()
                     worker.start()
             await written.until_summed(sending.sent, CATCH_UP_S)
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(150)
+async def test_failed_transactions(settings, dice, monkeypatch):
+    """
+    Transactions that fail before, within or after their commit are settled, and what they held is written once.
+    """
+    commit, failed = Transactions.commit, {"before": 0, "within": 0, "after": 0}
+
+    async def unreliable(transactions: Transactions, messages: Sequence[Message], offset: int, note: str) -> None:
+        how = dice.choice([*failed, "not", "not", "not", "not"])
+        failed[how] = failed.get(how, 0) + 1
+        if how == "within":
+            producer = transactions._producer
+            await producer.begin_transaction()
+            for message in messages:
+                await producer.send(message.topic, message.value, partition=message.partition)
+            await producer.flush()
+        if how in ("after", "not"):
+            await commit(transactions, messages, offset, note)
+        if how != "not":
+            raise TransactionFailed(f"made to fail {how} its commit")
+
+    monkeypatch.setattr(Transactions, "commit", unreliable)
+    await ensure_topics(settings, inputs=True)
+    async with services(settings) as sending, journal(settings) as written:
+        running = asyncio.ensure_future(run_observe(settings, Status("observe")))
+        async with sending.busy(EVENTS_PER_S):
+            await asyncio.sleep(3.0)
+        await written.until_summed(sending.sent, CATCH_UP_S)
+        running.cancel()
+        await asyncio.wait({running})
+
+    assert min(failed.values()) >= 3
 
 
 @pytest.mark.kafka
@@ -105,7 +142,7 @@ async def test_a_broker_that_hangs_and_one_that_dies(kafka_server, tmp_path):
     """
     Transactions that hang with the broker are given up and made again; a broker that dies is waited for.
     """
-    settings = Cluster(kafka_server.bootstrap, embedded=False).settings(observe={"stuck_after_s": 1.0})
+    settings = Cluster(kafka_server.bootstrap, embedded=False).settings(observe={"flush_ms": 20, "stuck_after_s": 1.0})
     broker = kafka_server._process
     assert broker is not None
     await ensure_topics(settings, inputs=True)

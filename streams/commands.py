@@ -1,0 +1,37 @@
+"""Which command to a flag store carries a decision out."""
+
+from __future__ import annotations
+
+from guardian.decisions import Decision
+from guardian.ports import CommandKind, FlagCommand
+
+KINDS: dict[str, CommandKind] = {
+    "kill": "kill",
+    "kill_flag": "kill_flag",
+    "pause": "pause",
+    "step_back": "set_share",
+    "advance": "set_share",
+    "resume": "resume",
+}
+
+
+def command_for(decision: Decision) -> FlagCommand | None:
+    """
+    The command that carries a decision out, ``None`` where the store has nothing to change.
+
+    Raises:
+        ValueError: the decision cannot be carried out; the text names the field.
+    """
+    kind = KINDS.get(decision.action)
+    if kind is None:
+        return None
+    return FlagCommand(
+        command_id=decision.decision_id,
+        decision_id=decision.decision_id,
+        flag_key=decision.flag_key,
+        environment=decision.environment,
+        kind=kind,
+        variation=decision.variant,
+        control=decision.control,
+        share=decision.share if kind in ("set_share", "resume") else None,
+    )
