@@ -33,7 +33,9 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:,.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:,.0f}" if _is_number(value) else f"{value}"
+    if isinstance(value, float) and abs(value) < 100:
+        return f"{value:,.3g}"
+    return f"{value:,.0f}" if _is_number(value) else f"{value}"
 
 
 def _is_number(value: Any) -> bool:

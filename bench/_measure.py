@@ -64,7 +64,7 @@ async def ours(bootstrap: str, topic: str, count: int) -> dict[str, float]:
     name = f"b{uuid.uuid4().hex[:8]}"
     settings = Settings.model_validate(
         {
-            "observe": json.loads(__import__("os").environ.get("BENCH_OBSERVE","{}")), "kafka": {"bootstrap": bootstrap, "group_prefix": name},
+            "kafka": {"bootstrap": bootstrap, "group_prefix": name},
             "topics": {"exposures": [], "feedback": [], "outcomes": [topic], "journal": f"{topic}.journal"},
         }
     )

@@ -255,6 +255,8 @@ MODELS: dict[str, type[AnyEvent]] = {
 TYPES = {f"dev.rolloutguardian.{kind}.v1": kind for kind in MODELS}
 """CloudEvents ``type`` to kind; in the bare form the kind itself is the type."""
 
+_ENVELOPE_FIELDS = ("id", "source", "type", "time", "sampledrate")
+
 
 def read_event(document: Mapping[str, Any], *, bare: bool = False) -> AnyEvent | None:
     """
@@ -265,12 +267,13 @@ def read_event(document: Mapping[str, Any], *, bare: bool = False) -> AnyEvent |
     """
     of_type = document.get("type")
     if not isinstance(of_type, str) or not of_type:
-        return _EnvelopeOnly.model_validate({"type": of_type})
+        _EnvelopeOnly.model_validate({"type": of_type})  # refuses it, with the reason
+        return None
     kind = TYPES.get(of_type) or (of_type if bare and of_type in MODELS else None)
     if kind is None:
         return None
     if bare:
-        envelope = {name: document[name] for name in ("id", "source", "type", "time", "sampledrate") if name in document}
+        envelope = {name: document[name] for name in _ENVELOPE_FIELDS if name in document}
         document = {**envelope, "specversion": "1.0", "data": document}
     return MODELS[kind].model_validate(document)
 

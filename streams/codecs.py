@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from pydantic import ValidationError
@@ -76,7 +76,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _UNREAD = "unread"
-_NOTHING = Envelope(specversion="1.0", type=_UNREAD, time="", data=Fields())
+_NOTHING = Envelope(specversion="1.0", type=cast("Any", _UNREAD), time="", data=Fields())
 """Stands where a record could not be decoded."""
 _KINDS = {
     **{kind: number for number, kind in enumerate(MODELS)},
@@ -218,7 +218,7 @@ def row_of(event: Event | int) -> Row:
         latency_ms=event.latency_ms,
     )  # fmt: skip
     envelope = Envelope(
-        specversion="1.0", type=_OUTCOME_TYPE, time=at, data=data, id=event.id, source=event.source,
+        specversion="1.0", type=cast("Any", _OUTCOME_TYPE), time=at, data=data, id=event.id, source=event.source,
         sampledrate=event.weight,
     )  # fmt: skip
     if event.kind == EXPOSURE:

@@ -115,6 +115,9 @@ class Fold:
         self._open: list[Chunk] = []
         self._held: Chunk | None = None
         self._can_roll_back = False
+        self._settings: Settings
+        self._sights: Sights
+        self._cycle: Int64s
         self._forget_names()
 
     @property
@@ -177,7 +180,7 @@ class Fold:
         """Take a batch that ``decode`` returned, or a part of one, with the time at which each event arrived."""
         self._add(batch, arrivals_ms)
 
-    def flush(self, now_ms: Millis = 0) -> list[FlagSums]:
+    def flush(self, _now_ms: Millis = 0) -> list[FlagSums]:
         """Return the sums since the last flush, sorted by flag key; the same events always give the same sums."""
         if not self.is_due:
             return []
@@ -224,7 +227,7 @@ class Fold:
     def _forget_names(self) -> None:
         self._settings = Settings(Names())
         self._sights = Sights(self._settings.names, self.config.units_max)
-        self._cycle: Int64s = np.zeros(0, dtype=np.int64)
+        self._cycle = np.zeros(0, dtype=np.int64)
 
     def _add(self, batch: Batch, arrival_ms: Millis | Int64s, offsets: Int64s | None = None) -> None:
         counts = self.counts

@@ -143,7 +143,7 @@ class Observer(ConsumerRebalanceListener):
                     source.fold()
                     await asyncio.sleep(0)
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+    async def on_partitions_revoked(self, _: Iterable[TopicPartition]) -> None:
         """Give the partitions up, not in the middle of a transaction."""
         self.why = "the group is rebalancing"
         await self._stop_all(flush=False)

@@ -8,6 +8,7 @@ through ``guardian.events.parse_time``, which alone decides what is valid.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,8 @@ def _one_by_one(values: Sequence[object], indices: Sequence[int], times_ms: Int6
 
 def _matrix(values: Sequence[object], length: int, indices: Sequence[int], times_ms: Int64s) -> Sequence[int]:
     """Parse those texts of one length that have the date and the suffix of the first; return the other indices."""
-    texts: list[str] = list(values) if len(indices) == len(values) else [values[i] for i in indices]  # type: ignore[arg-type]
+    chosen = values if len(indices) == len(values) else [values[index] for index in indices]
+    texts = cast("list[str]", list(chosen))
     suffix = "Z" if texts[0].endswith("Z") else "+00:00"
     fraction = max(length - len(suffix) - _SECONDS_LENGTH - 1, 0)
     if length != _SECONDS_LENGTH + len(suffix) + (fraction + 1 if fraction else 0) or fraction > _FRACTION_DIGITS_MAX:

@@ -22,15 +22,20 @@ class Record(Protocol):
     """What is read of a Kafka record; ``aiokafka.ConsumerRecord`` has it."""
 
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None:
+        """The record's bytes; None is a deletion."""
     @property
-    def headers(self) -> Headers: ...
+    def headers(self) -> Headers:
+        """Its headers, in order."""
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int:
+        """Where it stands in its partition."""
     @property
-    def timestamp(self) -> int: ...
+    def timestamp(self) -> int:
+        """When it was written, in milliseconds."""
     @property
-    def key(self) -> bytes | None: ...
+    def key(self) -> bytes | None:
+        """The key it was written with."""
 
 
 class Line(NamedTuple):

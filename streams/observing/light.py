@@ -22,7 +22,7 @@ _NEEDED = {
 
 def lighten(consumer: AIOKafkaConsumer) -> None:
     """Let a consumer that was just started, and has read nothing, return light records; see ``folding.wire.Record``."""
-    fetcher = getattr(consumer, "_fetcher", None)
+    fetcher: Any = getattr(consumer, "_fetcher", None)
     is_known = all(hasattr(kind, name) for kind, names in _NEEDED.items() for name in names)
     if is_known and getattr(fetcher, "_records", None) == {}:
         fetcher._records = _LightResults()

@@ -105,7 +105,8 @@ def test_the_watermark_waits_for_live_sources_only() -> None:
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-5_000, 5_000), st.integers(-5_000, 5_000)), max_size=40))
 def test_no_clock_runs_backwards(words: list[tuple[int, int, int]]) -> None:
     """Whatever the clocks of the workers do, the journal's clock and no source's progress ever run backwards."""
-    sources, before = Sources(), (0, {})
+    sources = Sources()
+    before: tuple[int, dict[str, int]] = (0, {})
     for name, at_ms, passed_ms in words:
         sources.hear(f"s/{name}", T0_MS + at_ms, T0_MS + passed_ms)
         now = (sources.now_ms, {n: s.passed_ms for n, s in sources.known.items()})

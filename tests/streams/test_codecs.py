@@ -151,7 +151,8 @@ def test_foreign_types_are_unknown_not_wrong():
     """
     An event of another type is counted as unknown, whatever its data is.
     """
-    records = [line({"specversion": "1.0", "type": "com.example.sold", "data": data}) for data in (1, {})]
+    odd_data: tuple[Any, ...] = (1, {})
+    records = [line({"specversion": "1.0", "type": "com.example.sold", "data": data}) for data in odd_data]
     batch = read(records, Codec(), Settings(Names()))
 
     assert (2, 0, {}) == (batch.unknown, len(batch), batch.reasons)

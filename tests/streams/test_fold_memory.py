@@ -58,6 +58,8 @@ def test_the_memory_is_two_plain_generations(batches: list[list[tuple[int, int]]
             assert before == memory.content()
 
         first, new = memory.meet(keys, values)
+        assert first is not None
+        assert new is not None
 
         assert [plain.meet(key, value) for key, value in met] == list(zip(first.tolist(), new.tolist(), strict=True))
         assert (plain.young, plain.old) == memory.content()

@@ -6,6 +6,7 @@ import asyncio
 import random
 import signal
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,7 @@ async def test_failed_transactions(settings, dice, monkeypatch):
         how = dice.choice([*failed, "not", "not", "not", "not"])
         failed[how] = failed.get(how, 0) + 1
         if how == "within":
-            producer = transactions._producer
+            producer: Any = transactions._producer
             await producer.begin_transaction()
             for message in messages:
                 await producer.send(message.topic, message.value, partition=message.partition)

@@ -23,7 +23,7 @@ FAST = {"flush_ms": 50}
 
 @asynccontextmanager
 async def observing(settings: Settings) -> AsyncIterator[Status]:
-    """observe for as long as the context lasts; ended as the supervisor ends it."""
+    """Observe for as long as the context lasts; ended as the supervisor ends it."""
     status = Status("observe")
     running = asyncio.ensure_future(run_observe(settings, status))
     try:

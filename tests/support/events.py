@@ -14,7 +14,7 @@ NOON_MS = 1_795_262_400_000
 """2026-11-21T12:00:00Z."""
 
 
-def outcome(flags: dict[str, str] | None = None, **given: Any) -> dict[str, Any]:
+def outcome(flags: Any = None, **given: Any) -> dict[str, Any]:
     """Return an outcome's CloudEvent; ``given`` replaces envelope attributes or fields of the data; None leaves out."""
     data = {
         "flags": {"checkout-v2": "treatment", "new-cart": "control"} if flags is None else flags,
@@ -24,7 +24,7 @@ def outcome(flags: dict[str, str] | None = None, **given: Any) -> dict[str, Any]
     return _event("outcome", data, given)
 
 
-def exposure(flag_key: str = "checkout-v2", variant: str = "treatment", **given: Any) -> dict[str, Any]:
+def exposure(flag_key: str = "checkout-v2", variant: str | None = "treatment", **given: Any) -> dict[str, Any]:
     """Return an exposure's CloudEvent; see ``outcome`` for ``given``."""
     data = {"flag_key": flag_key, "variant": variant, "environment": "production", "context_id": "u-1"}
     return _event("exposure", data, given)
@@ -134,12 +134,14 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     """CloudEvents of all kinds: about half are valid, the others have one field that is odd or missing."""
     kind = draw(st.sampled_from(["outcome", "outcome", "exposure", "feedback"]))
     data = draw({"outcome": _outcomes, "exposure": _exposures, "feedback": _feedback}[kind])
-    event = {"specversion": "1.0", "type": f"dev.rolloutguardian.{kind}.v1", "time": draw(times), "data": data}
+    event: dict[str, Any] = {
+        "specversion": "1.0", "type": f"dev.rolloutguardian.{kind}.v1", "time": draw(times), "data": data,
+    }  # fmt: skip
     event |= draw(st.fixed_dictionaries({}, optional={
         "id": st.sampled_from(["1", "2", ""]), "source": st.just("/api"), "sampledrate": st.sampled_from([1, 2, 1000]),
     }))  # fmt: skip
     if draw(st.booleans()):
-        place = draw(st.sampled_from([event, data]))
+        place: dict[str, Any] = draw(st.sampled_from([event, data]))
         name = draw(st.sampled_from(sorted(place)))
         if draw(st.booleans()):
             place[name] = draw(odd)

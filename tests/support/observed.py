@@ -11,7 +11,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
-from guardian.journal import Beat, Entry, Summary, decode
+from guardian.journal import Beat, Summary, decode
 from streams.reading import fetch_wait_ms
 from streams.settings import Settings
 from tests.support.events import exposure, outcome
@@ -54,7 +54,7 @@ class Services:
     async def _send_one(self, ago_ms: int) -> Any:
         number, self._number = self._number, self._number + 1
         variation = "treatment" if number % 3 == 0 else "control"
-        common = {
+        common: dict[str, Any] = {
             "time": time.time_ns() // 1_000_000 - ago_ms, "context_id": f"u-{number % 50}",
             "id": str(number) if number % 2 else None,
         }  # fmt: skip
@@ -88,7 +88,7 @@ class Journal:
             self.records += records
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[Any]:
         """All entries so far."""
         return [decode(record.value) for record in self.records]
 
