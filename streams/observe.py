@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +23,8 @@ from streams.environment import WORKER_VARIABLE
 from streams.fold import Counts
 from streams.observing.light import lighten
 from streams.observing.metrics import LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
-from streams.observing.source import Committed, Source, now_ms
+from streams.observing.reading import now_ms
+from streams.observing.source import Committed, Source
 from streams.reading import fetch_wait_ms
 from streams.settings import Settings
 from streams.status import Status
@@ -47,6 +49,8 @@ async def run_observe(settings: Settings, status: Status) -> None:
 
     A broker that is away is waited for, and that is said: in the status, and in the log every ten seconds.
     """
+    # Brokers answer so while the transaction before still ends; it is tried again within 20 ms, several times a second.
+    logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
     before = gc.get_threshold()
     gc.set_threshold(GARBAGE_AFTER, 20, 50)
     gc.freeze()
@@ -136,11 +140,12 @@ class Observer(ConsumerRebalanceListener):
             for at, records in found.items():
                 source = self._sources.get(at)
                 if source is not None:
-                    source.take(records)
+                    source.reading.take(records)
             del found
             for source in list(self._sources.values()):
-                if source.is_batch_full:
-                    source.fold()
+                source.check()
+                if source.reading.is_batch_full:
+                    source.reading.fold()
                     await asyncio.sleep(0)
 
     async def on_partitions_revoked(self, _: Iterable[TopicPartition]) -> None:
@@ -183,7 +188,7 @@ class Observer(ConsumerRebalanceListener):
     def _state(self) -> tuple[str, dict[str, Any]]:
         sources = list(self._sources.values())
         ages_s = [age for source in sources if (age := source.transactions.age_s) is not None]
-        lags = {source: source.lag() for source in sources}
+        lags = {source: source.reading.lag() for source in sources}
         OPEN_TRANSACTIONS.set(len(ages_s))
         OLDEST_TRANSACTION.set(max(ages_s, default=0.0))
         for source, lag in lags.items():
@@ -206,7 +211,7 @@ class Observer(ConsumerRebalanceListener):
             return self.why
         if complaints := [source.why for source in sources if source.why]:
             return complaints[0]
-        silent = [source.name for source in sources if (source.heard_ms() or 0) < now_ms() - SILENT_MS]
+        silent = [source.name for source in sources if (source.reading.heard_ms() or 0) < now_ms() - SILENT_MS]
         if silent:
             return f"no answer of Kafka for {silent[0]} for {SILENT_MS // 1000} s"
         return ""

@@ -41,7 +41,7 @@ async def test_restarts_lose_and_double_nothing(kafka):
     await ensure_topics(settings, inputs=True)
     async with services(settings) as sending, journal(settings) as written:
         async with sending.busy(events_per_s=600):
-            for _ in range(3):
+            for _ in range(2):
                 async with observing(settings) as status:
                     await until(lambda: status.is_ready, within_s=30, what="observe is ready")
                     await asyncio.sleep(0.7)

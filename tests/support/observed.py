@@ -11,7 +11,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
-from guardian.journal import Beat, Summary, decode
+from guardian.journal import Summary, decode
 from streams.reading import fetch_wait_ms
 from streams.settings import Settings
 from tests.support.events import exposure, outcome
@@ -23,10 +23,11 @@ Totals = dict[tuple[str, str], tuple[int, int, int]]
 class Services:
     """Sends exposures and outcomes, half of them with an id, and counts them by flag and variation."""
 
-    def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
+    def __init__(self, settings: Settings, producer: AIOKafkaProducer, flags: int = 4) -> None:
         self._topics = settings.topics
         self._producer = producer
         self._number = 0
+        self._flags = flags
         self.sent: Totals = {}
 
     async def send(self, count: int, *, ago_ms: int = 0) -> None:
@@ -63,7 +64,7 @@ class Services:
             event, topic = exposure(variant=variation, **common), self._topics.exposures[0]
         else:
             failed = number % 7 == 0
-            flags = {"checkout-v2": variation, f"flag-{number % 4}": "on"}
+            flags = {"checkout-v2": variation, f"flag-{number % self._flags}": "on"}
             for flag, shown in flags.items():
                 self._count(flag, shown, 0, 1, int(failed))
             event, topic = outcome(flags, outcome="error" if failed else "ok", **common), self._topics.outcomes[0]
@@ -80,6 +81,8 @@ class Journal:
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
+        self._counted = 0
+        self._totals: Totals = {}
         self.records: list[ConsumerRecord] = []
 
     async def poll(self) -> None:
@@ -98,14 +101,14 @@ class Journal:
         return [entry for entry in self.entries if isinstance(entry, Summary)]
 
     @property
-    def beats(self) -> list[Beat]:
-        """All beats so far."""
-        return [entry for entry in self.entries if isinstance(entry, Beat)]
-
-    @property
     def totals(self) -> Totals:
         """Exposures, outcomes and errors of all summaries so far, by flag and variation."""
-        return totals(flag for summary in self.summaries for flag in summary.flags)
+        new = [decode(record.value) for record in self.records[self._counted :]]
+        self._counted = len(self.records)
+        for arm, more in totals(flag for entry in new if isinstance(entry, Summary) for flag in entry.flags).items():
+            exposures, outcomes, errors = (a + b for a, b in zip(self._totals.get(arm, (0, 0, 0)), more, strict=True))
+            self._totals[arm] = exposures, outcomes, errors
+        return self._totals
 
     async def until_summed(self, sent: Totals, within_s: float) -> None:
         """Read until as much is summed as was sent; fails if it never is, or if it is something else."""
@@ -124,12 +127,12 @@ def _size(counts: Iterable[tuple[int, int, int]]) -> int:
 
 
 @asynccontextmanager
-async def services(settings: Settings) -> AsyncIterator[Services]:
-    """Services that send to the input topics."""
+async def services(settings: Settings, flags: int = 4) -> AsyncIterator[Services]:
+    """Services that send to the input topics, with about so many flags."""
     producer = AIOKafkaProducer(**settings.kafka.client_options(), enable_idempotence=True, linger_ms=5)
     await producer.start()
     try:
-        yield Services(settings, producer)
+        yield Services(settings, producer, flags)
     finally:
         await producer.stop()
 
