@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +25,19 @@ def main(arguments: list[str]) -> int:
 
 def table(found: dict[str, Any]) -> str:
     """Return the figures one a line, for people."""
-    peers = found.get("peers", {})
-    rows = [("ours", found["ours"]), ("limit", found["limit"]), *peers.items()]
-    rows += [(name, value) for name, value in found.items() if name not in ("ours", "limit", "peers", "unit")]
-    width = max(len(str(name)) for name, _ in rows)
-    lines = [f"{name:<{width}}  {_number(value)}" for name, value in rows]
-    return "\n".join([f"{'':<{width}}  {found['unit']}", *lines])
+    rows = list(_rows({name: value for name, value in found.items() if name != "unit"}))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([f"{'':<{width}}  {found['unit']}", *(f"{name:<{width}}  {value}" for name, value in rows)])
 
 
-def _number(value: Any) -> str:
-    if isinstance(value, float) and abs(value) < 100:
-        return f"{value:,.3g}"
-    return f"{value:,.0f}" if _is_number(value) else f"{value}"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _rows(found: dict[str, Any], of: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in found.items():
+        if isinstance(value, dict):
+            yield from _rows(value, of if name == "peers" else f"{of}{name} ")
+        elif isinstance(value, int | float):
+            yield f"{of}{name}", f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
+        else:
+            yield f"{of}{name}", "-" if value is None else str(value)
 
 
 def _runs(path: Path) -> bool:
