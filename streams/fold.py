@@ -7,28 +7,26 @@ Pure work over batches, without Kafka and without a clock: the loop in
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
-from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec.structs import astuple
 
 from guardian.names import Millis
 from guardian.summaries import TICK_MS, FlagSums
 from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, Codec, Event, Record
 from streams.deadletters import DeadLetter, dead_letter
-from streams.folding.cadence import FLUSHES, Cadence, resumed
+from streams.folding.cadence import FLUSHES, resumed
 from streams.folding.chunk import Chunk, joined
 from streams.folding.columns import Batch, columns_of, read
 from streams.folding.memory import Memory
 from streams.folding.names import Names, Settings
 from streams.folding.sights import UNIT_SHIFT, Sights
+from streams.folding.state import Counts, FoldConfig, Savepoint
 from streams.folding.sums import sums
+
+__all__ = ["Batch", "Counts", "Fold", "FoldConfig", "Savepoint"]
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -36,73 +34,21 @@ Bools = npt.NDArray[np.bool_]
 NAMES_MAX = 100_000
 """Variations remembered at a time; beyond, all names are forgotten, and with them who saw what."""
 
-
-@dataclass(frozen=True, slots=True)
-class FoldConfig:
-    """
-    How one source is read and what it may remember.
-
-    ``bare``: records may be flat JSON. ``duplicates_window``: events within
-    which a repeat of (source, id) is found. ``units_max``: pairs (flag, unit)
-    remembered. ``rows_max``: active flags up to which all go out each flush.
-    """
-
-    bare: bool = False
-    duplicates_window: int = 100_000
-    future_tolerance_ms: int = 5_000
-    units_max: int = 200_000
-    rows_max: int = 400
-
-
-class Counts(msgspec.Struct):
-    """Events of one source since it is read; ``future`` ones were clamped, all but the last four are in the sums."""
-
-    exposures: int = 0
-    outcomes: int = 0
-    feedback: int = 0
-    future: int = 0
-    duplicates: int = 0
-    skipped: int = 0
-    unknown: int = 0
-    dead: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        """Return both together."""
-        return Counts(*map(operator.add, astuple(self), astuple(other)))
-
-    def __sub__(self, earlier: Counts) -> Counts:
-        """Return what came since."""
-        return Counts(*map(operator.sub, astuple(self), astuple(earlier)))
-
-
-@dataclass(frozen=True, slots=True)
-class Savepoint:
-    """A state of a fold to which it can go back; ``counts`` are those of that state, ``note`` belongs to its offset."""
-
-    counts: Counts
-    note: str
-    position: int
-    reached_ms: Millis
-    cadence: Cadence
-    held: Chunk | None
-    cycle: Int64s
-    settings: Settings
-    sights: Sights
-    sights_mark: Any
-    repeats_mark: int
+_DEFAULT = FoldConfig()
 
 
 class Fold:
     """
     Sums of one source (an input partition, or a file) between two flushes.
 
-    ``counts`` says what became of the events; ``reached_ms`` is the event
-    time that reading has reached. The sums depend on the sequence of events alone, not on how it was cut
+    The sums depend on the sequence of events alone, not on how it was cut
     into batches. ``position`` and ``note`` are the committed offset and what
-    was written beside it (``Savepoint.note``). One thread, one owner.
+    was written beside it (``Savepoint.note``). ``counts`` says what became of
+    the events, ``reached_ms`` is the event time that reading has reached. One
+    thread, one owner.
     """
 
-    def __init__(self, source: str, config: FoldConfig = FoldConfig(), *, position: int = 0, note: str = "") -> None:
+    def __init__(self, source: str, config: FoldConfig = _DEFAULT, *, position: int = 0, note: str = "") -> None:
         self.source = source
         self.config = config
         self.counts = Counts()
