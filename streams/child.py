@@ -21,6 +21,7 @@ from typing import Any
 
 import structlog
 
+from streams.loops import new_loop
 from streams.status import Status
 
 DRAIN_S = 3.0
@@ -68,12 +69,7 @@ def _wait_for_go(told: int) -> dict[str, dict[str, Any]]:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        import uvloop
-    except ImportError:  # not to be had everywhere
-        asyncio.run(work)
-        return
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(work)
 
 

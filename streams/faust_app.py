@@ -12,7 +12,7 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import faust
@@ -26,6 +26,7 @@ from yarl import URL
 
 from guardian.errors import GuardianError
 from streams.environment import WORKER_VARIABLE
+from streams.loops import new_loop
 from streams.reading import FETCH_WAIT_MS, fetch_wait_ms
 from streams.settings import Settings
 
@@ -42,6 +43,8 @@ GROUP_ERRORS_MOST = 5
 GROUP_ERRORS_WITHIN_S = 30.0
 COMMIT_INTERVAL_S = 1.0
 STOP_S = 2.5
+FETCH_PAUSE_S = 0.008
+"""From records to the next fetch: on a busy topic answers come fuller, and there are a few dozen instead of hundreds."""
 
 
 class FaustCrashed(GuardianError):
@@ -49,6 +52,30 @@ class FaustCrashed(GuardianError):
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    _rested_s = 0.0
+
+    async def _fetch_records(self, *args: Any, **options: Any) -> Any:
+        """Fetch as Faust does, with a rest after each fetch that brought something; the first record never waits."""
+        clock_s = asyncio.get_running_loop().time
+        if (rest_s := self._rested_s - clock_s()) > 0.0:
+            await asyncio.sleep(rest_s)
+        found = await super()._fetch_records(*args, **options)
+        if found:
+            self._rested_s = clock_s() + FETCH_PAUSE_S
+        return found
+
+    async def seek_to_committed(self) -> Any:
+        """Seek as Faust does; a partition without a committed offset begins again, where Faust leaves it."""
+        return await self.call_thread(self._seek_to_committed)
+
+    async def _seek_to_committed(self) -> Any:
+        consumer = self._ensure_consumer()
+        committed = await consumer.seek_to_committed()
+        fresh = [at for at, offset in committed.items() if not offset and not self.consumer._is_changelog_tp(at)]
+        if fresh:
+            await consumer.seek_to_beginning(*fresh)
+        return committed
+
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         # Faust offers neither setting; the attributes are read when the consumer starts.
@@ -91,8 +118,48 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class _Consumer(driver.Consumer):
+    """
+    Reads a partition only after it was set back to what is committed, and commits up to the newest acknowledged event.
+
+    After a recovery Faust resumes partitions first and sets them back then: records from where some earlier fetch had
+    ended could come before those from where the commits end, and what lies between was lost.
+
+    All that is read here is acknowledged in its order, so whatever comes before that event is done, and gaps (the
+    markers of transactions are offsets, too) need no book-keeping: Faust's own took a fifth of a busy judge's time.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._not_set_back: set[Any] = set()
+
+    def resume_partitions(self, tps: Iterable[Any]) -> None:
+        """Resume changelogs; let all others wait for ``perform_seek``, which Faust calls next."""
+        others = {tp for tp in tps if not self._is_changelog_tp(tp)}
+        self._not_set_back |= others
+        super().resume_partitions(set(tps) - others)
+
+    async def perform_seek(self) -> None:
+        """Go back to what is committed, and then resume what waits for that."""
+        await super().perform_seek()
+        waiting, self._not_set_back = self._not_set_back, set()
+        super().resume_partitions(waiting & self.assignment())
+
     def _new_consumer_thread(self) -> _ConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        thread = _ConsumerThread(self, loop=self.loop, beacon=self.beacon, thread_loop=new_loop())
+        thread._close_thread_loop_on_stop = True
+        return thread
+
+    async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
+        """Keep nothing."""
+
+    def _new_offset(self, tp: Any) -> int | None:
+        acknowledged = self._acked[tp]
+        if not acknowledged:
+            return None
+        behind: int = max(acknowledged) + 1
+        acknowledged.clear()
+        self._acked_index[tp].clear()
+        return behind
 
 
 class _Transport(driver.Transport):

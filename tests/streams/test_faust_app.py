@@ -11,6 +11,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
+from faust.exceptions import ConsumerNotStarted
 
 from streams.admin import ensure_topics
 from streams.environment import WORKER_VARIABLE
@@ -39,11 +40,18 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Any, list[bytes], a
     app.agent(raw_topic(app, settings.topics.decisions), name="note")(note)
     run = asyncio.ensure_future(run_app(app))
     try:
-        await until(lambda: app.started and app.consumer.assignment(), within_s=30, what="partitions are assigned")
+        await until(lambda: app.started and _assigned(app), within_s=30, what="partitions are assigned")
         yield app, read, run
     finally:
         run.cancel()
         await asyncio.wait({run})
+
+
+def _assigned(app: Any) -> Any:
+    try:
+        return app.consumer.assignment()
+    except ConsumerNotStarted:  # its thread is just beginning
+        return set()
 
 
 @pytest.fixture
@@ -70,6 +78,32 @@ async def test_failing_to_join_once_is_not_the_end(settings, refuse_joins):
         await producing.send_and_wait(settings.topics.decisions, b"one", partition=0)
 
         await until(lambda: read == [b"one"], within_s=20, what="the record is read")
+
+
+async def test_partitions_are_read_only_after_they_are_set_back(settings):
+    """What Faust resumes before it seeks stays unread till the seek is done: a later record first would be a loss."""
+    async with running(settings) as (app, _, _):
+        mine = app.consumer.assignment()
+        app.consumer.pause_partitions(mine)
+
+        app.consumer.resume_partitions(mine)
+        before = set(app.consumer._get_active_partitions())
+        await app.consumer.perform_seek()
+
+        assert set() == before
+        assert mine == app.consumer._get_active_partitions()
+
+
+async def test_without_commits_a_group_begins_again(settings):
+    """Set back before anything was committed, a worker reads from the beginning: what it had in hand is not lost."""
+    async with running(settings) as (app, read, _), producer(settings) as producing:
+        await producing.send_and_wait(settings.topics.decisions, b"one", partition=0)
+        await until(lambda: read == [b"one"], within_s=20, what="the record is read")
+        app.consumer._committed_offset.clear()
+
+        await app.consumer.perform_seek()
+
+        await until(lambda: read[1:] == [b"one"], within_s=20, what="the record is read again")
 
 
 async def test_failing_to_join_again_and_again_ends_the_app(settings, refuse_joins):

@@ -1,0 +1,14 @@
+"""Which event loop everything runs on."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return a new loop: uvloop's, which does twice as much a second, where it is to be had."""
+    try:
+        import uvloop
+    except ImportError:  # not made for every system
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
