@@ -32,6 +32,8 @@ from streams.status import Status
 log = structlog.get_logger()
 
 POLL_MS = 100
+REST_S = 0.015
+"""From records to the next read: fewer and fuller answers; what has come meanwhile still makes its flush."""
 SESSION_MS, HEARTBEAT_MS = 6_000, 500
 """A killed worker's partitions are read again by others after so long."""
 RETRY_S = 1.0
@@ -141,12 +143,13 @@ class Observer(ConsumerRebalanceListener):
                 source = self._sources.get(at)
                 if source is not None:
                     source.reading.take(records)
-            del found
             for source in list(self._sources.values()):
                 source.check()
                 if source.reading.is_batch_full:
                     source.reading.fold()
                     await asyncio.sleep(0)
+            if found:
+                await asyncio.sleep(REST_S)
 
     async def on_partitions_revoked(self, _: Iterable[TopicPartition]) -> None:
         """Give the partitions up, not in the middle of a transaction."""

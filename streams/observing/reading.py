@@ -45,10 +45,12 @@ class Reading:
     Takes what the consumer read of one partition, and folds it.
 
     ``call`` returns the number of the consumer's read that is going on, or
-    was the last. ``is_full`` is set when so much waits that reading pauses.
+    was the last. ``has_some`` is set while anything waits for a flush,
+    ``is_full`` when so much does that reading pauses.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, at: TopicPartition, waiting_max: int, call: Callable[[], int]) -> None:
+        self.has_some = asyncio.Event()
         self.is_full = asyncio.Event()
         self._consumer = consumer
         self._at = at
@@ -100,6 +102,7 @@ class Reading:
         self._unfolded += records
         self._arrivals.append((len(records), now_ms()))
         self._waiting += len(records)
+        self.has_some.set()
         if self._waiting >= self._waiting_max:
             self._consumer.pause(self._at)
             self.is_full.set()
@@ -172,3 +175,4 @@ class Reading:
     def _clear(self) -> None:
         self._unfolded, self._arrivals, self._letters = [], [], []
         self._first, self._waiting = None, 0
+        self.has_some.clear()

@@ -9,6 +9,7 @@ to the last commit, and the consumer with it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,7 +32,11 @@ RETRY_MIN_S, RETRY_MAX_S = 0.1, 5.0
 FENCED_WAIT_S = 3.0
 """Somebody else took our partition over: the group must tell us within a few heartbeats. If it does not, it is ours."""
 STOP_S = 1.0
-BEHIND_RECORDS, BEHIND_FLUSH_MS = 20_000, 200
+BEHIND_RECORDS, BEHIND_FLUSH_S = 20_000, 0.2
+REST_PART = 0.25
+"""Of the time between flushes, that which passes in any case after a transaction: slow ones must not follow each other."""
+GATHER_S = 0.01
+"""After a silence, what comes with the first event goes with it."""
 
 
 @dataclass(slots=True)
@@ -77,6 +82,7 @@ class Source:
         self._journalist: Journalist | None = None
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._flushed_s = 0.0
 
     @property
     def counts(self) -> Counts:
@@ -188,15 +194,22 @@ class Source:
     # ------------------------------------------------------------------ flushing
 
     async def _until_flush(self) -> None:
-        flush_ms = self._settings.observe.flush_ms
+        """
+        Wait until a flush is due: ``flush_ms`` after the last one began, and at once for what comes after a silence.
+
+        What decides is when events came, never what they say.
+        """
+        clock_s = asyncio.get_running_loop().time
+        flush_s = self._settings.observe.flush_ms / 1000
         if self.reading.lag() > BEHIND_RECORDS:
             # What is late already is caught up sooner with fewer transactions.
-            flush_ms = max(flush_ms, BEHIND_FLUSH_MS)
-        try:
-            async with asyncio.timeout(flush_ms / 1000):
-                await self.reading.is_full.wait()
-        except TimeoutError:
-            pass  # the usual case: it is time, and there is room
+            flush_s = max(flush_s, BEHIND_FLUSH_S)
+        due_s = max(self._flushed_s + flush_s, clock_s() + REST_PART * flush_s)
+        if not self.reading.has_some.is_set():
+            await _within(self.reading.has_some, flush_s)
+            due_s = max(due_s, clock_s() + GATHER_S)
+        await _within(self.reading.is_full, due_s - clock_s())
+        self._flushed_s = clock_s()
 
     async def _flush(self) -> None:
         """Write what was read since the last flush, and commit its offset, in one transaction."""
@@ -240,6 +253,13 @@ class Source:
         base.fold.confirm(point)
         count_events(self.at.topic, point.counts - base.point.counts)
         base.point, base.offset = point, end
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, so long at most."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(seconds, 0.0)):
+            await event.wait()
 
 
 def fold_config(settings: Settings, topic: str) -> FoldConfig:

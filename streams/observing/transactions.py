@@ -158,6 +158,8 @@ class Transactions:
         self, producer: AIOKafkaProducer, messages: Sequence[Message], offset: OffsetAndMetadata
     ) -> None:
         await producer.begin_transaction()
+        # The offsets first: readers of the journal wait from its first record to the end of the transaction.
+        await producer.send_offsets_to_transaction({self._source: offset}, self._group)
         deliveries = [
             await producer.send(
                 message.topic, message.value, partition=message.partition, key=message.key,
@@ -165,13 +167,8 @@ class Transactions:
             )
             for message in messages
         ]  # fmt: skip
-        offsets = asyncio.ensure_future(producer.send_offsets_to_transaction({self._source: offset}, self._group))
-        failed = [
-            result
-            for result in await asyncio.gather(offsets, *deliveries, return_exceptions=True)
-            if isinstance(result, BaseException)
-        ]
-        if failed:
+        results = await asyncio.gather(*deliveries, return_exceptions=True)
+        if failed := [result for result in results if isinstance(result, BaseException)]:
             raise failed[0]
         await producer.commit_transaction()
 
