@@ -24,9 +24,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from aiokafka import AIOKafkaProducer
 
+from bench._stages import Kill, figures, stages
 from demo.ports import free_ports
 from streams.admin import ensure_topics
 from streams.settings import load_settings
@@ -37,7 +37,7 @@ LOAD_PART = 0.6
 USERS = 400
 TREATED = 40
 """Of the users of a rollout, those in treatment; all of them fail in the burst."""
-WARM_UP_S = 5.0
+WARM_UP_S = 20.0
 PATIENCE_S = 20.0
 
 
@@ -59,26 +59,18 @@ async def _run() -> dict[str, Any]:
                 with load(bootstrap, LOAD_PART * capacity):
                     await asyncio.sleep(WARM_UP_S)
                     loaded = await kills(producer, client, range(KILLS // 5, KILLS // 5 + KILLS))
+                where = {"idle": await stages(bootstrap, idle), "loaded": await stages(bootstrap, loaded)}
     return {
-        "ours": figures(loaded),
+        "ours": figures([kill.took_ms for kill in loaded]),
         "limit": {"p50_ms": 0.0, "p99_ms": 0.0},
         "peers": {},
         "ratio_to_limit": None,
         "unit": "ms",
-        "idle": figures(idle),
+        "idle": figures([kill.took_ms for kill in idle]),
+        "stages": where,
         "load_events_s": LOAD_PART * capacity,
         "capacity_events_s": capacity,
         "missed": KILLS - len(loaded),
-    }
-
-
-def figures(took_ms: list[float]) -> dict[str, float]:
-    """Return median, 99 % quantile, worst and number."""
-    return {
-        "p50_ms": float(np.percentile(took_ms, 50)),
-        "p99_ms": float(np.percentile(took_ms, 99)),
-        "max_ms": max(took_ms),
-        "n": len(took_ms),
     }
 
 
@@ -172,9 +164,9 @@ async def producing(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
         await producer.stop()
 
 
-async def kills(producer: AIOKafkaProducer, client: Any, numbers: range) -> list[float]:
-    """Harm one rollout after another; return how long each kill took, in milliseconds."""
-    took_ms, rng = [], random.Random(numbers.start)
+async def kills(producer: AIOKafkaProducer, client: Any, numbers: range) -> list[Kill]:
+    """Harm one rollout after another; return the kills that came."""
+    done, rng = [], random.Random(numbers.start)
     for first in range(numbers.start, numbers.stop, 10):
         group = range(first, min(first + 10, numbers.stop))
         for _ in range(4):
@@ -183,9 +175,9 @@ async def kills(producer: AIOKafkaProducer, client: Any, numbers: range) -> list
             await asyncio.sleep(1.0)
         for number in group:
             await asyncio.sleep(rng.uniform(0.05, 0.25))
-            if (one_ms := await kill(producer, client, number)) is not None:
-                took_ms.append(one_ms)
-    return took_ms
+            if (one := await kill(producer, client, number)) is not None:
+                done.append(one)
+    return done
 
 
 async def send(producer: AIOKafkaProducer, number: int, *, failing: bool) -> None:
@@ -210,8 +202,8 @@ async def send(producer: AIOKafkaProducer, number: int, *, failing: bool) -> Non
     await asyncio.gather(*pending)
 
 
-async def kill(producer: AIOKafkaProducer, client: Any, number: int) -> float | None:
-    """Harm a rollout; return milliseconds from the last acknowledged event to control, or None where it never came."""
+async def kill(producer: AIOKafkaProducer, client: Any, number: int) -> Kill | None:
+    """Harm a rollout; return its kill, from the last acknowledged event to control, or None where it never came."""
     from openfeature.evaluation_context import EvaluationContext
 
     flag = flag_name(number)
@@ -220,10 +212,10 @@ async def kill(producer: AIOKafkaProducer, client: Any, number: int) -> float | 
         if client.get_string_value(flag, "", context := EvaluationContext(f"u{user}")) == "new"
     )  # fmt: skip
     await send(producer, number, failing=True)
-    began_s = time.perf_counter()
-    while time.perf_counter() - began_s < PATIENCE_S:
+    harmed_ms = time.time() * 1_000
+    while (now_ms := time.time() * 1_000) - harmed_ms < PATIENCE_S * 1_000:
         if client.get_string_value(flag, "", treated) == "old":
-            return (time.perf_counter() - began_s) * 1_000
+            return Kill(flag, harmed_ms, now_ms)
         await asyncio.sleep(0.001)
     return None
 
