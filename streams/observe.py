@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 
 from streams.environment import WORKER_VARIABLE
 from streams.fold import Counts
-from streams.observing.light import lighten
+from streams.observing.light import gulp, lighten
 from streams.observing.metrics import LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
 from streams.observing.reading import now_ms
 from streams.observing.source import Committed, Source
@@ -32,8 +32,8 @@ from streams.status import Status
 log = structlog.get_logger()
 
 POLL_MS = 100
-REST_S = 0.015
-"""From records to the next read: fewer and fuller answers; what has come meanwhile still makes its flush."""
+REST_S, REST_BELOW = 0.015, 2_000
+"""From few records to the next read: fewer and fuller answers; what has come meanwhile still makes its flush."""
 SESSION_MS, HEARTBEAT_MS = 6_000, 500
 """A killed worker's partitions are read again by others after so long."""
 RETRY_S = 1.0
@@ -107,6 +107,7 @@ class Observer(ConsumerRebalanceListener):
         Raises:
             KafkaError: Kafka cannot be reached, or refuses us.
         """
+        gulp()
         consumer = AIOKafkaConsumer(
             **self._settings.kafka.client_options(),
             client_id="guardian-observe",
@@ -148,7 +149,7 @@ class Observer(ConsumerRebalanceListener):
                 if source.reading.is_batch_full:
                     source.reading.fold()
                     await asyncio.sleep(0)
-            if found:
+            if 0 < sum(map(len, found.values())) < REST_BELOW:
                 await asyncio.sleep(REST_S)
 
     async def on_partitions_revoked(self, _: Iterable[TopicPartition]) -> None:

@@ -1,9 +1,8 @@
 """
-Records as aiokafka's parser makes them, a batch at a time and without a ``ConsumerRecord`` around each.
+Reading at less cost than aiokafka's own: larger gulps, and records without a ``ConsumerRecord`` around each.
 
-That wrapping is more than half of what reading costs, and a source needs
-nothing that it adds. This reaches into a private part of the consumer; where
-that part has changed, records simply come wrapped as always.
+Both reach into private parts of it; where those have changed, records simply
+come as always.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import aiokafka.conn
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 
@@ -20,8 +20,22 @@ _NEEDED = {
 }
 
 
+GULP = 2**22
+"""Bytes that may wait to be parsed before a connection stops reading: some answers, where aiokafka has a part of one."""
+
+
+def gulp() -> None:
+    """Let connections made from now on read whole answers at a stretch: a tenth of what observe costs."""
+    if hasattr(aiokafka.conn, "READER_LIMIT"):
+        aiokafka.conn.READER_LIMIT = GULP
+
+
 def lighten(consumer: AIOKafkaConsumer) -> None:
-    """Let a consumer that was just started, and has read nothing, return light records; see ``folding.wire.Record``."""
+    """
+    Let a consumer that was just started, and has read nothing, return light records; see ``folding.wire.Record``.
+
+    Wrapping them is more than half of what reading costs, and a source needs nothing that it adds.
+    """
     fetcher: Any = getattr(consumer, "_fetcher", None)
     is_known = all(hasattr(kind, name) for kind, names in _NEEDED.items() for name in names)
     if is_known and getattr(fetcher, "_records", None) == {}:
