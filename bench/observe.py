@@ -22,7 +22,7 @@ from typing import Any
 from bench.events import make_topics, produce
 from tests.kafka import running_kafka
 
-EVENTS = int(os.environ.get("BENCH_EVENTS", "600000"))
+EVENTS = int(os.environ.get("BENCH_EVENTS", "1200000"))
 ROUNDS = 3
 FAUST_EVENTS = 20_000
 PARTITIONS = 4

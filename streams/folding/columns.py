@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float64]
 Keys = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
 
-BLOCK = 512
+BLOCK = 256
 """Records decoded at a stretch: as many as fit the processor's cache with all that is made of them."""
 _hash = xxhash.xxh3_64_intdigest
 _SEPARATOR = b"\x00"
