@@ -12,7 +12,7 @@ from guardian.sequential.bank import StreamBank
 from guardian.sequential.control_rate import ControlRate
 from guardian.sequential.counts import count_block, count_blocks
 from guardian.sequential.differences import additive_margin_block, additive_margin_blocks, additive_margin_pair
-from guardian.sequential.grid import DEFAULT_GRID, ratio_grid
+from guardian.sequential.grid import DEFAULT_GRID, DROP_GRID, ratio_grid
 from guardian.sequential.intervals import rate_interval, ratio_interval
 from guardian.sequential.latency import (
     Exceedances,
@@ -29,6 +29,13 @@ from guardian.sequential.power import information, samples_bound
 from guardian.sequential.proportions import two_sample_block, two_sample_blocks
 from guardian.sequential.ratings import DEFAULT_BETS, RatingCentre, ratings_block, ratings_blocks
 from guardian.sequential.shares import DEFAULT_LIFTS, share_block, share_blocks, share_log_bayes_factor
+from guardian.sequential.slowness import (
+    DEFAULT_SLOWDOWNS,
+    DEFAULT_TAUS,
+    Slowdown,
+    slowness_block,
+    slowness_blocks,
+)
 from guardian.sequential.stream import BlockResult, ErrorRateStream
 from guardian.sequential.threshold import mixture_prior, threshold_block, threshold_blocks, threshold_mixture
 
@@ -36,6 +43,9 @@ __all__ = [
     "DEFAULT_BETS",
     "DEFAULT_GRID",
     "DEFAULT_LIFTS",
+    "DEFAULT_SLOWDOWNS",
+    "DEFAULT_TAUS",
+    "DROP_GRID",
     "Account",
     "BlockResult",
     "ControlRate",
@@ -43,6 +53,7 @@ __all__ = [
     "Exceedances",
     "LatencyMemory",
     "RatingCentre",
+    "Slowdown",
     "StreamBank",
     "additive_margin_block",
     "additive_margin_blocks",
@@ -72,6 +83,8 @@ __all__ = [
     "share_block",
     "share_blocks",
     "share_log_bayes_factor",
+    "slowness_block",
+    "slowness_blocks",
     "threshold_block",
     "threshold_blocks",
     "threshold_mixture",

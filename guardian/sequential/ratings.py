@@ -16,8 +16,9 @@ import numpy as np
 
 from guardian.sequential.checks import ARM_MIN, COUNT_MAX, Floats, as_floats, check_unit, check_units, spread
 
-#: Parts of the largest safe bet: the components of the ratings test.
-DEFAULT_BETS: Floats = np.geomspace(0.03, 0.9, 8)
+#: Parts of the largest safe bet: the components of the ratings test. They match falls of a twentieth to a third of the
+#: scale, on which the best bet is about three times the fall.
+DEFAULT_BETS: Floats = np.array([0.06, 0.1, 0.15, 0.22, 0.3, 0.4, 0.52, 0.7])
 DEFAULT_BETS.setflags(write=False)
 
 
@@ -85,7 +86,7 @@ def ratings_blocks(
     silent = (n_t < ARM_MIN) | (n_c < ARM_MIN)
     odds = np.where(silent, 1.0, n_t) / np.where(silent, 1.0, n_c)
     # Either limit is infinite at one end of the scale, never both.
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         limit = np.minimum(1.0 / ((1.0 - centre) + drop), 1.0 / (odds * centre))
     bet_t = (bets * limit[..., np.newaxis])[..., np.newaxis]
     low = (centre - drop)[..., np.newaxis] - y_t
@@ -105,13 +106,15 @@ def _weighted(logs: Floats, counts: Floats) -> Floats:
 @dataclass(slots=True)
 class RatingCentre:
     """
-    The mean of all ratings of earlier blocks, both arms together, from ten imagined ratings in the middle.
+    The mean of all ratings of earlier blocks, both arms together, from two imagined ratings of 0.7.
+
+    People rate above the middle, and a first guess far from the mean costs power in the first blocks.
 
     Read `mean`, test the block, then `remember` it: in that order.
     """
 
-    total: float = 5.0
-    weight: float = 10.0
+    total: float = 1.4
+    weight: float = 2.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.total <= self.weight or not 0.0 < self.weight < float("inf"):
