@@ -32,7 +32,7 @@ class Stage(NamedTuple):
     p_c: float
 
 
-def ticks(rng: np.random.Generator, runs: int, stages: list[Stage]) -> Iterator[tuple[Floats, Floats, Floats, Floats]]:
+def ticks(rng: np.random.Generator, runs: int, stages: list[Stage]) -> Iterator[tuple[Any, Any, Any, Any]]:
     """
     Yield ``n_t, x_t, n_c, x_c`` of every tick, each of shape ``(runs,)``: every unit assigned at random.
     """

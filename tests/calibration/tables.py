@@ -25,6 +25,6 @@ def write(name: str, text: str, page: Path = PAGE) -> None:
     """
     whole = page.read_text(encoding="utf-8")
     pattern = rf"(<!-- measured: {re.escape(name)} -->\n).*?(<!-- end -->)"
-    if len(re.findall(pattern, whole, flags=re.S)) != 1:
+    if len(re.findall(pattern, whole, flags=re.DOTALL)) != 1:
         raise ValueError(f"name is {name!r}: {page.name} has no single place marked with it")
-    page.write_text(re.sub(pattern, lambda m: f"{m[1]}{text}\n{m[2]}", whole, flags=re.S), encoding="utf-8")
+    page.write_text(re.sub(pattern, lambda m: f"{m[1]}{text}\n{m[2]}", whole, flags=re.DOTALL), encoding="utf-8")

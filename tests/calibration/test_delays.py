@@ -5,6 +5,7 @@ How long the error-rate test takes to find harm, beside the least that any test 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def late(
     return {p: (*_after(rng, sizes, p, log_s[:, [*range(k), k + i]], dx, dn, odds[i]), false) for i, p in enumerate(effects)}
 
 
-def _log_e(sizes: tuple[int, int], x_t: Floats, x_c: Floats, p_hat: Floats, grid: Floats, k: int) -> Floats:
+def _log_e(sizes: tuple[int, int], x_t: Any, x_c: Any, p_hat: Floats, grid: Floats, k: int) -> Floats:
     """
     Return the evidence for the grid with its guess, and for the oracles with the truth.
     """
@@ -149,7 +150,7 @@ def test_harm_is_found_near_the_bound_long():
     """
     Three effects, three splits, two levels: within 1.25 of the bound and 2.5 nats at 1e-4.
     """
-    rows, wrong = [], {}
+    rows, wrong = [], dict[Any, Any]()
     for split, sizes in SPLITS.items():
         for p_t in (0.015, 0.02, 0.05, 0.2):
             found = against_bound(sizes, p_t, (1e-3, ALPHA), 10_000 if p_t > 0.02 else 4_000, seed=31)
@@ -171,7 +172,7 @@ def test_a_jump_is_found_event_by_event_long():
     """
     Twenty times the errors, event by event, within 1.35 of the bound at every split.
     """
-    rows, wrong = [], {}
+    rows, wrong = [], dict[Any, Any]()
     for split, sizes in SINGLY.items():
         [(delay, ratio, regret)] = against_bound(sizes, 0.2, (ALPHA,), 20_000, seed=32)
         rows.append([split, f"{delay.mean:.1f}", f"{ratio:.3f}", f"{ratio * delay.error / delay.mean:.3f}", f"{regret:.2f}"])
@@ -187,7 +188,8 @@ def test_a_late_bug_is_found_about_as_fast_as_by_one_who_knows_it_long():
     """
     After 100,000 good samples, at every split and effect, within 1.12 of the account that knows the effect.
     """
-    runs, rows, wrong = 3_000, [], {}
+    runs, rows = 3_000, []
+    wrong: dict[Any, Any] = {}
     for split, sizes in SPLITS.items():
         found = late(np.random.default_rng(33), runs, sizes, (0.015, 0.02, 0.05, 0.2), good_ticks=10_000)
         for p_t, (ours, oracle, false) in found.items():

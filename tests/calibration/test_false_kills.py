@@ -7,6 +7,7 @@ The short form runs in every `make test`; the long form makes 10,000 runs a cell
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,7 +111,8 @@ def test_equal_arms_long():
     """
     10,000 runs in each of ten cells, to 110,000 treated samples or more, stay within every level.
     """
-    runs, rows, wrong = 10_000, [], {}
+    runs, rows = 10_000, []
+    wrong: dict[Any, Any] = {}
     for base in (0.01, 0.001):
         for split in SPLITS:
             found = false_kills(alike(split, base, ticks_each=1_000), runs, seed=11)
@@ -129,7 +131,8 @@ def test_what_moves_both_arms_long():
     """
     10,000 runs of each moving scene stay within every level.
     """
-    runs, rows, wrong = 10_000, [], {}
+    runs, rows = 10_000, []
+    wrong: dict[Any, Any] = {}
     for scene, stages in SCENES.items():
         found = false_kills(stages, runs, seed=12)
         rows.append([scene, *(f"{found[alpha] / runs:.4f}" for alpha in LEVELS)])

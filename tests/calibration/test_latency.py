@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -102,7 +102,7 @@ class Latencies:
         rows = np.repeat(np.arange(runs), n) * BUCKETS
         return np.bincount(rows + keys.ravel(), minlength=runs * BUCKETS).reshape(runs, BUCKETS).astype(float)
 
-    def keep_only(self, rows: Floats) -> None:
+    def keep_only(self, rows: Any) -> None:
         self.past = self.past[rows]
         self.log_s = {name: log_s[rows] for name, log_s in self.log_s.items()}
 
@@ -177,7 +177,7 @@ def test_slower_requests_are_found_long():
     """
     Six ways of being slower, at 50/50 and 1/99, and equal arms beside them.
     """
-    rows, wrong, healthy = [], {}, 10_000
+    rows, wrong, healthy = [], dict[Any, Any](), 10_000
     for name, change in CHANGES.items():
         runs = 1_000 if name in {"all x1.1", "1 % of requests x20"} else 3_000
         even = found_after(change, (10, 10), runs, seed=43)

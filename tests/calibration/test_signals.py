@@ -5,6 +5,7 @@ Ratings, rates that must not drop, and silence: how much of it is needed to see 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,14 +61,14 @@ class Ratings:
         self.total, self.weight = np.full(runs, 1.4), np.full(runs, 2.0)
         self.log_s: Floats = np.zeros((runs, DEFAULT_BETS.size))
 
-    def read(self, count_t: Floats, count_c: Floats) -> Floats:
+    def read(self, count_t: Any, count_c: Any) -> Floats:
         log_e = ratings_blocks(LEVELS, count_t, count_c, centre=self.total / self.weight)
         self.log_s = advance(self.log_s, -np.inf, log_e)
         both = count_t + count_c
         self.total, self.weight = self.total + both @ LEVELS, self.weight + both.sum(axis=1)
         return mean_of(self.log_s)
 
-    def keep_only(self, rows: Floats) -> None:
+    def keep_only(self, rows: Any) -> None:
         self.total, self.weight, self.log_s = self.total[rows], self.weight[rows], self.log_s[rows]
 
 
