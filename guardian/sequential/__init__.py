@@ -28,6 +28,8 @@ from guardian.sequential.multiplicity import anytime_p, e_bh, e_lond, log_e_valu
 from guardian.sequential.power import information, samples_bound
 from guardian.sequential.proportions import two_sample_block, two_sample_blocks
 from guardian.sequential.ratings import DEFAULT_BETS, RatingCentre, ratings_block, ratings_blocks
+from guardian.sequential.reports import Attribution, Onset, attribute
+from guardian.sequential.scans import DifferenceScan, RatioScan
 from guardian.sequential.shares import DEFAULT_LIFTS, share_block, share_blocks, share_log_bayes_factor
 from guardian.sequential.slowness import (
     DEFAULT_SLOWDOWNS,
@@ -47,12 +49,16 @@ __all__ = [
     "DEFAULT_TAUS",
     "DROP_GRID",
     "Account",
+    "Attribution",
     "BlockResult",
     "ControlRate",
+    "DifferenceScan",
     "ErrorRateStream",
     "Exceedances",
     "LatencyMemory",
+    "Onset",
     "RatingCentre",
+    "RatioScan",
     "Slowdown",
     "StreamBank",
     "additive_margin_block",
@@ -60,6 +66,7 @@ __all__ = [
     "additive_margin_pair",
     "advance",
     "anytime_p",
+    "attribute",
     "bucket_edge",
     "bucket_key",
     "count_block",
