@@ -68,7 +68,7 @@ def _table(*ratios: float) -> Floats:
 #: The odds ratios of every two-sample, count and threshold test unless told otherwise. Chosen by simulation: against
 #: the even spacing of ``ratio_grid(8, 1.25, 60)`` it gives up 0.2 nats at 1.5x, where harm is found late anyway, and
 #: gains 0.4 at 3x to 10x, where bugs are. Effects below about 1.1x are never acted on: a built-in soft margin.
-DEFAULT_GRID: Floats = _table(1.2, 1.5, 2.0, 2.8, 4.0, 6.0, 10.0, 32.0)
+DEFAULT_GRID: Floats = _table(1.22, 1.45, 1.8, 2.4, 3.5, 5.5, 10.0, 32.0)
 
 #: For rates that must not *drop* (logins, conversions), with the arms swapped: a few percent less of something frequent
 #: is harm already, and shows in an odds ratio of 1.05.
