@@ -1,8 +1,7 @@
 """
 LB2 with an absolute margin: whether treatment's rate exceeds control's by more than so many points.
 
-The test of `proportions`, with the boundary ``{(q, q + delta)}`` in place of ``{(q, r q)}``. One formula on arrays
-serves one block and many streams.
+The test of `proportions`, with the boundary ``{(q, q + delta)}`` in place of ``{(q, r q)}``.
 """
 
 from __future__ import annotations
@@ -22,9 +21,10 @@ from guardian.sequential.checks import (
     check_units,
     spread,
 )
-from guardian.sequential.difference_projection import Lines, difference_log_e
+from guardian.sequential.difference_projection import Line, difference_log_e
 from guardian.sequential.grid import DEFAULT_GRID, as_grid
-from guardian.sequential.proportions import RATE_MIN, two_sample_blocks
+from guardian.sequential.projection import ARRAYS, FLOATS
+from guardian.sequential.proportions import RATE_MIN, two_sample_block, two_sample_blocks
 
 #: A guess of control's rate below this part of an absolute margin is raised to it: a guess of zero would make
 #: the first control error look impossible.
@@ -57,7 +57,22 @@ def additive_margin_block(
     check_arm("c", n_c, x_c)
     check_unit("p_hat", p_hat)
     _check_delta(delta)
-    return additive_margin_blocks(n_t, x_t, n_c, x_c, p_hat=p_hat, delta=delta, grid=grid)
+    if delta == 0.0:
+        return two_sample_block(n_t, x_t, n_c, x_c, p_hat=p_hat, grid=grid)
+    if grid is not DEFAULT_GRID:
+        grid = as_grid(grid)
+    theta_c = float(max(p_hat, FLOOR_OF_DELTA * delta))
+    boundary = theta_c + delta
+    room = (1.0 - delta) - theta_c
+    if n_t < ARM_MIN or n_c < ARM_MIN or theta_c >= 1.0 or boundary < RATE_MIN or room <= 0.0:
+        return np.zeros(grid.shape)
+    counts = float(n_t), float(x_t), float(n_c), float(x_c)
+    answer = []
+    for g in grid.tolist():
+        z = (g - 1.0) * boundary
+        rest = room / (1.0 + z)
+        answer.append(difference_log_e(counts, Line(theta_c, float(delta), boundary, z * rest, rest), FLOATS)[1])
+    return np.array(answer)
 
 
 def additive_margin_blocks(
@@ -92,7 +107,7 @@ def additive_margin_blocks(
     z = (grid - 1.0) * boundary[..., np.newaxis]
     rest = room[..., np.newaxis] / (1.0 + z)
     at, by, edge = (a[..., np.newaxis] for a in (theta_c, line_delta, boundary))
-    _, log_e = difference_log_e([a[..., np.newaxis] for a in stand_in], Lines(at, by, edge, z * rest, rest))
+    _, log_e = difference_log_e([a[..., np.newaxis] for a in stand_in], Line(at, by, edge, z * rest, rest), ARRAYS)
     answer = np.where(silent[..., np.newaxis], 0.0, log_e)
     if none.any():
         plain = two_sample_blocks(n_t, x_t, n_c, x_c, p_hat=p_hat, grid=grid)
@@ -121,10 +136,8 @@ def additive_margin_pair(
     gap = math.fsum((theta_t, -theta_c, -delta))
     if not gap > 0.0:
         raise ValueError(f"theta_t is {theta_t!r}: an alternative lies above theta_c + delta, {theta_c + delta!r}")
-    numbers = (theta_c, delta, theta_c + delta, gap, 1.0 - theta_t)
-    lines = Lines._make(np.array([number]) for number in numbers)
-    q, log_e = difference_log_e([np.array([float(count)]) for count in (n_t, x_t, n_c, x_c)], lines)
-    return float(q[0]), float(log_e[0])
+    counts = float(n_t), float(x_t), float(n_c), float(x_c)
+    return difference_log_e(counts, Line(theta_c, delta, theta_c + delta, gap, 1.0 - theta_t), FLOATS)
 
 
 def _check_delta(delta: float) -> None:

@@ -34,12 +34,35 @@ class Arithmetic(NamedTuple):
     """
 
     sqrt: Callable[[Any], Any]
+    log: Callable[[Any], Any]
     log1p: Callable[[Any], Any]
+    exp: Callable[[Any], Any]
+    least: Callable[[Any, Any], Any]
+    most: Callable[[Any, Any], Any]
     choose: Callable[[Any, Any, Any], Any]
+    any: Callable[[Any], bool]
 
 
-FLOATS = Arithmetic(math.sqrt, math.log1p, lambda condition, yes, no: yes if condition else no)
-ARRAYS = Arithmetic(np.sqrt, np.log1p, np.where)
+FLOATS = Arithmetic(
+    sqrt=math.sqrt,
+    log=math.log,
+    log1p=math.log1p,
+    exp=math.exp,
+    least=min,
+    most=max,
+    choose=lambda condition, yes, no: yes if condition else no,
+    any=bool,
+)
+ARRAYS = Arithmetic(
+    sqrt=np.sqrt,
+    log=np.log,
+    log1p=np.log1p,
+    exp=np.exp,
+    least=np.minimum,
+    most=np.maximum,
+    choose=np.where,
+    any=lambda condition: bool(condition.any()),
+)
 
 
 def ratio_fall(v: Any, steep: Any, z: Any, sqrt: Callable[[Any], Any], choose: Callable[..., Any]) -> Any:
@@ -74,7 +97,7 @@ def ratio_log_e(
     be known to more digits than the subtraction leaves.
     """
     n_t, x_t, n_c, x_c = counts
-    sqrt, log1p, choose = on
+    sqrt, log1p, choose = on.sqrt, on.log1p, on.choose
     w, v = n_t / (n_t + n_c), n_c / (n_t + n_c)
     ok_t, ok_c, odds = n_t - x_t, n_c - x_c, n_t / n_c
     boundary = margin * theta_c

@@ -76,7 +76,7 @@ def test_estimates_long():
     """
     Coverage at all times at 95 %, the width in the end, and the error of the onset.
     """
-    runs, blocks, rows, wrong = 400, 150, [], []
+    runs, blocks, rows, wrong = 200, 100, [], []
     scenes: tuple[tuple[str, Callable[[], Scan], float, Callable[[float], float]], ...] = (
         ("ratio 1", RatioScan, 1.0, lambda p: p),
         ("ratio 2", RatioScan, 2.0, lambda p: 2.0 * p),
@@ -89,7 +89,7 @@ def test_estimates_long():
         rows.append([name, f"{1.0 - missed / runs:.4f}", f"{width:.3f}"])
         wrong += [name] if missed > int(binom.ppf(0.99, runs, 0.05)) else []
     for rate in (0.02, 0.05, 0.2):
-        off_s = onsets(200, rate, seed=4)
+        off_s = onsets(100, rate, seed=4)
         rows.append([f"onset, 1 to {rate:.0%}", "", f"{np.median(off_s):.1f} s (90 %: {np.quantile(off_s, 0.9):.1f} s)"])
     write("estimates", table(["what", "held at all times, nominal 0.95", "median width, or error"], rows))
 
