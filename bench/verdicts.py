@@ -1,7 +1,8 @@
 """
 Verdicts side by side: ours and six rivals read the same simulated rollouts, second by second.
 
-``python -m bench verdicts`` prints the figures; ``python -m bench.verdicts --chart FILE.svg`` draws them too.
+``python -m bench verdicts`` prints the figures; ``python -m bench.verdicts --chart FILE.svg`` draws them too, and ``--page``
+puts them into docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from bench.rivals.ours import Guardian
 from bench.rivals.reading import Floats, Judge, Tick
 from bench.rivals.rules import argo, flagger
 from bench.rivals.zscore import NaiveZ
+from tests.calibration.tables import write
 
 ALPHA, ROLLOUTS, SECONDS = 0.01, 1_000, 1_200
 """One false kill in a hundred rollouts is what the statistical methods are asked for; each rollout lasts 20 minutes."""
@@ -136,11 +138,14 @@ def main(arguments: list[str]) -> None:
     """Measure, print, and draw if asked."""
     parser = argparse.ArgumentParser(prog="python -m bench.verdicts", description=__doc__)
     parser.add_argument("--chart", type=Path, help="where to write the chart, an SVG")
+    parser.add_argument("--page", action="store_true", help="put the table into docs/statistics.md")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--rollouts", type=int, default=ROLLOUTS, help="rollouts a scene (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     found = measure(chosen.rollouts)
     print(json.dumps(found) if chosen.json else markdown(found))
+    if chosen.page:
+        write("verdicts", markdown(found))
     if chosen.chart is not None:
         chosen.chart.write_text(draw(found), encoding="utf-8")
 

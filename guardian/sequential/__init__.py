@@ -21,6 +21,7 @@ from guardian.sequential.latency import (
     bucket_key,
     exceedances,
     latency_block,
+    latency_blocks,
     margin_shift,
     quantile_key,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "exceedances",
     "information",
     "latency_block",
+    "latency_blocks",
     "log_e_value",
     "margin_shift",
     "mixture_prior",

@@ -127,24 +127,33 @@ def delays(
     *,
     grid: Floats = DEFAULT_GRID,
     margin: float = 1.0,
+    at_random: bool = False,
 ) -> list[Floats]:
     """
     Return, for each level, the treated samples of each run up to its kill, with ``sizes`` units of the arms a tick.
+
+    With ``at_random`` these are the mean sizes: every unit of a tick is treated or not by chance.
     """
+    n_t: Any
+    n_c: Any
     n_t, n_c = sizes
+    units, share = sum(sizes), sizes[0] / sum(sizes)
     peeking = Peeking(runs, grid=grid, margin=margin, keep=KEEP ** (n_t / 10.0))
     ends = [np.full(runs, np.nan) for _ in alphas]
-    alive, seen, strictest = np.arange(runs), 0, -math.log(min(alphas))
+    alive, seen, strictest = np.arange(runs), np.zeros(runs), -math.log(min(alphas))
     while alive.size:
+        if at_random:
+            n_t = rng.binomial(units, share, alive.size)
+            n_c = units - n_t
         seen += n_t
         x_t, x_c = rng.binomial(n_t, rates[0], alive.size), rng.binomial(n_c, rates[1], alive.size)
         largest = peeking.read(n_t, x_t, n_c, x_c)
         for alpha, end in zip(alphas, ends, strict=True):
-            dead = alive[(largest >= -math.log(alpha)) & np.isnan(end[alive])]
-            end[dead] = seen
+            dead = (largest >= -math.log(alpha)) & np.isnan(end[alive])
+            end[alive[dead]] = seen[dead]
         going = largest < strictest
         # Throwing runs out costs as much as a tick: wait until it is worth it.
         if going.mean() < 0.9:
-            alive = alive[going]
+            alive, seen = alive[going], seen[going]
             peeking.keep_only(going)
     return ends

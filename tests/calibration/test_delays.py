@@ -202,3 +202,25 @@ def test_a_late_bug_is_found_about_as_fast_as_by_one_who_knows_it_long():
     write("late", table(header, rows))
 
     assert {} == wrong
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_blocks_of_random_size_long():
+    """
+    Where units fall to the arms by chance, blocks of a few dozen units lose little; those of a few lose more.
+    """
+    rows, ratios = [], {}
+    for split, share in (("50/50", 0.5), ("10/90", 0.1)):
+        for p_t, runs in ((0.02, 1_000), (0.05, 4_000), (0.2, 6_000)):
+            bound, cells = samples_bound(ALPHA, p_t, 0.01, share), []
+            for treated in (1, 4, 10, 30):
+                sizes = treated, round(treated * (1.0 - share) / share)
+                [end] = delays(np.random.default_rng(34), runs, sizes, (p_t, 0.01), (ALPHA,), at_random=True)
+                ratios[split, p_t, treated] = Delay.of(end).mean / bound
+                cells.append(f"{ratios[split, p_t, treated]:.3f}")
+            rows.append([split, f"{p_t:.0%}", *cells])
+    write("random", table(["T/C", "1 % to", *(f"{treated} treated a tick" for treated in (1, 4, 10, 30))], rows))
+
+    assert ratios["50/50", 0.05, 30] < ratios["50/50", 0.05, 1]
+    assert ratios["50/50", 0.05, 30] <= RATIO_MAX

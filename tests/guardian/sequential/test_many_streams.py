@@ -14,6 +14,9 @@ from guardian.sequential import (
     additive_margin_blocks,
     count_block,
     count_blocks,
+    exceedances,
+    latency_block,
+    latency_blocks,
     ratings_block,
     ratings_blocks,
     share_block,
@@ -115,6 +118,29 @@ def test_share_blocks(streams, tolerance):
     )
 
 
+histograms = st.dictionaries(st.integers(0, 300), st.integers(1, 10_000), min_size=1, max_size=6)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(histograms, histograms, histograms, st.sampled_from([0.5, 0.95, 0.999])), min_size=1, max_size=5))
+def test_latency_blocks(streams):
+    """
+    Latencies, with a past and a quantile of each stream's own.
+    """
+    rows = []
+    for past, treatment, control, tau in streams:
+        found = exceedances(past, treatment, control, tau=tau, margin=1.2)
+        assert found is not None
+        above = sum(count for key, count in past.items() if key > found.edge_key)
+        rows.append((found.n_t, found.x_t, found.n_c, found.x_c, above / sum(past.values()), tau))
+    *block, beyond, tau = np.array(rows).T
+
+    agree(
+        latency_blocks(*block, beyond=beyond, tau=tau),
+        [latency_block(past, t, c, tau=level, margin=1.2) for past, t, c, level in streams],
+    )
+
+
 counts = st.lists(st.integers(0, 100_000), min_size=5, max_size=5)
 
 
@@ -145,6 +171,8 @@ def test_ratings_blocks(streams):
         (lambda: count_blocks(1, 0, 0.5, margin=[1.0, 1e9]), "margin", "1000000000.0"),
         (lambda: threshold_blocks([5, 5], [1, 6], p0=0.1), "x ", "6"),
         (lambda: threshold_blocks(5, 1, p0=[0.1, 1.0]), "p0", "1.0"),
+        (lambda: latency_blocks(5, 1, 5, 0, beyond=[0.1, 1.1], tau=0.9), "beyond", "1.1"),
+        (lambda: latency_blocks(5, 1, 5, 0, beyond=0.1, tau=[0.9, 1.0]), "tau", "1.0"),
         (lambda: share_blocks([5, -1], 5, 0.5), "n_t", "-1"),
         (lambda: share_blocks(5, 5, [0.5, 0.0]), "share", "0.0"),
         (lambda: ratings_blocks([0, 1], [[1, 1], [1, -1]], [1, 1], centre=0.5), "count_t", "-1.0"),
