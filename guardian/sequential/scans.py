@@ -9,6 +9,7 @@ hits both arms, a season or a ramp moves nothing. The price is a grid of margins
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -33,7 +34,7 @@ DEFAULT_DIFFERENCES: Floats = np.concatenate([-_UP[::-1], [0.0], _UP])
 DEFAULT_DIFFERENCES.setflags(write=False)
 
 
-class _Scan:
+class _Scan(ABC):
     """
     For every margin of a rising grid, evidence that treatment is above it and evidence that treatment is below it.
     """
@@ -76,11 +77,17 @@ class _Scan:
             float(self.margins[-hi]) if hi else None,
         )
 
+    @abstractmethod
     def _test_above(self, block: tuple[float, float, float, float], p_hat: float) -> Floats:
-        raise NotImplementedError
+        """
+        Return log e-values, one a margin and alternative, against "treatment is at most the margin".
+        """
 
+    @abstractmethod
     def _test_below(self, swapped: tuple[float, float, float, float], p_hat: float) -> Floats:
-        raise NotImplementedError
+        """
+        Return those against "treatment is at least the margin", given the block with its arms swapped.
+        """
 
     def to_state(self) -> list[float]:
         """
