@@ -6,7 +6,7 @@ import math
 from html import escape
 
 COLOURS = ("#0b6e4f", "#8fa8c8", "#5f7ea8", "#c9a66b", "#c98f8f", "#b96a6a", "#8a8a8a")
-LEFT, WIDTH, ROW, GAP, TOP = 230, 560, 11, 16, 64
+LEFT, WIDTH, ROW, GAP, TOP = 300, 520, 11, 16, 64
 
 Found = dict[str, dict[str, dict[str, float | None]]]
 
