@@ -8,9 +8,11 @@ takes budgets and log e-values and says when to kill. Everything else serves the
 from __future__ import annotations
 
 from guardian.sequential.account import Account, advance
+from guardian.sequential.bank import StreamBank
 from guardian.sequential.control_rate import ControlRate
-from guardian.sequential.counts import count_block
-from guardian.sequential.grid import DEFAULT_GRID, ratio_grid
+from guardian.sequential.counts import count_block, count_blocks
+from guardian.sequential.differences import additive_margin_block, additive_margin_blocks, additive_margin_pair
+from guardian.sequential.grid import DEFAULT_GRID, DROP_GRID, ratio_grid
 from guardian.sequential.intervals import rate_interval, ratio_interval
 from guardian.sequential.latency import (
     Exceedances,
@@ -19,45 +21,63 @@ from guardian.sequential.latency import (
     bucket_key,
     exceedances,
     latency_block,
+    latency_blocks,
     margin_shift,
     quantile_key,
 )
 from guardian.sequential.multiplicity import anytime_p, e_bh, e_lond, log_e_value, pooled_log_s
 from guardian.sequential.power import information, samples_bound
-from guardian.sequential.proportions import (
-    additive_margin_block,
-    additive_margin_pair,
-    two_sample_block,
-    two_sample_blocks,
+from guardian.sequential.proportions import two_sample_block, two_sample_blocks
+from guardian.sequential.ratings import DEFAULT_BETS, RatingCentre, ratings_block, ratings_blocks
+from guardian.sequential.reports import Attribution, Onset, attribute
+from guardian.sequential.scans import DifferenceScan, RatioScan
+from guardian.sequential.shares import DEFAULT_LIFTS, share_block, share_blocks, share_log_bayes_factor
+from guardian.sequential.slowness import (
+    DEFAULT_SLOWDOWNS,
+    DEFAULT_TAUS,
+    Slowdown,
+    slowness_block,
+    slowness_blocks,
 )
-from guardian.sequential.ratings import DEFAULT_BETS, RatingCentre, ratings_block
-from guardian.sequential.shares import DEFAULT_LIFTS, share_block, share_log_bayes_factor
 from guardian.sequential.stream import BlockResult, ErrorRateStream
-from guardian.sequential.threshold import mixture_prior, threshold_block, threshold_mixture
+from guardian.sequential.threshold import mixture_prior, threshold_block, threshold_blocks, threshold_mixture
 
 __all__ = [
     "DEFAULT_BETS",
     "DEFAULT_GRID",
     "DEFAULT_LIFTS",
+    "DEFAULT_SLOWDOWNS",
+    "DEFAULT_TAUS",
+    "DROP_GRID",
     "Account",
+    "Attribution",
     "BlockResult",
     "ControlRate",
+    "DifferenceScan",
     "ErrorRateStream",
     "Exceedances",
     "LatencyMemory",
+    "Onset",
     "RatingCentre",
+    "RatioScan",
+    "Slowdown",
+    "StreamBank",
     "additive_margin_block",
+    "additive_margin_blocks",
     "additive_margin_pair",
     "advance",
     "anytime_p",
+    "attribute",
     "bucket_edge",
     "bucket_key",
     "count_block",
+    "count_blocks",
     "e_bh",
     "e_lond",
     "exceedances",
     "information",
     "latency_block",
+    "latency_blocks",
     "log_e_value",
     "margin_shift",
     "mixture_prior",
@@ -65,12 +85,17 @@ __all__ = [
     "quantile_key",
     "rate_interval",
     "ratings_block",
+    "ratings_blocks",
     "ratio_grid",
     "ratio_interval",
     "samples_bound",
     "share_block",
+    "share_blocks",
     "share_log_bayes_factor",
+    "slowness_block",
+    "slowness_blocks",
     "threshold_block",
+    "threshold_blocks",
     "threshold_mixture",
     "two_sample_block",
     "two_sample_blocks",

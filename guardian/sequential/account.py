@@ -31,7 +31,7 @@ def advance(log_s: Floats, log_eta: Any, log_e: Floats) -> Floats:
     return np.asarray(np.logaddexp(log_s, log_eta) + log_e)
 
 
-def log_weighted_sum(log_values: Floats, log_weights: Floats | float) -> float:
+def log_weighted_sum(log_values: Floats, log_weights: Floats) -> float:
     """
     Return ``log(sum(weight * exp(value)))`` without overflow; ``-inf`` if every value is ``-inf``.
     """
@@ -60,7 +60,7 @@ class Account:
         if k != int(k) or k < 1:
             raise ValueError(f"k is {k!r}: an account needs a whole number of components, at least 1")
         self._log_s: Floats = np.full(int(k), _EMPTY)
-        self._log_weights: Floats | float = -math.log(k) if weights is None else _log_weights(weights, int(k))
+        self._log_weights: Floats = log_weights_of(weights, int(k))
         self._total_deposited = 0.0
 
     @property
@@ -163,7 +163,12 @@ class Account:
         return account
 
 
-def _log_weights(weights: Sequence[float], k: int) -> Floats:
+def log_weights_of(weights: Sequence[float] | None, k: int) -> Floats:
+    """
+    Return the logs of ``k`` weights, equal ones for None, or raise ValueError unless they are positive and of sum 1.
+    """
+    if weights is None:
+        return np.full(k, -math.log(k))
     values = as_floats("weights", weights)
     if values.size != k or not (values > 0.0).all() or abs(float(values.sum()) - 1.0) > 1e-9:
         raise ValueError(f"weights is {list(weights)!r}: {k} positive numbers of sum 1 are needed")

@@ -8,12 +8,14 @@ written so that a NaN fails them: a comparison with NaN is false.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 #: Above this, a float no longer tells neighbouring integers apart, so a count would not be a count.
 COUNT_MAX = 2.0**53
@@ -87,3 +89,61 @@ def as_floats(name: str, values: Any) -> Floats:
     if np.isnan(array).any():
         raise ValueError(f"{name} holds NaN at position {int(np.isnan(array).argmax())}: numbers are needed")
     return array
+
+
+def spread(values: dict[str, Any]) -> list[Floats]:
+    """
+    Return the named values as float arrays of one common shape, or raise ValueError naming all shapes.
+    """
+    arrays = {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
+    try:
+        return list(np.broadcast_arrays(*arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"shapes do not fit together: {shapes}; they must broadcast") from None
+
+
+def check_arms(arm: str, n: Floats, x: Floats) -> None:
+    """
+    `check_arm` for arrays of one shape; the error holds the first pair that is wrong.
+    """
+    right = (n >= 0.0) & (n <= COUNT_MAX) & (x >= 0.0) & (x <= n)
+    if not right.all():
+        check_arm(arm, float(n[~right][0]), float(x[~right][0]))
+
+
+def check_all(name: str, values: Floats, check: Callable[[str, float], None], right: Bools) -> None:
+    """
+    Let ``check`` refuse the first of ``values`` that is not ``right``.
+    """
+    if not right.all():
+        check(name, float(values[~right][0]))
+
+
+def check_units(name: str, values: Floats) -> None:
+    """
+    `check_unit` for an array.
+    """
+    check_all(name, values, check_unit, (values >= 0.0) & (values <= 1.0))
+
+
+def check_open_units(name: str, values: Floats) -> None:
+    """
+    `check_open_unit` for an array.
+    """
+    check_all(name, values, check_open_unit, (values > 0.0) & (values < 1.0))
+
+
+def check_counts(name: str, values: Floats) -> None:
+    """
+    `check_count` for an array.
+    """
+    check_all(name, values, check_count, (values >= 0.0) & (values <= COUNT_MAX))
+
+
+def check_margins(values: Floats) -> None:
+    """
+    `check_margin` for an array.
+    """
+    right = (values >= MARGIN_MIN) & (values <= MARGIN_MAX)
+    check_all("margin", values, lambda _, value: check_margin(value), right)

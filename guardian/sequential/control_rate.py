@@ -16,7 +16,8 @@ from guardian.sequential.checks import check_arm, check_open_unit, check_positiv
 #: 0).
 PRIOR_UNITS = 500.0
 
-_FORGOTTEN = 1e-290
+#: A memory this faded is empty: its quotient would be noise.
+FORGOTTEN = 1e-290
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class ControlRate:
         """
         The guess for the next block, from 0 to 1; 0 as long as no control event was seen.
         """
-        return self.dx / self.dn if self.dn > _FORGOTTEN else 0.0
+        return self.dx / self.dn if self.dn > FORGOTTEN else 0.0
 
     def remember(self, n_c: float, x_c: float, elapsed_s: float = 0.0) -> None:
         """

@@ -7,9 +7,20 @@ the ratio of the two rates decide; the base rate, however it moves, cancels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from guardian.sequential.checks import Floats, check_count, check_margin, check_unit
+from guardian.sequential.checks import (
+    Floats,
+    check_count,
+    check_counts,
+    check_margin,
+    check_margins,
+    check_unit,
+    check_units,
+    spread,
+)
 from guardian.sequential.grid import DEFAULT_GRID, as_grid
 from guardian.sequential.lift import head_and_tail
 
@@ -44,6 +55,27 @@ def count_block(x_t: float, x_c: float, share: float, *, margin: float = 1.0, gr
     if share in {0.0, 1.0}:
         return np.zeros(grid.shape)
     return count_log_e(x_t, x_c, margin * share / (1.0 - share), grid)
+
+
+def count_blocks(x_t: Any, x_c: Any, share: Any, *, margin: Any = 1.0, grid: Floats = DEFAULT_GRID) -> Floats:
+    """
+    Return `count_block` for many streams at once: shapes that broadcast to ``S`` give ``S + (K,)``.
+
+    Each stream may have a share and a margin of its own. Raises ValueError as `count_block` does, with the first
+    value that is wrong.
+    """
+    x_t, x_c, share, margin = spread({"x_t": x_t, "x_c": x_c, "share": share, "margin": margin})
+    check_counts("x_t", x_t)
+    check_counts("x_c", x_c)
+    check_units("share", share)
+    check_margins(margin)
+    if grid is not DEFAULT_GRID:
+        grid = as_grid(grid)
+    silent = (share == 0.0) | (share == 1.0)
+    share = np.where(silent, 0.5, share)
+    odds = margin * share / (1.0 - share)
+    log_e = count_log_e(x_t[..., np.newaxis], x_c[..., np.newaxis], odds[..., np.newaxis], grid)
+    return np.asarray(np.where(silent[..., np.newaxis], 0.0, log_e))
 
 
 def count_log_e(x_t: float | Floats, x_c: float | Floats, odds: float | Floats, grid: Floats) -> Floats:

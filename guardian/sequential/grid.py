@@ -24,9 +24,8 @@ def ratio_grid(k: int = 8, lo: float = 1.25, hi: float = 60.0) -> Floats:
     Return ``k`` odds ratios from ``lo`` to ``hi``, evenly spaced in ``log log g``.
 
     g_j = exp(exp(linspace(log log lo, log log hi, k)))``: dense near 1, where neighbouring effects are hard
-    to tell apart, sparse above. The default, 1.25 to 60 with 8 components, loses 1.1 to 2.6 nats against
-    knowing the effect for effects from 1.25x to 20x. Effects below about 1.12x are never acted on: a built-in
-    soft margin. For base rates above 10 % take ``ratio_grid(12, 1.1, 100)``.
+    to tell apart, sparse above. 1.25 to 60 with 8 components loses 1.1 to 2.6 nats against knowing the effect, for
+    effects from 1.25x to 20x.
 
     The array is read-only and shared. Raises ValueError unless ``k >= 1`` and ``1 < lo < hi <= 1e9`` (``lo ==
     hi`` for ``k == 1``).
@@ -60,5 +59,17 @@ def as_grid(grid: Any) -> Floats:
     return ratios
 
 
-#: Eight odds ratios from 1.25 to 60: the grid of every two-sample and threshold test unless told otherwise.
-DEFAULT_GRID: Floats = ratio_grid()
+def _table(*ratios: float) -> Floats:
+    grid = np.array(ratios)
+    grid.setflags(write=False)
+    return grid
+
+
+#: The odds ratios of every two-sample, count and threshold test unless told otherwise. Chosen by simulation: against
+#: the even spacing of ``ratio_grid(8, 1.25, 60)`` it gives up 0.2 nats at 1.5x, where harm is found late anyway, and
+#: gains 0.4 at 3x to 10x, where bugs are. Effects below about 1.1x are never acted on: a built-in soft margin.
+DEFAULT_GRID: Floats = _table(1.22, 1.45, 1.8, 2.4, 3.5, 5.5, 10.0, 32.0)
+
+#: For rates that must not *drop* (logins, conversions), with the arms swapped: a few percent less of something frequent
+#: is harm already, and shows in an odds ratio of 1.05.
+DROP_GRID: Floats = _table(1.04, 1.07, 1.12, 1.2, 1.35, 1.7, 3.0, 12.0)

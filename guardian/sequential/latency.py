@@ -14,12 +14,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from guardian.sequential.checks import Floats, check_margin, check_open_unit, check_positive
+from guardian.sequential.checks import (
+    Floats,
+    check_margin,
+    check_open_unit,
+    check_open_units,
+    check_positive,
+    check_units,
+    spread,
+)
 from guardian.sequential.grid import DEFAULT_GRID
-from guardian.sequential.proportions import two_sample_block
+from guardian.sequential.proportions import two_sample_block, two_sample_blocks
 
 Buckets = Mapping[int, float]
 
@@ -30,6 +39,9 @@ ACCURACY = 0.01
 VALUE_MIN, VALUE_MAX = 1e-6, 1e12
 
 _FORGOTTEN = 1e-9
+
+#: The least part of control's requests that is expected beyond an edge, of the part that the quantile says.
+_FLOOR = 0.2
 
 
 def gamma(accuracy: float = ACCURACY) -> float:
@@ -162,8 +174,24 @@ def latency_block(
     if counts is None:
         return np.zeros(np.shape(grid))
     beyond = count_above(past, counts.edge_key) / math.fsum(past.values())
-    p_hat = min(max(beyond, 0.2 * (1.0 - tau)), 1.0)
+    p_hat = min(max(beyond, _FLOOR * (1.0 - tau)), 1.0)
     return two_sample_block(counts.n_t, counts.x_t, counts.n_c, counts.x_c, p_hat=p_hat, grid=grid)
+
+
+def latency_blocks(
+    n_t: Any, x_t: Any, n_c: Any, x_c: Any, *, beyond: Any, tau: Any, grid: Floats = DEFAULT_GRID
+) -> Floats:
+    """
+    Return `latency_block` for many streams at once, from counts: shapes that broadcast to ``S`` give ``S + (K,)``.
+
+    ``x`` of the ``n`` requests of an arm exceed the edge, see `exceedances`; ``beyond`` is the part of control's past
+    that did, ``tau`` the quantile, each one a stream if need be. A stream without a past passes zeros for its counts.
+    Raises ValueError as `two_sample_blocks` does, and for ``beyond`` outside [0, 1] or ``tau`` outside (0, 1).
+    """
+    part, level = spread({"beyond": beyond, "tau": tau})
+    check_units("beyond", part)
+    check_open_units("tau", level)
+    return two_sample_blocks(n_t, x_t, n_c, x_c, p_hat=np.maximum(part, _FLOOR * (1.0 - level)), grid=grid)
 
 
 @dataclass(slots=True)

@@ -7,31 +7,28 @@ season, a ramp) cannot add evidence. Control's rate is never estimated into the 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from guardian.sequential.checks import (
     ARM_MIN,
-    COUNT_MAX,
     Floats,
     check_arm,
+    check_arms,
     check_margin,
-    check_open_unit,
+    check_margins,
     check_unit,
+    check_units,
+    spread,
 )
 from guardian.sequential.counts import count_log_e
 from guardian.sequential.grid import DEFAULT_GRID, as_grid
-from guardian.sequential.projection import ARRAYS, FLOATS, Difference, difference_log_e, ratio_log_e
+from guardian.sequential.projection import ARRAYS, FLOATS, ratio_log_e
 
 #: Below this guess of control's rate the formula is replaced by its limit, the count test, which needs no
 #: guess.
 RATE_MIN = 1e-12
-
-#: A guess of control's rate below this part of an absolute margin is raised to it: a guess of zero would make
-#: the first control error look impossible.
-FLOOR_OF_DELTA = 0.1
 
 
 def two_sample_block(
@@ -83,22 +80,25 @@ def two_sample_block(
 
 
 def two_sample_blocks(
-    n_t: Any, x_t: Any, n_c: Any, x_c: Any, *, p_hat: Any, margin: float = 1.0, grid: Floats = DEFAULT_GRID
+    n_t: Any, x_t: Any, n_c: Any, x_c: Any, *, p_hat: Any, margin: Any = 1.0, grid: Floats = DEFAULT_GRID
 ) -> Floats:
     """
     Return `two_sample_block` for many streams at once: shapes that broadcast to ``S`` give ``S + (K,)``.
 
-    The same formula runs on whole arrays, for simulation, replay and many streams a tick. Raises ValueError
-    as `two_sample_block` does, naming the argument but not the position.
+    The same formula runs on whole arrays, for simulation, replay and many streams a tick; each stream may have a
+    margin of its own. Raises ValueError as `two_sample_block` does, with the first value that is wrong.
     """
-    arrays = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in (n_t, x_t, n_c, x_c, p_hat)))
-    n_t, x_t, n_c, x_c, p_hat = arrays
-    for arm, n, x in (("t", n_t, x_t), ("c", n_c, x_c)):
-        if not ((n >= 0.0) & (n <= COUNT_MAX) & (x >= 0.0) & (x <= n)).all():
-            raise ValueError(f"n_{arm}, x_{arm}: every count must satisfy 0 <= x_{arm} <= n_{arm} <= 2**53")
-    if not ((p_hat >= 0.0) & (p_hat <= 1.0)).all():
-        raise ValueError("p_hat: every guess of control's rate must be a number from 0 to 1")
-    check_margin(margin)
+    if np.ndim(margin) == 0:
+        check_margin(margin := float(margin))
+        n_t, x_t, n_c, x_c, p_hat = spread({"n_t": n_t, "x_t": x_t, "n_c": n_c, "x_c": x_c, "p_hat": p_hat})
+    else:
+        n_t, x_t, n_c, x_c, p_hat, margin = spread(
+            {"n_t": n_t, "x_t": x_t, "n_c": n_c, "x_c": x_c, "p_hat": p_hat, "margin": margin}
+        )
+        check_margins(margin)
+    check_arms("t", n_t, x_t)
+    check_arms("c", n_c, x_c)
+    check_units("p_hat", p_hat)
     if grid is not DEFAULT_GRID:
         grid = as_grid(grid)
     room = _one_minus_product(margin, p_hat)
@@ -115,80 +115,6 @@ def two_sample_blocks(
         counted = count_log_e(x_t[..., np.newaxis], x_c[..., np.newaxis], odds[..., np.newaxis], grid)
         full = np.where(limit[..., np.newaxis], counted, full)
     return np.asarray(np.where(silent[..., np.newaxis], 0.0, full))
-
-
-def additive_margin_block(
-    n_t: float,
-    x_t: float,
-    n_c: float,
-    x_c: float,
-    *,
-    p_hat: float,
-    delta: float,
-    grid: Floats = DEFAULT_GRID,
-) -> Floats:
-    """
-    Return log e-values of one block: is treatment's rate at most control's plus ``delta``.
-
-    As `two_sample_block`, with the boundary ``{(q, q + delta)}`` in place of ``{(q, margin q)}``: ``delta =
-    0.002`` tolerates 0.2 percentage points more. The alternatives have odds g times those of ``p_hat +
-    delta``; a ``p_hat`` below a tenth of ``delta`` counts as that tenth. For rates above 20 % this margin is
-    the better one, since a multiple of such a rate may exceed 1. A negative delta asks treatment to be better
-    by that much.
-
-    Zeros for an empty arm and for ``p_hat + delta`` outside (0, 1). Raises ValueError as `two_sample_block`
-    does, and for ``delta`` outside (-1, 1).
-    """
-    _check_delta(delta)
-    if delta == 0.0:
-        return two_sample_block(n_t, x_t, n_c, x_c, p_hat=p_hat, grid=grid)
-    check_arm("t", n_t, x_t)
-    check_arm("c", n_c, x_c)
-    check_unit("p_hat", p_hat)
-    if grid is not DEFAULT_GRID:
-        grid = as_grid(grid)
-    theta_c = float(max(p_hat, FLOOR_OF_DELTA * delta))
-    boundary = theta_c + delta
-    room = (1.0 - delta) - theta_c
-    if n_t < ARM_MIN or n_c < ARM_MIN or theta_c >= 1.0 or boundary < RATE_MIN or room <= 0.0:
-        return np.zeros(grid.shape)
-    counts = float(n_t), float(x_t), float(n_c), float(x_c)
-    answer = []
-    for g in grid.tolist():
-        z = (g - 1.0) * boundary
-        rest = room / (1.0 + z)
-        answer.append(difference_log_e(counts, Difference(theta_c, delta, boundary, z * rest, rest))[1])
-    return np.array(answer)
-
-
-def additive_margin_pair(
-    n_t: float, x_t: float, n_c: float, x_c: float, *, theta_t: float, theta_c: float, delta: float
-) -> tuple[float, float]:
-    """
-    Return ``(q, log e)`` for one alternative given by its two rates.
-
-    Against the null of `additive_margin_block`; ``q`` is control's rate at the projection of the pair on the
-    boundary. Raises ValueError unless both rates lie in (0, 1), ``delta`` in (-1, 1), ``theta_t > theta_c +
-    delta > 0``, both arms have units and ``0 <= x <= n`` in each.
-    """
-    check_arm("t", n_t, x_t)
-    check_arm("c", n_c, x_c)
-    _check_delta(delta)
-    check_open_unit("theta_t", theta_t)
-    check_open_unit("theta_c", theta_c)
-    check_open_unit("theta_c + delta", theta_c + delta)
-    if n_t < ARM_MIN or n_c < ARM_MIN:
-        raise ValueError(f"n_t is {n_t!r} and n_c is {n_c!r}: a projection needs units in both arms")
-    gap = math.fsum((theta_t, -theta_c, -delta))
-    if not gap > 0.0:
-        raise ValueError(f"theta_t is {theta_t!r}: an alternative lies above theta_c + delta, {theta_c + delta!r}")
-    counts = float(n_t), float(x_t), float(n_c), float(x_c)
-    return difference_log_e(counts, Difference(theta_c, delta, theta_c + delta, gap, 1.0 - theta_t))
-
-
-def _check_delta(delta: float) -> None:
-    if not -1.0 < delta < 1.0:
-        raise ValueError(f"delta is {delta!r}: an absolute margin is a difference of rates, above -1 and below 1")
 
 
 def _one_minus_product(a: Any, b: Any) -> Any:

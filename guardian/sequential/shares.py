@@ -9,15 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from guardian.sequential.beta import log_dirichlet
-from guardian.sequential.checks import Floats, as_floats, check_count, check_open_unit, check_positive
+from guardian.sequential.checks import (
+    Floats,
+    as_floats,
+    check_count,
+    check_counts,
+    check_open_unit,
+    check_open_units,
+    check_positive,
+    spread,
+)
 from guardian.sequential.lift import head_and_tail
 
-#: How the odds of treatment's share may be off: silent (0.02), a lost part, a surplus.
-DEFAULT_LIFTS: Floats = np.array([0.02, 0.25, 0.5, 0.8, 0.9, 1 / 0.9, 1 / 0.8, 2.0, 4.0])
+#: How the odds of treatment's share may be off: silent (0.02), a lost part, a surplus. Eight, as all tests have, so that
+#: one bank holds the streams of all.
+DEFAULT_LIFTS: Floats = np.array([0.02, 0.25, 0.5, 0.8, 0.9, 1 / 0.9, 1.4, 3.0])
 DEFAULT_LIFTS.setflags(write=False)
 
 _LIFT_MIN, _LIFT_MAX = 1e-9, 1e9
@@ -48,16 +59,32 @@ def share_block(
     check_count("n_t", n_t)
     check_count("n_c", n_c)
     check_open_unit("share", share)
+    return share_blocks(n_t, n_c, share, tolerance=tolerance, lifts=lifts)
+
+
+def share_blocks(
+    n_t: Any, n_c: Any, share: Any, *, tolerance: float = 0.0, lifts: Sequence[float] | Floats = DEFAULT_LIFTS
+) -> Floats:
+    """
+    Return `share_block` for many streams at once: shapes that broadcast to ``S`` give ``S + (K,)``.
+
+    Each stream may have a share of its own. Raises ValueError as `share_block` does, with the first value that is
+    wrong.
+    """
+    n_t, n_c, share = spread({"n_t": n_t, "n_c": n_c, "share": share})
+    check_counts("n_t", n_t)
+    check_counts("n_c", n_c)
+    check_open_units("share", share)
     if not 0.0 <= tolerance < 1.0:
         raise ValueError(f"tolerance is {tolerance!r}: it is a part of the share, from 0 to below 1")
     h = as_floats("lifts", lifts)
     if not ((h >= _LIFT_MIN) & (h <= _LIFT_MAX) & (h != 1.0)).all():
         raise ValueError(f"lifts is {h.tolist()!r}: every lift must lie in [1e-9, 1e9] and differ from 1")
-    boundary = np.where(h < 1.0, share * (1.0 - tolerance), share * (1.0 + tolerance))
+    boundary = share[..., np.newaxis] * np.where(h < 1.0, 1.0 - tolerance, 1.0 + tolerance)
     silent = boundary >= 1.0
     boundary = np.where(silent, 0.5, boundary)
     head, tail_cost = head_and_tail(boundary / (1.0 - boundary), h)
-    return np.asarray(np.where(silent, 0.0, n_t * head - n_c * tail_cost))
+    return np.asarray(np.where(silent, 0.0, n_t[..., np.newaxis] * head - n_c[..., np.newaxis] * tail_cost))
 
 
 def share_log_bayes_factor(

@@ -8,11 +8,20 @@ the threshold alone, so nothing here knows of incidents that hit everybody.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from guardian.sequential.beta import log_above
-from guardian.sequential.checks import Floats, check_arm, check_open_unit, check_positive
+from guardian.sequential.checks import (
+    COUNT_MAX,
+    Floats,
+    check_arm,
+    check_open_unit,
+    check_open_units,
+    check_positive,
+    spread,
+)
 from guardian.sequential.grid import DEFAULT_GRID, as_grid
 from guardian.sequential.lift import head_and_tail
 
@@ -34,6 +43,24 @@ def threshold_block(n: float, x: float, *, p0: float, grid: Floats = DEFAULT_GRI
         grid = as_grid(grid)
     error, ok_cost = head_and_tail(p0 / (1.0 - p0), grid)
     return np.asarray(x * error - (n - x) * ok_cost)
+
+
+def threshold_blocks(n: Any, x: Any, *, p0: Any, grid: Floats = DEFAULT_GRID) -> Floats:
+    """
+    Return `threshold_block` for many streams at once: shapes that broadcast to ``S`` give ``S + (K,)``.
+
+    Each stream may have a threshold of its own. Raises ValueError as `threshold_block` does, with the first value
+    that is wrong.
+    """
+    n, x, p0 = spread({"n": n, "x": x, "p0": p0})
+    right = (n >= 0.0) & (n <= COUNT_MAX) & (x >= 0.0) & (x <= n)
+    if not right.all():
+        check_arm_of_one(float(n[~right][0]), float(x[~right][0]))
+    check_open_units("p0", p0)
+    if grid is not DEFAULT_GRID:
+        grid = as_grid(grid)
+    error, ok_cost = head_and_tail((p0 / (1.0 - p0))[..., np.newaxis], grid)
+    return np.asarray(x[..., np.newaxis] * error - (n - x)[..., np.newaxis] * ok_cost)
 
 
 def threshold_mixture(n: float, x: float, *, p0: float, a: float, b: float) -> float:
