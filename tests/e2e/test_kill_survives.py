@@ -161,14 +161,13 @@ async def test_judge_dies_again_while_it_recovers(guardian):
         await one.break_treatment()
         with guardian.stopped("act"):
             await one.until_decided()
-            for _ in range(2):
-                await kill_in_recovery(guardian)
+            await kill_in_recovery(guardian, times=2)
             await until_ready(guardian, "judge")
         await one.assert_survived({"applied", "already"})
 
 
-async def kill_in_recovery(guardian: Installation) -> None:
-    """Kill judge until its next life was killed, too, between being given its partitions and knowing its table."""
+async def kill_in_recovery(guardian: Installation, times: int) -> None:
+    """Kill judge, and then so many of its next lives between being given their partitions and knowing their table."""
     group = f"{guardian.settings.kafka.group_prefix}-judge"
     admin = AdminClient({"bootstrap.servers": guardian.settings.kafka.bootstrap})
 
@@ -180,19 +179,17 @@ async def kill_in_recovery(guardian: Installation) -> None:
         return guardian.said.read_text().count("partitions_taken")
 
     deadline_s = time.monotonic() + 60
-    while time.monotonic() < deadline_s:
-        before, recovered = members(), recoveries()
-        dead = guardian.kill("judge")
+    before, recovered, dead = members(), recoveries(), guardian.kill("judge")
+    while times:
         await until(partial(guardian.lives_again, "judge", dead), what="judge is started again")
         # A static member that comes again has a new id once the group has let it in.
-        while not members() - before:
-            assert time.monotonic() < deadline_s, "judge was not given its partitions"
-        with guardian.stopped("judge"):
+        while not (now := members()) - before:
+            assert time.monotonic() < deadline_s, "judge was not given its partitions, or never found recovering"
+        with guardian.stopped("judge") as dead:
             # What is stopped cannot recover between this look and the kill.
-            if recoveries() == recovered:
-                guardian.kill("judge")
-                return
-    raise AssertionError("judge was never found recovering")
+            times -= recoveries() == recovered
+            before, recovered = now, recoveries()
+            guardian.kill("judge")
 
 
 async def test_observe_dies_in_a_transaction(guardian):

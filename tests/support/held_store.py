@@ -13,6 +13,8 @@ import grpc
 from guardian.flagdoc import overlay_version
 from streams.stores.flagd.proto import sync_pb2_grpc
 
+ANSWER_S = 5.0
+
 
 class HeldStore(sync_pb2_grpc.FlagSyncServiceServicer):
     """
@@ -42,7 +44,7 @@ class HeldStore(sync_pb2_grpc.FlagSyncServiceServicer):
         self._released.set()
 
     def FetchAllFlags(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
-        answer = self._store.FetchAllFlags(request, wait_for_ready=True, timeout=context.time_remaining())
+        answer = self._store.FetchAllFlags(request, wait_for_ready=True, timeout=ANSWER_S)
         self._pass(answer, context)
         return answer
 
