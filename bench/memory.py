@@ -32,7 +32,7 @@ from tests.kafka import running_kafka
 
 SECONDS = float(os.environ.get("BENCH_SECONDS", "600"))
 FLAGS = int(os.environ.get("BENCH_FLAGS", "1000"))
-RATE = float(os.environ.get("BENCH_RATE", "500"))
+RATE = float(os.environ.get("BENCH_RATE", "200"))
 """Requests a second, each with an exposure and an outcome."""
 PARTITIONS = 4
 """Of each input topic."""

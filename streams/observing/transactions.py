@@ -105,13 +105,39 @@ class Transactions:
             raise
         if not done or starting.exception() is not None:
             self._leave(producer, starting)
-            raise (starting.exception() if done else None) or KafkaError(f"no producer within {START_S:g} s")
+            error = starting.exception() if done else KafkaError(f"no producer within {START_S:g} s")
+            # aiokafka asserts that a broker is known; one that has just begun may name none.
+            raise KafkaError(repr(error)) if isinstance(error, AssertionError) else error or KafkaError("no producer")
         self._producer = producer
 
     async def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has."""
         assert self._producer is not None, "start first"
         return len(await self._producer.partitions_for(topic))
+
+    async def settle(self) -> None:
+        """
+        Let the group's coordinator write something for this input partition, and take it back.
+
+        A coordinator that has just been elected, or started, answers for a moment with offsets older than those that
+        are committed; not any more once it has written itself.
+
+        Raises:
+            TransactionFailed: it was refused, or is not done within ``START_S``.
+        """
+        producer = self._producer
+        assert producer is not None, "start first"
+        settling = asyncio.ensure_future(self._settle(producer))
+        done, _ = await asyncio.wait({settling}, timeout=START_S)
+        if not done or settling.exception() is not None:
+            self._producer = None
+            self._leave(producer, settling)
+            raise TransactionFailed(repr(settling.exception()) if done else f"not settled within {START_S:g} s")
+
+    async def _settle(self, producer: AIOKafkaProducer) -> None:
+        await producer.begin_transaction()
+        await producer.send_offsets_to_transaction({self._source: OffsetAndMetadata(0, "")}, self._group)
+        await producer.abort_transaction()
 
     async def commit(self, messages: Sequence[Message], offset: int, note: str) -> None:
         """
