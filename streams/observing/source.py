@@ -17,12 +17,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from guardian.journal import Beat, encode
 from streams.fold import Counts, Fold, FoldConfig, Savepoint
 from streams.observing.entries import Journalist, dead_letters
 from streams.observing.metrics import count_events
 from streams.observing.offsets import Offsets
 from streams.observing.reading import Reading, now_ms
-from streams.observing.transactions import TransactionFailed, Transactions
+from streams.observing.transactions import Message, TransactionFailed, Transactions
 from streams.settings import Settings
 
 log = structlog.get_logger()
@@ -144,8 +145,11 @@ class Source:
         """Start a producer, which settles what came before; read on from what is then committed."""
         self.why = f"{self.name}: starting its transactions"
         await self.transactions.start()
+        topic = self._settings.topics.journal
+        partitions = await self.transactions.partitions(topic)
         if not self._settings.kafka.embedded:
-            await self.transactions.settle()
+            nothing = encode(Beat(source=self.name, at_ms=0, passed_ms=0))
+            await self.transactions.settle([Message(topic, nothing, number) for number in range(partitions)])
         offset, note = await self._offsets.committed(self._base.offset if self._base is not None else None)
         if not self._continues(offset, note):
             position = await self._offsets.beginning() if offset is None else offset
@@ -154,8 +158,7 @@ class Source:
             self._journalist = None
         assert self._base is not None
         if self._journalist is None:
-            topic = self._settings.topics.journal
-            self._journalist = Journalist(self.name, topic, await self.transactions.partitions(topic))
+            self._journalist = Journalist(self.name, topic, partitions)
         self._base.fold.rollback(self._base.point)
         self.reading.begin(self._base.fold)
         self.why = ""

@@ -43,10 +43,10 @@ async def test_settling_leaves_what_is_committed(source):
     """Whether nothing was ever committed or something was: after settling the same is committed, note and all."""
     transactions, known = source
 
-    await transactions.settle()
+    await transactions.settle([])
     assert (None, "") == await known.committed(None)
     await transactions.commit([], 7, "a note")
-    await transactions.settle()
+    await transactions.settle([])
     assert (7, "a note") == await known.committed(7)
 
 
