@@ -12,18 +12,19 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from guardian.journal import Beat, encode
 from streams.fold import Counts, Fold, FoldConfig, Savepoint
 from streams.observing.entries import Journalist, dead_letters
 from streams.observing.metrics import count_events
+from streams.observing.offsets import Offsets
 from streams.observing.reading import Reading, now_ms
-from streams.observing.transactions import TransactionFailed, Transactions
+from streams.observing.transactions import Message, TransactionFailed, Transactions
 from streams.settings import Settings
 
 log = structlog.get_logger()
@@ -75,6 +76,7 @@ class Source:
         self.why = f"{self.name}: not started"
         self.reading = Reading(consumer, at, settings.observe.max_flush_records, call)
         self.transactions = Transactions(settings, group, at)
+        self._offsets = Offsets(consumer, at)
         self._settings = settings
         self._consumer = consumer
         self._base = kept
@@ -149,16 +151,20 @@ class Source:
         """Start a producer, which settles what came before; read on from what is then committed."""
         self.why = f"{self.name}: starting its transactions"
         await self.transactions.start()
-        offset, note = await self._committed()
+        topic = self._settings.topics.journal
+        partitions = await self.transactions.partitions(topic)
+        if not self._settings.kafka.embedded:
+            nothing = encode(Beat(source=self.name, at_ms=0, passed_ms=0))
+            await self.transactions.settle([Message(topic, nothing, number) for number in range(partitions)])
+        offset, note = await self._offsets.committed(self._base.offset if self._base is not None else None)
         if not self._continues(offset, note):
-            position = await self._beginning() if offset is None else offset
+            position = await self._offsets.beginning() if offset is None else offset
             fold = Fold(self.name, fold_config(self._settings, self.at.topic), position=position, note=note)
             self._base = Committed(fold, fold.savepoint(), offset)
             self._journalist = None
         assert self._base is not None
         if self._journalist is None:
-            topic = self._settings.topics.journal
-            self._journalist = Journalist(self.name, topic, await self.transactions.partitions(topic))
+            self._journalist = Journalist(self.name, topic, partitions)
         self._base.fold.rollback(self._base.point)
         self.reading.begin(self._base.fold)
         self.why = ""
@@ -179,17 +185,6 @@ class Source:
             return True
         log.info("read_by_others", source=self.name, ours=self._base.offset, committed=offset)
         return False
-
-    async def _committed(self) -> tuple[int | None, str]:
-        # The public ``committed()`` leaves out what is written beside the offset.
-        found: dict[TopicPartition, Any] = await self._consumer._coordinator.fetch_committed_offsets([self.at])
-        if self.at not in found or found[self.at].offset < 0:
-            return None, ""
-        return found[self.at].offset, found[self.at].metadata or ""
-
-    async def _beginning(self) -> int:
-        first: dict[TopicPartition, int] = await self._consumer.beginning_offsets([self.at])
-        return first[self.at]
 
     # ------------------------------------------------------------------ flushing
 

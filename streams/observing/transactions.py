@@ -105,13 +105,43 @@ class Transactions:
             raise
         if not done or starting.exception() is not None:
             self._leave(producer, starting)
-            raise (starting.exception() if done else None) or KafkaError(f"no producer within {START_S:g} s")
+            error = starting.exception() if done else KafkaError(f"no producer within {START_S:g} s")
+            # aiokafka asserts that a broker is known; one that has just begun may name none.
+            raise KafkaError(repr(error)) if isinstance(error, AssertionError) else error or KafkaError("no producer")
         self._producer = producer
 
     async def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has."""
         assert self._producer is not None, "start first"
         return len(await self._producer.partitions_for(topic))
+
+    async def settle(self, messages: Sequence[Message]) -> None:
+        """
+        Write the messages, one for each partition that may be written to, and an offset, and take all of it back.
+
+        A broker that crashed may, when it is back, hold a transaction for ended whose records it has not marked: our
+        next commit would commit those, too, and what they hold is read again. So there is an abort first. It also
+        lets the group's coordinator write: until then it may answer with older offsets than are committed.
+
+        Raises:
+            TransactionFailed: it was refused, or is not done within ``START_S``.
+        """
+        producer = self._producer
+        assert producer is not None, "start first"
+        settling = asyncio.ensure_future(self._settle(producer, messages))
+        done, _ = await asyncio.wait({settling}, timeout=START_S)
+        if not done or settling.exception() is not None:
+            self._producer = None
+            self._leave(producer, settling)
+            raise TransactionFailed(repr(settling.exception()) if done else f"not settled within {START_S:g} s")
+
+    async def _settle(self, producer: AIOKafkaProducer, messages: Sequence[Message]) -> None:
+        await producer.begin_transaction()
+        for message in messages:
+            await producer.send(message.topic, message.value, partition=message.partition)
+        await producer.send_offsets_to_transaction({self._source: OffsetAndMetadata(0, "")}, self._group)
+        await producer.flush()
+        await producer.abort_transaction()
 
     async def commit(self, messages: Sequence[Message], offset: int, note: str) -> None:
         """

@@ -1,0 +1,160 @@
+"""A guardian as people run it, whose workers a test kills, stops and wakes; and all that it wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from demo.ports import free_ports
+from streams.settings import Settings
+from tests.support.held_store import HeldStore
+
+STOP_S = 10.0
+
+
+class Installation:
+    """
+    ``guardian run`` on *settings*: one supervisor for store, observe and judge, one for act, who sees a ``HeldStore``.
+
+    *flags* are split in halves and killed by their policies when the treatment fails more than control.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, flags: Sequence[str]) -> None:
+        self.settings, self.store_port = settings, free_ports(1)[0]
+        self.held = HeldStore(self.store_port)
+        self.said = folder / "said"
+        self._folder, self._processes = folder, contextlib.ExitStack()
+        self._health = dict(zip(("main", "act"), free_ports(2), strict=True))
+        rule = {"fractional": [{"cat": [{"var": "$flagd.flagKey"}, {"var": "targetingKey"}]}, ["control", 1], ["treatment", 1]]}
+        flag = {"state": "ENABLED", "variants": {"control": "old", "treatment": "new"}, "defaultVariant": "control"}
+        (folder / "flags.json").write_text(json.dumps({"flags": {name: flag | {"targeting": rule} for name in flags}}))
+        kill = [{"when": "error_rate > 1.2x control", "then": "kill"}]
+        policies = [{"flag": name, "environment": "production", "guardrails": kill} for name in flags]
+        (folder / "policies.yaml").write_text("\n---\n".join(map(json.dumps, policies)))
+
+    def __enter__(self) -> Self:
+        self._processes.enter_context(self.held)
+        self._processes.enter_context(self._run("main", "store,observe,judge", self.store_port))
+        self._processes.enter_context(self._run("act", "act", self.held.port))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._processes.close()
+
+    @contextmanager
+    def _run(self, name: str, only: str, store_port: int) -> Iterator[None]:
+        config = self._folder / f"{name}.yaml"
+        changes = {
+            "flagd": {"port": store_port, "document": str(self._folder / "flags.json")},
+            "health": {"port": self._health[name]},
+            "policies": [str(self._folder / "policies.yaml")],
+        }
+        config.write_text(json.dumps(self.settings.model_dump(mode="json", by_alias=True, exclude_unset=True) | changes))
+        command = [sys.executable, "-m", "streams.apps.cli", "run", "--config", str(config), "--only", only]
+        with self.said.open("ab") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
+            try:
+                yield
+            finally:
+                process.terminate()
+                try:
+                    process.wait(STOP_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+    def child(self, name: str) -> dict[str, Any]:
+        """What the supervisor says of a worker; its ``pid`` is None while there is none."""
+        nobody: dict[str, Any] = {"pid": None, "ready": False, "why": "no supervisor answers"}
+        try:
+            port = self._health["act" if name == "act" else "main"]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+                said = answer.read()
+        except urllib.error.HTTPError as error:
+            said = error.read()
+        except OSError:
+            return nobody
+        return json.loads(said)["children"].get(name, nobody)
+
+    def ready(self, *names: str) -> bool:
+        return all(self.child(name)["ready"] for name in names)
+
+    def signal(self, name: str, number: signal.Signals) -> int:
+        """Signal a worker that lives; return its process id."""
+        pid: int = self.child(name)["pid"]
+        os.kill(pid, number)
+        return pid
+
+    def kill(self, name: str) -> int:
+        """As the kernel would, without a warning; also who is stopped."""
+        return self.signal(name, signal.SIGKILL)
+
+    def lives_again(self, name: str, after: int) -> bool:
+        """Whether a worker has taken the place of process *after*."""
+        return self.child(name)["pid"] not in (None, after)
+
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[int]:
+        """A worker that does nothing; where its supervisor takes it for dead meanwhile, another one works in the end."""
+        pid = self.signal(name, signal.SIGSTOP)
+        try:
+            yield pid
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+class Written:
+    """All committed records of some topics so far."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self.records: list[ConsumerRecord] = []
+        self.consumer = consumer
+
+    async def poll(self, timeout_ms: int = 50) -> None:
+        for found in (await self.consumer.getmany(timeout_ms=timeout_ms)).values():
+            self.records += found
+
+    async def until(self, condition: Callable[[], Any], what: str, within_s: float = 40.0) -> Any:
+        """Read on until *condition* holds; return what it returns then."""
+        deadline_s = time.monotonic() + within_s
+        while not (found := condition()):
+            assert time.monotonic() < deadline_s, f"not within {within_s:g} s: {what}"
+            await self.poll()
+        return found
+
+    async def to_end(self) -> None:
+        """Read all that stands in the topics now."""
+        ends = await self.consumer.end_offsets(self.consumer.assignment())
+        for at, end in ends.items():
+            while await self.consumer.position(at) < end:
+                await self.poll()
+
+    def of(self, topic: str, flag: str) -> list[bytes]:
+        """The values of a topic whose key names the flag."""
+        key = f"production|{flag}".encode()
+        return [record.value for record in self.records if (record.topic, record.key) == (topic, key)]
+
+
+@asynccontextmanager
+async def written(settings: Settings, *topics: str, isolation_level: str = "read_committed") -> AsyncIterator[Written]:
+    consumer = AIOKafkaConsumer(
+        *topics, **settings.kafka.client_options(), auto_offset_reset="earliest", isolation_level=isolation_level,
+        fetch_max_wait_ms=50,
+    )  # fmt: skip
+    await consumer.start()
+    try:
+        yield Written(consumer)
+    finally:
+        await consumer.stop()

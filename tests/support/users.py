@@ -1,0 +1,60 @@
+"""Users of a service that evaluates one flag as services do, and says what happened: exposures and outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaProducer
+from openfeature.client import OpenFeatureClient
+from openfeature.evaluation_context import EvaluationContext
+
+from streams.settings import Settings
+from tests.support.events import exposure, outcome
+
+USERS = 400
+AT_ONCE = 8
+EVERY_S = 0.02
+
+
+class Users:
+    """Requests under *flag*, one in a hundred failing; once ``is_broken``, all of the treatment's."""
+
+    def __init__(self, settings: Settings, producer: AIOKafkaProducer, client: OpenFeatureClient, flag: str) -> None:
+        self.flag, self.is_broken, self._client = flag, False, client
+        self._topics, self._producer = settings.topics, producer
+        self._rng, self._numbers = random.Random(flag), itertools.count()
+
+    @asynccontextmanager
+    async def busy(self) -> AsyncIterator[None]:
+        """Requests all the time, for as long as the context lasts."""
+        going = asyncio.ensure_future(self._go())
+        try:
+            yield
+        finally:
+            going.cancel()
+            await asyncio.wait({going})
+            await self._producer.flush()
+
+    async def _go(self) -> None:
+        while True:
+            for _ in range(AT_ONCE):
+                await self.request()
+            await asyncio.sleep(EVERY_S)
+
+    async def request(self) -> None:
+        """One request: what was evaluated, and how it ended."""
+        user, number = f"user-{self._rng.randrange(USERS)}", next(self._numbers)
+        shown = self._client.get_string_details(self.flag, "", EvaluationContext(user)).variant or "control"
+        failed = shown == "treatment" if self.is_broken else False
+        failed = failed or self._rng.random() < 0.01
+        common = {"context_id": user, "time": time.time_ns() // 1_000_000, "source": f"/test/{self.flag}", "id": str(number)}
+        began = exposure(self.flag, shown, **common)
+        ended = outcome({self.flag: shown}, outcome="error" if failed else "ok", latency_ms=3.0, **common)
+        for topic, event in ((self._topics.exposures[0], began), (self._topics.outcomes[0], ended)):
+            await self._producer.send(topic, json.dumps(event).encode(), key=user.encode())
