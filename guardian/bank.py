@@ -29,6 +29,8 @@ __all__ = ["Bank", "JudgeConfig"]
 
 SHOW_COST_MS = 5
 """Showing one rollout may take a fifth of this time; so all of them together take a fifth of the worker at most."""
+LOOK_MS = 50
+"""How often rollouts that wait for time to pass are looked at, in journal time; one that has news, always."""
 SWEEP_MS = 1_000
 """How often rollouts that nothing was said of are looked at, in journal time."""
 
@@ -62,7 +64,7 @@ class Bank:
                 self.sources.tick(entry.at_ms)
             else:
                 self.sources.hear(entry.source, entry.at_ms, entry.passed_ms)
-        swept = self.sources.sweep(SWEEP_MS)
+        swept, looked = self.sources.sweep(SWEEP_MS), self.sources.look(LOOK_MS)
         now = Now(
             self.sources.now_ms,
             self.sources.passed_ms(self.config.idle_source_ms),
@@ -70,7 +72,8 @@ class Bank:
         )
         effects: list[Effect] = []
         touched = self._take(offset, entry, now, effects)
-        for key in sorted(self.rollouts.keys() if swept else self._waiting | touched):
+        seen = self.rollouts.keys() if swept else self._waiting | touched if looked else touched
+        for key in sorted(seen):
             state = self.rollouts[key]
             if key in touched or (state.offset < offset and is_due(state, now, self.config)):
                 state.offset = offset

@@ -17,8 +17,8 @@ from guardian.population import Cell, Cells, cell_of
 
 STEP_MS = 1_000
 STEPS_MAX = 120
-COARSE = 10
-COARSE_MAX = 90
+COARSE = 30
+COARSE_MAX = 30
 RECENT_MS = 30_000
 
 
@@ -33,7 +33,7 @@ class Stretch(msgspec.Struct, frozen=True):
 
 class History(msgspec.Struct):
     """
-    Sums per second of start time for the last two minutes, then by ten seconds for a quarter of an hour; older ones go.
+    Sums per second of start time for the last two minutes, then by half minutes for a quarter of an hour; older ones go.
 
     Both maps are keyed by the second in which a step begins.
     """
@@ -54,7 +54,8 @@ class History(msgspec.Struct):
         cell_of(self.fine.setdefault(second, {}), variation).add(cell)
 
     def _fold(self) -> None:
-        for second in sorted(self.fine)[:COARSE]:
+        oldest = min(self.fine) // COARSE
+        for second in sorted(second for second in self.fine if second // COARSE == oldest):
             for variation, cell in self.fine.pop(second).items():
                 self._add_coarse(second, variation, cell)
 
@@ -65,7 +66,7 @@ class History(msgspec.Struct):
             del self.coarse[min(self.coarse)]
 
     def at(self, second: int) -> Cells:
-        """Return the sums of one second; of its ten seconds where it is no longer kept singly."""
+        """Return the sums of one second; of its half minute where it is no longer kept singly."""
         cells = self.fine.get(second)
         if cells is None:
             cells = self.coarse.get(second // COARSE * COARSE, {})

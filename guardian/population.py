@@ -16,7 +16,7 @@ from guardian.summaries import TICK_MS
 EPOCHS_MAX = 8
 
 
-class Cell(msgspec.Struct, array_like=True):
+class Cell(msgspec.Struct, array_like=True, gc=False):
     """Sums of one variation: requests exposed, finished, failed, and first failures of units (the evidence)."""
 
     exposures: int = 0

@@ -25,6 +25,7 @@ class Sources(msgspec.Struct):
     offset: int = -1
     now_ms: Millis = 0
     swept_ms: Millis = 0
+    looked_ms: Millis = 0
     known: dict[str, Source] = {}
 
     def hear(self, source: str, at_ms: Millis, passed_ms: Millis) -> None:
@@ -47,6 +48,13 @@ class Sources(msgspec.Struct):
         if self.now_ms - self.swept_ms < every_ms:
             return False
         self.swept_ms = self.now_ms
+        return True
+
+    def look(self, every_ms: Millis) -> bool:
+        """Say whether it is time to look at the rollouts that wait for time to pass."""
+        if self.now_ms - self.looked_ms < every_ms:
+            return False
+        self.looked_ms = self.now_ms
         return True
 
     def passed_ms(self, idle_ms: Millis) -> Millis:

@@ -25,9 +25,13 @@ from streams.topics import Topics
 SHOW_EVERY_S = 0.1
 SAVE_PAUSE_S = 0.1
 """Between two rounds of snapshots, however many decisions ask for one."""
-SAVED_A_SECOND = 4_000_000
-"""Bytes: with very many busy rollouts snapshots become rarer instead of crowding out the journal."""
-REFRESH_S = 600.0
+SAVED_A_SECOND = 500_000
+"""
+Bytes: with very many busy rollouts snapshots become rarer instead of crowding out the journal. A thousand of them are
+kept every ten seconds or so, and whoever recovers reads tens of megabytes.
+"""
+REFRESH_S = 60.0
+"""Well below the changelog's ``min.compaction.lag.ms``."""
 REFRESH_EMBEDDED_S = 45.0
 """The embedded broker forgets what is older than its last few megabytes."""
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.failures import Failures
-from guardian.history import COARSE_MAX, STEPS_MAX, History
+from guardian.history import COARSE, COARSE_MAX, STEPS_MAX, History
 from guardian.lag import UNKNOWN_MS, Lag, delay_bucket
 from guardian.mixing import Mixing
 from guardian.moved import look
@@ -156,7 +156,9 @@ def test_history_is_bounded_and_loses_nothing_recent() -> None:
 
     assert len(history.fine) <= STEPS_MAX
     assert len(history.coarse) <= COARSE_MAX
-    assert 600 == history.since(T0_MS + 2_400_000, "control", "control").arm.outcomes
+    half_minute_ms = COARSE * 1_000
+    from_ms = (T0_MS + 2_400_000) // half_minute_ms * half_minute_ms
+    assert (T0_MS + 3_000_000 - from_ms) / 1_000 == history.since(from_ms, "control", "control").arm.outcomes
 
 
 def test_a_failure_is_compared_with_those_who_started_beside_it() -> None:
