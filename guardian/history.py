@@ -9,11 +9,13 @@ loudest; that choice makes its numbers a description, not a test.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 
 from guardian.names import Millis
-from guardian.population import Cell, Cells, cell_of
+from guardian.population import Cell, Cells
+from guardian.steps import Steps
 
 STEP_MS = 1_000
 STEPS_MAX = 120
@@ -31,54 +33,55 @@ class Stretch(msgspec.Struct, frozen=True):
     control: Cell
 
 
-class History(msgspec.Struct):
-    """
-    Sums per second of start time for the last two minutes, then by half minutes for a quarter of an hour; older ones go.
+class History:
+    """Sums per second of start time for the last two minutes, then by half minutes for a quarter of an hour."""
 
-    Both maps are keyed by the second in which a step begins.
-    """
+    __slots__ = ("coarse", "fine")
 
-    fine: dict[int, Cells] = {}
-    coarse: dict[int, Cells] = {}
+    def __init__(self) -> None:
+        self.fine = Steps(STEPS_MAX)
+        self.coarse = Steps(COARSE_MAX)
 
     def add(self, start_ms: Millis, variation: str, cell: Cell) -> None:
         """Add a tick's sums to the second in which it starts."""
         second = start_ms // STEP_MS
-        if second not in self.fine and self.coarse and second < max(self.coarse) + COARSE:
+        if not self.fine.takes(second):
             self._add_coarse(second, variation, cell)
             return
-        if second not in self.fine:
-            self.fine[second] = {}
-            if len(self.fine) > STEPS_MAX:
-                self._fold()
-        cell_of(self.fine.setdefault(second, {}), variation).add(cell)
-
-    def _fold(self) -> None:
-        oldest = min(self.fine) // COARSE
-        for second in sorted(second for second in self.fine if second // COARSE == oldest):
-            for variation, cell in self.fine.pop(second).items():
-                self._add_coarse(second, variation, cell)
+        gone = self.fine.add(second, variation, cell)
+        if gone is not None:
+            for name, sums in gone[1].items():
+                self._add_coarse(gone[0], name, sums)
 
     def _add_coarse(self, second: int, variation: str, cell: Cell) -> None:
-        cells = self.coarse.setdefault(second // COARSE * COARSE, {})
-        cell_of(cells, variation).add(cell)
-        while len(self.coarse) > COARSE_MAX:
-            del self.coarse[min(self.coarse)]
+        if self.coarse.takes(second // COARSE):
+            self.coarse.add(second // COARSE, variation, cell)
 
     def at(self, second: int) -> Cells:
         """Return the sums of one second; of its half minute where it is no longer kept singly."""
-        cells = self.fine.get(second)
+        cells = self.fine.cells(second)
         if cells is None:
-            cells = self.coarse.get(second // COARSE * COARSE, {})
-        return cells
+            cells = self.coarse.cells(second // COARSE)
+        return cells or {}
 
     def steps(self) -> list[tuple[int, Cells]]:
         """Return all steps, latest first, each with the second in which it begins."""
-        return sorted([*self.fine.items(), *self.coarse.items()], key=lambda step: -step[0])
+        fine = [(second, self.fine.cells(second) or {}) for second in self.fine.numbers()]
+        coarse = [(step * COARSE, self.coarse.cells(step) or {}) for step in self.coarse.numbers()]
+        return sorted([*fine, *coarse], key=lambda step: -step[0])
 
     def failed_units(self, variation: str) -> float:
         """Return how many units failed for the first time under the variation, as far as the history reaches."""
-        return sum(cells[variation].first for _, cells in self.steps() if variation in cells)
+        return self.fine.first(variation) + self.coarse.first(variation)
+
+    def state(self) -> tuple[Any, Any]:
+        """Return the history as plain values, the same for the same past."""
+        return self.fine.state(), self.coarse.state()
+
+    def restore(self, state: tuple[Any, Any]) -> None:
+        """Take what ``state`` returned."""
+        self.fine.restore(state[0])
+        self.coarse.restore(state[1])
 
     def since(self, from_ms: Millis, variation: str, control: str) -> Stretch:
         """Return the sums from ``from_ms`` on."""

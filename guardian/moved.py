@@ -45,12 +45,11 @@ def _best(
     n_t, n_c = epoch.size(variation, by_exposures), epoch.size(control, by_exposures)
     one = _log_probability(n_t, n_c)
     best, best_ms, new_t, new_c = 0.0, 0, 0, 0
-    for second in sorted(history.fine, reverse=True)[:LOOK_BACK_S]:
+    for second in history.fine.numbers()[:LOOK_BACK_S]:
         if second * STEP_MS <= from_ms:
             break
-        cells = history.fine[second]
-        new_t += cells[variation].starts(by_exposures) if variation in cells else 0
-        new_c += cells[control].starts(by_exposures) if control in cells else 0
+        new_t += history.fine.starts(second, variation, by_exposures)
+        new_c += history.fine.starts(second, control, by_exposures)
         if new_t + new_c > n_t + n_c or new_t > n_t or new_c > n_c:
             break
         gain = _log_probability(new_t, new_c) + _log_probability(n_t - new_t, n_c - new_c) - one
@@ -68,9 +67,9 @@ def _split(population: Population, history: History, at_ms: Millis) -> None:
     old = population.now
     assert old is not None
     new = population.open(at_ms, "the share moved")
-    for second, cells in history.fine.items():
+    for second in history.fine.numbers():
         if second * STEP_MS >= at_ms:
-            for variation, cell in cells.items():
+            for variation, cell in (history.fine.cells(second) or {}).items():
                 new.arms.setdefault(variation, Cell()).add(cell)
     for variation, cell in new.arms.items():
         if variation in old.arms:

@@ -19,7 +19,7 @@ from guardian.sequential import Account
 from guardian.units import FailedUnits
 from guardian.watch import VariationWatch
 
-FORMAT = 1
+FORMAT = 2
 POLICIES_MAX = 10_000
 
 
@@ -112,7 +112,7 @@ _policies: dict[str, Policy] = {}
 def _enc_hook(value: Any) -> Any:
     if isinstance(value, Account):
         return value.to_state()
-    if isinstance(value, FailedUnits):
+    if isinstance(value, FailedUnits | History):
         return value.state()
     raise NotImplementedError(f"no snapshot form for {type(value).__name__}")
 
@@ -120,8 +120,8 @@ def _enc_hook(value: Any) -> Any:
 def _dec_hook(kind: type, value: Any) -> Any:
     if kind is Account:
         return Account.from_state(value)
-    if kind is FailedUnits:
-        made = FailedUnits()
+    if kind is FailedUnits or kind is History:
+        made = kind()
         made.restore(value)
         return made
     raise NotImplementedError(f"no snapshot form for {kind.__name__}")

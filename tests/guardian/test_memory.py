@@ -154,8 +154,8 @@ def test_history_is_bounded_and_loses_nothing_recent() -> None:
     for second in range(3_000):
         history.add(T0_MS + second * 1_000, "control", Cell(1, 1, 0, 0.0))
 
-    assert len(history.fine) <= STEPS_MAX
-    assert len(history.coarse) <= COARSE_MAX
+    assert len(history.fine.numbers()) <= STEPS_MAX
+    assert len(history.coarse.numbers()) <= COARSE_MAX
     half_minute_ms = COARSE * 1_000
     from_ms = (T0_MS + 2_400_000) // half_minute_ms * half_minute_ms
     assert (T0_MS + 3_000_000 - from_ms) / 1_000 == history.since(from_ms, "control", "control").arm.outcomes

@@ -1,0 +1,66 @@
+"""Sums per step: what is kept adds up, what makes room is handed back, and a snapshot is the same thing again."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardian.population import Cell
+from guardian.steps import Steps
+
+SIZE = 5
+CELLS = st.builds(
+    Cell, st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 4000).map(lambda n: n / 4)
+)
+ADDED = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["control", "treatment", "third"]), CELLS), max_size=60)
+
+
+def total(cells: dict[str, Cell]) -> dict[str, tuple[float, ...]]:
+    return {name: (cell.exposures, cell.outcomes, cell.errors, cell.first) for name, cell in cells.items()}
+
+
+@given(ADDED)
+def test_steps_are_what_was_added_to_them(added: list[tuple[int, str, Cell]]) -> None:
+    """A step holds the sums of all that was added since it took its place, and older ones are refused, not mixed in."""
+    steps, held = Steps(SIZE), dict[int, dict[str, Cell]]()
+    for step, variation, cell in added:
+        rival = next((other for other in held if other % SIZE == step % SIZE and other != step), None)
+        assert steps.takes(step) == (rival is None or rival < step)
+        if not steps.takes(step):
+            continue
+        gone = steps.add(step, variation, cell)
+        assert (None if rival is None else (rival, total(held.pop(rival)))) == (gone and (gone[0], total(gone[1])))
+        held.setdefault(step, {}).setdefault(variation, Cell()).add(cell)
+        # A variation without a single event is no variation of the step.
+        held[step] = {name: cell for name, cell in held[step].items() if any(total({name: cell})[name])}
+
+    assert sorted(held, reverse=True) == steps.numbers()
+    assert {step: total(cells) for step, cells in held.items()} == {
+        s: total(steps.cells(s) or {}) for s in steps.numbers()
+    }
+    for variation in ("control", "treatment", "third"):
+        here = [cells[variation] for cells in held.values() if variation in cells]
+        assert sum(cell.first for cell in here) == steps.first(variation)
+        assert [cell.exposures for cell in here] == [
+            steps.starts(s, variation, True) for s in held if variation in held[s]
+        ]
+
+
+@given(ADDED, ADDED)
+def test_a_snapshot_goes_on_as_its_original(
+    before: list[tuple[int, str, Cell]], after: list[tuple[int, str, Cell]]
+) -> None:
+    """What was restored has the same state, and whatever is added later leads to the same again."""
+    steps, restored = Steps(SIZE), Steps(SIZE)
+    for step, variation, cell in before:
+        if steps.takes(step):
+            steps.add(step, variation, cell)
+
+    restored.restore(steps.state())
+
+    assert steps.state() == restored.state()
+    for step, variation, cell in after:
+        assert steps.takes(step) == restored.takes(step)
+        if steps.takes(step):
+            assert str(steps.add(step, variation, cell)) == str(restored.add(step, variation, cell))
+    assert steps.state() == restored.state()
