@@ -62,7 +62,9 @@ class Assumed:
     def mature_s(self, end_s: float) -> float:
         """When starts up to ``end_s`` are read by the full lane, in seconds from the start of the rollout."""
         unlearned = end_s + UNKNOWN_MS / 1_000.0
-        return min(unlearned, max(self.learned_s, end_s + self.lag_s)) + FLUSH_S / 2
+        ready = min(unlearned, max(self.learned_s + FLUSH_S, end_s + self.lag_s))
+        # A part of 1e-9 forgives that decimal fractions of a second are not exact.
+        return math.ceil(ready / FLUSH_S - 1e-9 * max(ready, 1.0)) * FLUSH_S
 
     def steady_s(self, epoch_s: float) -> float:
         """From when on failures are read as they come, for an epoch that began at ``epoch_s``."""

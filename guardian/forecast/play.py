@@ -13,10 +13,10 @@ from guardian.engine import CALM_NATS
 from guardian.evaluate import is_full
 from guardian.failures import ENOUGH
 from guardian.forecast.assumed import FLUSH_S, Assumed
-from guardian.forecast.clock import instants
+from guardian.forecast.clock import TICK_S, instants
 from guardian.forecast.effects import Harm
 from guardian.forecast.lanes import Lanes, Sums, new_memory
-from guardian.history import REACH_MS
+from guardian.history import REACH_MS, STEP_MS
 from guardian.intake import drip
 from guardian.policy import Action, Guardrail, Policy
 from guardian.sequential.checks import Bools, Floats
@@ -145,10 +145,10 @@ class _Runs:
         if ill:
             self.exposed += drawn.n_t
             self.hurt += scene.harm.fails[self.effect] * drawn.n_t if drawn.x_t.shape[1] > 1 else drawn.x_t[:, 0]
-        self._read_failures(drawn, to_s)
+        self._read_failures(drawn, elapsed_s, to_s)
         self._read_blocks(drawn, to_s)
         self.played.work += self.ids.size * len(self.lanes)
-        self._act(to_s, ill=ill)
+        self._act(elapsed_s, to_s, ill=ill)
         self._go_on(to_s)
 
     def _offer(self, amount: Floats) -> None:
@@ -169,14 +169,16 @@ class _Runs:
             self.part = (self.part + 1) % _PARTS
             self.failed[:, self.part] = 0.0
 
-    def _read_failures(self, drawn: Sums, to_s: float) -> None:
+    def _read_failures(self, drawn: Sums, elapsed_s: float, to_s: float) -> None:
         """
         Read first failures beside the starts of the step.
 
-        Live, a thin moment is widened until it has starts of both arms; the share that it tends to is taken here.
+        Live, a failure is compared with the starts of its second, and a thin one is widened; where the step is shorter
+        or thin, the share that those tend to is taken here. Whether it is may not depend on what was drawn.
         """
         told = self.share[self.stage] / (self.share[self.stage] + self.control[self.stage])
-        thick = np.minimum(drawn.n_t, drawn.n_c) >= ENOUGH
+        smaller = np.minimum(self.share[self.stage], self.control[self.stage])
+        thick = (elapsed_s * 1_000.0 >= STEP_MS) & (self.scene.assumed.requests_per_s * elapsed_s * smaller >= ENOUGH)
         share = np.where(thick, drawn.n_t / np.maximum(drawn.n_t + drawn.n_c, 1.0), told)
         steady = self.scene.assumed.by_exposures & (to_s > self._steady_s())
         for lanes in self.lanes:
@@ -204,10 +206,13 @@ class _Runs:
         self.open.clear(begin)
         self.open_s[begin] = to_s
 
-    def _act(self, to_s: float, *, ill: bool) -> None:
+    def _act(self, elapsed_s: float, to_s: float, *, ill: bool) -> None:
         enough = self.failed.sum(axis=1) >= self.scene.policy.min_units
         assumed = self.scene.assumed
         acted_s = np.full(self.ids.size, math.inf)
+        # Failures are read at any time of a step, blocks at the ends of live ticks, which a longer step holds many of.
+        fast_s = to_s - elapsed_s / 2 + assumed.latency_ms / 1_000.0 + FLUSH_S / 2
+        full_s = assumed.mature_s(to_s - max(elapsed_s - TICK_S, 0.0) / 2)
         for lanes in self.lanes:
             full, fast = (cries & enough for cries in lanes.alarms())
             cries = full | fast
@@ -215,8 +220,7 @@ class _Runs:
                 continue
             self.alarms += 0.0 if ill else cries
             if lanes.then == self.strictest:
-                fast_s = to_s + assumed.latency_ms / 1_000.0 + FLUSH_S / 2
-                mine_s = np.where(fast, fast_s, np.where(full, assumed.mature_s(to_s), math.inf))
+                mine_s = np.minimum(np.where(fast, fast_s, math.inf), np.where(full, full_s, math.inf))
                 acted_s = np.minimum(acted_s, mine_s)
             else:
                 lanes.reset(cries)
@@ -236,7 +240,8 @@ class _Runs:
         if ill:
             self.played.found_s[ids] = acted_s[ended] - self.scene.onset_s
             # Until the outcomes are in, more are exposed.
-            more = self.scene.assumed.requests_per_s * self.share[self.stage] * np.where(ended, acted_s - to_s, 0.0)
+            late_s = np.where(ended, np.maximum(acted_s - to_s, 0.0), 0.0)
+            more = self.scene.assumed.requests_per_s * self.share[self.stage] * late_s
             self.exposed += more
             self.hurt += more * self.scene.harm.fails[self.effect]
         else:
