@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from guardian.summaries import TICK_MS
 
 TICK_S = TICK_MS / 1_000.0
-FINE, COARSE = 0.03, 0.1
-"""Steps as a part of the time since a change: while harm is looked for, and before it began."""
+FINE, COARSE, NEAR = 0.03, 0.1, 0.06
+"""Steps as a part of the time since a change, while harm is looked for and before it began; of the time until it."""
 
 
 def instants(changes_s: Sequence[float], until_s: float, *, onset_s: float = 0.0, most_s: float = 3_600.0) -> Iterator[float]:
@@ -28,7 +28,7 @@ def instants(changes_s: Sequence[float], until_s: float, *, onset_s: float = 0.0
         while now < mark:
             step = (FINE if now >= onset_s else COARSE) * (now - last)
             if now < onset_s:
-                step = min(step, FINE * (onset_s - now))
+                step = min(step, NEAR * (onset_s - now))
             step = min(max(step, TICK_S), most_s)
             # What would be left over is no step of its own.
             now = mark if now + 1.5 * step >= mark else now + step

@@ -52,6 +52,9 @@ def main(
     if policies and not chosen:
         known = ", ".join(sorted({policy.flag for policy in policies}))
         problems.append(Problem("--flag", None, "", shown(flag), f"no policy is of this flag; there are: {known}"))
+    if chart is not None and (chart.is_dir() or not chart.absolute().parent.is_dir()):
+        said = "cannot be written there; name a file in a directory that exists, such as power.svg"
+        problems.append(Problem("--chart", None, "", shown(str(chart)), said))
     if problems or not chosen:
         err.writelines(f"{problem}\n" for problem in problems)
         return 2
@@ -60,11 +63,7 @@ def main(
         seed=seed, tell=_progress(err, len(chosen)),
     )  # fmt: skip
     if chart is not None:
-        try:
-            chart.write_text(draw(found), encoding="utf-8")
-        except OSError as error:
-            err.write(f"--chart: {str(chart)!r}: cannot be written: {error.strerror}; name a file such as power.svg\n")
-            return 2
+        chart.write_text(draw(found), encoding="utf-8")
     out.writelines([found.model_dump_json(indent=2), "\n"] if as_json else (f"{line.rstrip()}\n" for line in lines(found)))
     out.flush()
     return 0
