@@ -20,7 +20,8 @@ from guardian.forecast.figures import (
     PolicyForecast,
     StageForecast,
 )
-from guardian.forecast.play import Phase, Played, Scene, Tell, play
+from guardian.forecast.play import Tell, play
+from guardian.forecast.scene import Phase, Played, Scene
 from guardian.policy import Guardrail, Policy
 from guardian.sequential.checks import Floats
 from guardian.support import is_run

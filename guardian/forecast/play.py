@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,68 +11,19 @@ from numpy.typing import NDArray
 from guardian.engine import CALM_NATS
 from guardian.evaluate import is_full
 from guardian.failures import ENOUGH
-from guardian.forecast.assumed import FLUSH_S, Assumed
+from guardian.forecast.assumed import FLUSH_S
 from guardian.forecast.clock import TICK_S, instants
-from guardian.forecast.effects import Harm
 from guardian.forecast.lanes import Lanes, Sums, new_memory
+from guardian.forecast.scene import Phase, Played, Scene
 from guardian.history import REACH_MS, STEP_MS
 from guardian.intake import drip
-from guardian.policy import Action, Guardrail, Policy
+from guardian.policy import Action
 from guardian.sequential.checks import Bools, Floats
 
 _PARTS = 8
 """Failed units are remembered in so many parts of the history's reach."""
 
 Tell = Callable[[float], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One stage as it is played: the share of the variation under test, control's share, how long it lasts."""
-
-    share: float
-    control: float
-    for_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """
-    What is played: ``runs`` runs of each effect of ``harm``, which begins at ``onset_s`` (``inf``: never).
-
-    ``guardrails`` act together; each has one part in ``split`` of the budget. Runs end with the strictest action that
-    a guardrail here asks for.
-    """
-
-    policy: Policy
-    assumed: Assumed
-    phases: tuple[Phase, ...]
-    guardrails: tuple[Guardrail, ...]
-    split: int
-    harm: Harm
-    onset_s: float
-    until_s: float
-    runs: int
-    most_s: float = 3_600.0
-
-
-@dataclass(slots=True)
-class Played:
-    """
-    What came of each run, all of the first effect first.
-
-    ``found_s``: from the onset to the strictest action, ``inf`` if there was none. ``early``: it was taken before the
-    onset. ``exposed`` and ``hurt``: units that saw the harm, and that failed under it, until then or the end.
-    ``alarms``: actions of any guardrail while there was no harm. ``paid``: budget deposited. ``work``: streams stepped.
-    """
-
-    found_s: Floats
-    early: Bools
-    exposed: Floats
-    hurt: Floats
-    alarms: Floats
-    paid: Floats
-    work: int = 0
 
 
 def play(scene: Scene, rng: np.random.Generator, tell: Tell) -> Played:

@@ -54,11 +54,11 @@ def _guardrail(title: str, guardrail: GuardrailForecast) -> Iterator[str]:
         return
     start = [finding for finding in guardrail.findings if finding.onset == "start"]
     late = [finding for finding in guardrail.findings if finding.onset == "late"]
-    yield f"{'':<10}|{'harm from the start':^42}|{'after a day of good traffic':^42}"
+    yield f"{'':<13}|{'harm from the start':^42}|{'after a day of good traffic':^42}"
     head = f"{'median':>8} {'95%':>8} {'exposed':>9} {'hurt':>7} {'missed':>6}"
-    yield f"{'':<10}|{head} |{head}"
+    yield f"{'':<13}|{head} |{head}"
     for one, other in zip(start, late, strict=True):
-        yield f"{one.effect:<10}|{_cells(one)} |{_cells(other)}"
+        yield f"{one.effect:<13}|{_cells(one)} |{_cells(other)}"
     yield ""
     yield from _chart(start, late)
     yield ""
@@ -121,7 +121,7 @@ def _chart(start: list[Finding], late: list[Finding]) -> Iterator[str]:
     axis = [" "] * (WIDTH + 4)
     for name, at_s in MARKS:
         axis[_column(at_s) : _column(at_s) + len(name)] = name
-    yield f"{'':<10} {''.join(axis).rstrip()}"
+    yield f"{'':<13} {''.join(axis).rstrip()}"
     for one, other in zip(start, late, strict=True):
         row = [" "] * WIDTH
         for finding, mark in ((other, "l"), (one, "s")):
@@ -133,8 +133,8 @@ def _chart(start: list[Finding], late: list[Finding]) -> Iterator[str]:
             if end < WIDTH:
                 row[end] = "|"
             row[at] = mark
-        yield f"{one.effect:<10} {''.join(row).rstrip()}"
-    yield f"{'':<10} s: harm from the start, l: harm that begins late, to | in 95% of runs"
+        yield f"{one.effect:<13} {''.join(row).rstrip()}"
+    yield f"{'':<13} s: harm from the start, l: harm that begins late, to | in 95% of runs"
 
 
 def _column(seconds: float) -> int:

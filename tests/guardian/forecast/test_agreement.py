@@ -10,7 +10,8 @@ import pytest
 
 from guardian.forecast import Assumed
 from guardian.forecast.effects import Effect, Harm
-from guardian.forecast.play import Phase, Scene, play
+from guardian.forecast.play import play
+from guardian.forecast.scene import Phase, Scene
 from guardian.policy import Policy
 from guardian.sequential.checks import Floats
 from tests.support.traffic import T0_MS, Traffic, entries, judged, policy
