@@ -29,6 +29,10 @@ MIXED_TOLD_AT = 5
 """Units seen under two variations before the owner is told."""
 
 
+CALM_NATS = 1.0
+"""A stage is not left while any lane holds this much evidence of harm."""
+
+
 @dataclass(frozen=True, slots=True)
 class JudgeConfig:
     """What judging depends on besides the journal; the same for every worker."""
@@ -226,7 +230,7 @@ def _stage(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:
 
 def _is_calm(watch: VariationWatch) -> bool:
     lanes = [lane for held in watch.guardrails for lane in (held.full, held.fast) if lane is not None]
-    return any(lane.read for lane in lanes) and all(lane.numbers()[0] < 1.0 for lane in lanes)
+    return any(lane.read for lane in lanes) and all(lane.numbers()[0] < CALM_NATS for lane in lanes)
 
 
 def _settle_mixed(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:

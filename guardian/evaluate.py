@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from guardian.conditions import Absolute
 from guardian.names import Millis
-from guardian.policy import Policy
+from guardian.policy import Guardrail, Policy
 from guardian.population import Waiting
 from guardian.state import RolloutState
 from guardian.watch import Block, VariationWatch, tested
@@ -12,6 +14,11 @@ from guardian.watch import Block, VariationWatch, tested
 BLOCK_UNITS = 4
 BLOCK_MS = 1_000
 """A block closes once both arms are in it and it holds this many treated outcomes, or spans this long."""
+
+
+def is_full(n_t: Any, n_c: Any, span_ms: Any) -> Any:
+    """Say whether a block closes that holds so many outcomes of both arms and spans so long; numbers or arrays."""
+    return (n_t >= 1) & (n_c >= 1) & ((n_t >= BLOCK_UNITS) | (span_ms >= BLOCK_MS))
 
 
 def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: Millis) -> bool:
@@ -52,9 +59,7 @@ def _read_tick(state: RolloutState, policy: Policy, variation: str, end_ms: Mill
     if block.n_t + block.n_c == 0:
         watch.open = None
         return False
-    if block.n_t < 1 or block.n_c < 1:
-        return False
-    if block.n_t < BLOCK_UNITS and block.to_ms - block.from_ms < BLOCK_MS:
+    if not is_full(block.n_t, block.n_c, block.to_ms - block.from_ms):
         return False
     _read_block(state, policy, watch, block)
     watch.open = None
@@ -63,7 +68,7 @@ def _read_tick(state: RolloutState, policy: Policy, variation: str, end_ms: Mill
 
 def _read_block(state: RolloutState, policy: Policy, watch: VariationWatch, block: Block) -> None:
     guardrails = tested(policy)
-    _deposit(state, watch, len(guardrails))
+    _deposit(state, watch, guardrails)
     p_hat = watch.control_rate.p_hat
     for guardrail, held in zip(guardrails, watch.guardrails, strict=True):
         absolute = isinstance(guardrail.when.bound, Absolute)
@@ -88,12 +93,12 @@ def _read_failures(
     if watch.killed:
         return False
     guardrails = tested(policy)
-    _deposit(state, watch, len(guardrails))
+    _deposit(state, watch, guardrails)
     for guardrail, held in zip(guardrails, watch.guardrails, strict=True):
         held.read_failures(guardrail.when, *failures)
     return True
 
 
-def _deposit(state: RolloutState, watch: VariationWatch, guardrails: int) -> None:
-    for held in watch.guardrails:
-        held.deposit(watch.offered / guardrails, state.population.by_exposures)
+def _deposit(state: RolloutState, watch: VariationWatch, guardrails: list[Guardrail]) -> None:
+    for guardrail, held in zip(guardrails, watch.guardrails, strict=True):
+        held.deposit(guardrail.when.bound, watch.offered / len(guardrails), state.population.by_exposures)

@@ -22,6 +22,8 @@ STEPS_MAX = 120
 COARSE = 30
 COARSE_MAX = 30
 RECENT_MS = 30_000
+REACH_MS = (STEPS_MAX + COARSE * COARSE_MAX) * STEP_MS
+"""How far back it reaches."""
 
 
 class Stretch(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guardian.moved import look
 from guardian.names import Millis
-from guardian.policy import Policy
+from guardian.policy import FalseKills, Policy
 from guardian.population import Cell, cell_of
 from guardian.state import RolloutState
 from guardian.summaries import Arm, FlagSums, Tick
@@ -28,6 +28,11 @@ def take(state: RolloutState, policy: Policy, sums: FlagSums, now_ms: Millis, la
     look(state.population, state.history, state.alive(), policy.control, now_ms)
 
 
+def drip(kills: FalseKills, elapsed_ms: float) -> float:
+    """Return the budget of so much time with telemetry, in expected false alarms."""
+    return kills.per_day * elapsed_ms / DAY_MS
+
+
 def offer(state: RolloutState, amount: float, variations: list[str]) -> None:
     """Offer an amount of budget (expected false alarms) to the variations, in equal parts."""
     for variation in variations:
@@ -48,7 +53,7 @@ def is_tested(policy: Policy, variation: str) -> bool:
 def _drip(state: RolloutState, policy: Policy, now_ms: Millis) -> None:
     alive = state.alive()
     if alive and 0 < now_ms - state.data_ms <= DRIP_GAP_MS:
-        offer(state, policy.false_kills.per_day * (now_ms - state.data_ms) / DAY_MS, alive)
+        offer(state, drip(policy.false_kills, now_ms - state.data_ms), alive)
     state.data_ms = max(state.data_ms, now_ms)
 
 

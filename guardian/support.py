@@ -64,6 +64,11 @@ def unsupported(
     ]
 
 
+def is_run(guardrail: Guardrail, policy: Policy) -> bool:
+    """Say whether this version tests the guardrail live."""
+    return _why_not(guardrail, policy) is None
+
+
 def _policy_findings(policy: Policy) -> Iterator[Finding]:
     for name, value in policy.to_document().items():
         if name not in POLICY_FIELDS:

@@ -10,10 +10,11 @@ of the budget, so the expected number of false alarms is what was deposited.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import msgspec
 
-from guardian.conditions import Absolute, Condition, Margin, Relative
+from guardian.conditions import Absolute, Bound, Condition, Margin, Relative
 from guardian.evidence import Breach, Clear, Inconclusive, NoData, Verdict
 from guardian.policy import Guardrail, Policy
 from guardian.sequential import (
@@ -28,6 +29,23 @@ from guardian.sequential import (
 FULL, FAST = "full", "fast"
 _FAST_PART = {True: 0.5, False: 0.1}
 """The fast lane's part of the budget: half where exposures are events of their own; else it only sees what is late."""
+
+
+class Parts(NamedTuple):
+    """How a guardrail's budget is split over its lanes; 0 for a lane that it does not have."""
+
+    full: float
+    fast: float
+
+
+def lane_parts(bound: Bound, by_exposures: bool) -> Parts:
+    """Return the lanes' parts of a guardrail's budget; only relative guardrails have a fast lane."""
+    fast = _FAST_PART[by_exposures] if isinstance(bound, Relative) else 0.0
+    return Parts(1.0 - fast, fast)
+
+
+CONTROL_HALF_LIFE_S = 60.0
+"""How long control's rate is remembered."""
 
 
 class Block(msgspec.Struct):
@@ -75,12 +93,12 @@ class Watch(msgspec.Struct):
         fast = Lane(Account()) if isinstance(condition.bound, Relative) else None
         return cls(full=Lane(Account()), fast=fast)
 
-    def deposit(self, offered: float, by_exposures: bool) -> None:
+    def deposit(self, bound: Bound, offered: float, by_exposures: bool) -> None:
         """Split what the variation was offered over the lanes, before any new evidence is read."""
-        part = _FAST_PART[by_exposures] if self.fast is not None else 0.0
-        self.full.deposit(offered, 1.0 - part)
+        parts = lane_parts(bound, by_exposures)
+        self.full.deposit(offered, parts.full)
         if self.fast is not None:
-            self.fast.deposit(offered, part)
+            self.fast.deposit(offered, parts.fast)
 
     def read_block(self, condition: Condition, block: Block, p_hat: float) -> None:
         """Read a mature block; ``p_hat`` is control's rate in *past* blocks."""
@@ -138,7 +156,7 @@ class VariationWatch(msgspec.Struct):
     offered: float = 0.0
     open: Block | None = None
     open_epoch_ms: int = -1
-    control_rate: ControlRate = msgspec.field(default_factory=lambda: ControlRate(half_life_s=60.0))
+    control_rate: ControlRate = msgspec.field(default_factory=lambda: ControlRate(half_life_s=CONTROL_HALF_LIFE_S))
     late: Block | None = None
     remembered_ms: int = 0
     killed: bool = False

@@ -48,12 +48,12 @@ class _Found:
     keys: list[tuple[str, int | None]] = field(default_factory=list)
 
 
-def read_policies(paths: Iterable[Path]) -> list[PolicyFile]:
+def read_policies(paths: Iterable[Path], *, to_run: bool = True) -> list[PolicyFile]:
     """
     Read files, and the ``.yaml`` and ``.yml`` files of directories, in order of their names.
 
     Raises nothing for what it finds: see each file's ``problems``, among them what this version cannot run
-    and rollouts that are defined twice.
+    and rollouts that are defined twice. Unless they are read *to_run*, what this version cannot run is no problem.
     """
     found: dict[Path, _Found] = {}
     for path in paths:
@@ -61,7 +61,7 @@ def read_policies(paths: Iterable[Path]) -> list[PolicyFile]:
             if isinstance(given, Problem):
                 found[path] = _Found(given.file, problems=[given])
             elif given.resolve() not in found:
-                found[given.resolve()] = _read_file(given)
+                found[given.resolve()] = _read_file(given, to_run=to_run)
     _find_doubles(found.values())
     return [_told(one) for one in found.values()]
 
@@ -108,18 +108,18 @@ def _files(path: Path) -> Iterator[Path | Problem]:
         yield Problem(str(path), None, "", "", "has no policies; put files ending in .yaml there")
 
 
-def _read_file(path: Path) -> _Found:
+def _read_file(path: Path, *, to_run: bool) -> _Found:
     try:
         if path.stat().st_size > LARGEST_FILE:
             said = f"is larger than {LARGEST_FILE:,} bytes; is it a policy?"
             return _Found(str(path), problems=[Problem(str(path), None, "", "", said)])
-        return _read(path.read_bytes(), str(path))
+        return _read(path.read_bytes(), str(path), to_run=to_run)
     except OSError as error:
         said = f"cannot be read: {error.strerror}; name a file or directory of policies"
         return _Found(str(path), problems=[Problem(str(path), None, "", "", said)])
 
 
-def _read(content: bytes, file: str) -> _Found:
+def _read(content: bytes, file: str, *, to_run: bool = True) -> _Found:
     found = _Found(file)
     try:
         text = content.decode("utf-8-sig")
@@ -129,7 +129,7 @@ def _read(content: bytes, file: str) -> _Found:
         return found
     try:
         for node in _compose(text):
-            _read_document(node, found)
+            _read_document(node, found, to_run=to_run)
     except yaml.YAMLError as error:
         found.problems.append(_yaml_problem(error, text, file))
     if not found.keys and not found.problems:
@@ -137,7 +137,7 @@ def _read(content: bytes, file: str) -> _Found:
     return found
 
 
-def _read_document(node: yaml.Node, found: _Found) -> None:
+def _read_document(node: yaml.Node, found: _Found, *, to_run: bool) -> None:
     document = _Document(found.file)
     content = document.value(node, ())
     if content is None and node.tag == _NULL:
@@ -153,7 +153,8 @@ def _read_document(node: yaml.Node, found: _Found) -> None:
         found.problems += [problem for problem in error.problems if problem.field not in told]
         return
     found.policies.append(policy)
-    found.problems += unsupported(policy, file=found.file, lines=document.lines, places=places)
+    if to_run:
+        found.problems += unsupported(policy, file=found.file, lines=document.lines, places=places)
 
 
 def _key(content: object) -> str:

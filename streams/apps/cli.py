@@ -92,6 +92,27 @@ def replay(
     raise typer.Exit(code)
 
 
+@app.command()
+def simulate(
+    policies: Annotated[list[Path], typer.Option("--policies", "-p", help="Files or directories of policies.")],
+    traffic: Annotated[str, typer.Option(help="Requests of the flag, as 200/s; each is taken for another user.")] = "200/s",
+    share: Annotated[str, typer.Option(help="One share such as 10% for good, instead of the policy's stages.")] = "",
+    rate: Annotated[str, typer.Option(help="Control's error rate, such as 1%.")] = "1%",
+    flag: Annotated[str, typer.Option(help="Only the policies of this flag.")] = "",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0,
+    runs: Annotated[int, typer.Option(help="Runs of each effect.")] = 300,
+    as_json: Annotated[bool, typer.Option("--json", help="The forecast as JSON (guardian.forecast.Forecast).")] = False,
+    chart: Annotated[Path | None, typer.Option(help="Write a chart into this file, as SVG.")] = None,
+) -> None:
+    """Forecast what policies would do: how soon harm is found, who sees it until then, how many false kills."""
+    from streams.apps.simulate import main
+
+    code = main(
+        policies, traffic=traffic, share=share, rate=rate, flag=flag, seed=seed, runs=runs, as_json=as_json, chart=chart
+    )
+    raise typer.Exit(code)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def broker(context: typer.Context) -> None:
     """Run the embedded broker alone, until SIGTERM or Ctrl-C."""

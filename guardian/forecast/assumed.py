@@ -1,0 +1,79 @@
+"""What a forecast takes for granted about the traffic, and what follows for the guardian's clocks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from guardian.engine import JudgeConfig
+from guardian.intake import DRIP_GAP_MS
+from guardian.lag import DELAY_GAMMA, LEARNED_AT, UNKNOWN_MS, delay_bucket
+
+FLUSH_S = 0.1
+"""How often observe hands on what it has seen: what came within it is judged at its end."""
+DAY_S = 86_400.0
+HORIZON_S = DAY_S
+"""How long harm is looked for."""
+GOOD_S = DAY_S
+"""How long all is well before harm that begins late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """
+    Traffic of one flag: requests, each of a unit of its own, that arrive at random at a steady rate.
+
+    ``rate`` is control's error rate, ``share`` one share for good instead of the policy's stages. Every outcome comes
+    ``latency_ms`` after its start; ``by_exposures`` says whether starts are told by exposure events. ``runs`` is how
+    often each effect is tried. Raises ValueError for numbers out of range.
+    """
+
+    requests_per_s: float = 200.0
+    rate: float = 0.01
+    share: float | None = None
+    latency_ms: float = 100.0
+    by_exposures: bool = True
+    runs: int = 400
+
+    def __post_init__(self) -> None:
+        if not 0.001 <= self.requests_per_s <= 1e6:
+            raise ValueError(f"requests_per_s is {self.requests_per_s!r}: it must be a number from 0.001 to 1e6")
+        if not 0.0 < self.rate < 1.0:
+            raise ValueError(f"rate is {self.rate!r}: it must be a number above 0 and below 1")
+        if self.share is not None and not 0.0 < self.share < 1.0:
+            raise ValueError(f"share is {self.share!r}: it must be a number above 0 and below 1, or None")
+        if not 0.0 < self.latency_ms <= 15_000.0:
+            raise ValueError(f"latency_ms is {self.latency_ms!r}: it must be a number above 0 and up to 15000")
+        if self.runs != int(self.runs) or not 1 <= self.runs <= 100_000:
+            raise ValueError(f"runs is {self.runs!r}: it must be a whole number from 1 to 100000")
+
+    @property
+    def lag_s(self) -> float:
+        """How long the full lane waits for outcomes, once it has learned how long they take."""
+        learned_ms = math.ceil(DELAY_GAMMA ** delay_bucket(self.latency_ms))
+        config = JudgeConfig()
+        return min(max(learned_ms, config.lag_min_ms), config.lag_max_ms) / 1_000.0
+
+    @property
+    def learned_s(self) -> float:
+        """When the lag is learned: after enough outcomes, and not in the first second."""
+        return max(UNKNOWN_MS / 1_000.0, LEARNED_AT / self.requests_per_s)
+
+    def mature_s(self, end_s: float) -> float:
+        """When starts up to ``end_s`` are read by the full lane, in seconds from the start of the rollout."""
+        unlearned = end_s + UNKNOWN_MS / 1_000.0
+        ready = min(unlearned, max(self.learned_s + FLUSH_S, end_s + self.lag_s))
+        # A part of 1e-9 forgives that decimal fractions of a second are not exact.
+        return math.ceil(ready / FLUSH_S - 1e-9 * max(ready, 1.0)) * FLUSH_S
+
+    def steady_s(self, epoch_s: float) -> float:
+        """From when on failures are read as they come, for an epoch that began at ``epoch_s``."""
+        if epoch_s > 0.0:
+            return epoch_s + self.lag_s
+        return min(UNKNOWN_MS / 1_000.0, max(self.learned_s, self.lag_s))
+
+    @property
+    def heard(self) -> float:
+        """The part of the time in which telemetry comes often enough for the budget to drip."""
+        expected = self.requests_per_s * DRIP_GAP_MS / 1_000.0
+        return -math.expm1(-expected) - expected * math.exp(-expected)

@@ -1,0 +1,219 @@
+"""From policies to forecasts: which scenes are played, and what their runs say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from scipy.special import betaincinv
+
+from guardian.forecast.assumed import DAY_S, GOOD_S, HORIZON_S, Assumed
+from guardian.forecast.effects import Harm, harm_to, is_forecast, is_healthy, multiples
+from guardian.forecast.figures import (
+    Finding,
+    Forecast,
+    GuardrailForecast,
+    Healthy,
+    Onset,
+    PolicyForecast,
+    StageForecast,
+)
+from guardian.forecast.play import Tell, play
+from guardian.forecast.scene import Phase, Played, Scene
+from guardian.policy import Guardrail, Policy
+from guardian.sequential.checks import Floats
+from guardian.support import is_run
+
+DAYS_A_YEAR = 365
+DEFAULT_SHARE = 0.1
+HEALTHY_FACTOR = 4
+"""Healthy runs for each run of an effect: false alarms are rare."""
+_ONSETS: tuple[tuple[Onset, float], ...] = (("start", 0.0), ("late", GOOD_S))
+
+
+def forecast(
+    policies: Sequence[Policy],
+    assumed: Assumed,
+    rng_of: Callable[[Policy], np.random.Generator],
+    *,
+    seed: int = 0,
+    tell: Callable[[Policy, float], None] | None = None,
+) -> Forecast:
+    """
+    Return what each policy would do; each draws from a generator of its own, so none changes another's numbers.
+
+    ``seed`` is only written down. ``tell`` hears how much of a policy is done, from 0 to 1.
+    """
+    done, work = [], 0
+    for policy in policies:
+        found, stepped = forecast_policy(policy, assumed, rng_of(policy), partial(tell, policy) if tell else None)
+        done.append(found)
+        work += stepped
+    return Forecast(
+        requests_per_s=assumed.requests_per_s, error_rate=assumed.rate, latency_ms=assumed.latency_ms,
+        runs=assumed.runs, seed=seed, good_s=GOOD_S, horizon_s=HORIZON_S,
+        false_kills_a_year=math.fsum(one.false_kills_a_year for one in done), policies=done, work=work,
+    )  # fmt: skip
+
+
+def allowed_a_year(policy: Policy) -> float:
+    """Return the expected false kills that a policy's budget allows a rollout of one year: start, stages and days."""
+    kills = policy.false_kills
+    return kills.per_rollout + max(len(policy.stages) - 1, 0) * kills.per_step + DAYS_A_YEAR * kills.per_day
+
+
+def forecast_policy(
+    policy: Policy, assumed: Assumed, rng: np.random.Generator, tell: Tell | None = None
+) -> tuple[PolicyForecast, int]:
+    """Return what one policy would do, and the work it took."""
+    phases, notes = _phases(policy, assumed)
+    watched = [guardrail for guardrail in policy.guardrails if is_forecast(guardrail.when)]
+    errors = tuple(g for g in watched if g.when.signal.kind == "error_rate")
+    work = _Work(policy, assumed, phases, max(len(watched), 1), rng, tell)
+    work.scenes = 3 * len(watched) + (3 if errors else 0)
+    guardrails = [_guardrail(work, guardrail, is_watched=guardrail in watched) for guardrail in policy.guardrails]
+    whole = healthy = None
+    if errors:
+        harm = multiples(assumed.rate)
+        whole = GuardrailForecast(
+            when="", then=str(max(g.then for g in errors)), notes=[], findings=work.findings(errors, harm),
+            is_tested_live=all(is_run(g, policy) for g in errors),
+        )  # fmt: skip
+    if watched:
+        healthy = work.healthy(watched)
+    work.tell(1.0)
+    found = PolicyForecast(
+        flag=policy.flag, environment=policy.environment, notes=notes,
+        stages=[StageForecast(share=p.share, for_s=p.for_s if p.for_s < math.inf else None) for p in phases],
+        false_kills_a_year=allowed_a_year(policy), guardrails=guardrails, whole=whole, healthy=healthy,
+    )  # fmt: skip
+    return found, work.done
+
+
+def _phases(policy: Policy, assumed: Assumed) -> tuple[tuple[Phase, ...], list[str]]:
+    """The stages to play, the traffic under test being divided evenly over the variations named."""
+    variations = max(len(policy.variations), 1)
+    notes = [f"{variations} variations share the traffic and the budget evenly; one is followed"] * (variations > 1)
+    if assumed.share is not None or not policy.stages:
+        share = assumed.share if assumed.share is not None else DEFAULT_SHARE
+        if assumed.share is None:
+            notes.append(f"the policy has no stages: a share of {share:.0%} is assumed (--share)")
+        return (Phase(share / variations, 1.0 - share, math.inf),), notes
+    if any(stage.share >= 1.0 for stage in policy.stages):
+        notes.append("at 100% no control is left and nothing is tested: keep some of the traffic on control")
+    if any(stage.until or stage.approval for stage in policy.stages):
+        notes.append("until: and approval: are taken for granted when the time of a stage is over")
+    return tuple(
+        Phase(stage.share / variations, 1.0 - stage.share, math.inf if stage.for_s is None else stage.for_s)
+        for stage in policy.stages
+    ), notes
+
+
+class _Work:
+    """Scenes of one policy, one after the other; ``done`` counts what they took."""
+
+    def __init__(
+        self, policy: Policy, assumed: Assumed, phases: tuple[Phase, ...], split: int, rng: np.random.Generator, tell: Tell | None
+    ) -> None:
+        self.policy, self.assumed, self.phases, self.split = policy, assumed, phases, split
+        self.scenes, self.done = 1, 0
+        self._rng, self._tell, self._played = rng, tell, 0
+
+    def tell(self, part: float) -> None:
+        """Say how much of the whole is done."""
+        if self._tell is not None:
+            self._tell(min(part, 1.0))
+
+    def findings(self, guardrails: tuple[Guardrail, ...], harm: Harm) -> list[Finding]:
+        """Play harm from the start and harm that begins late."""
+        found = []
+        for onset, onset_s in _ONSETS:
+            played = self._play(guardrails, harm, onset_s, onset_s + HORIZON_S, self.assumed.runs)
+            rows = np.split(np.arange(played.found_s.size), len(harm.effects))
+            found += [_finding(harm, at, onset, played, row) for at, row in enumerate(rows)]
+        return found
+
+    def healthy(self, watched: list[Guardrail]) -> Healthy | None:
+        """Play without harm: error rate guardrails together, latency guardrails one by one."""
+        runs = HEALTHY_FACTOR * self.assumed.runs
+        until_s = min(math.fsum(p.for_s for p in self.phases if p.for_s < math.inf) or DAY_S, 2 * DAY_S)
+        able = [g for g in watched if is_healthy(g.when, self.assumed.rate)]
+        groups = [tuple(g for g in able if g.when.signal.kind == "error_rate")]
+        groups += [(g,) for g in able if g.when.signal.kind != "error_rate"]
+        alarmed, paid = np.zeros(runs, dtype=bool), 0.0
+        for group in groups:
+            if group:
+                harm = _first(harm_to(group[0], self.assumed.rate))
+                played = self._play(group, harm, math.inf, until_s, runs)
+                alarmed |= played.alarms > 0.0
+                paid += float(played.paid.mean())
+        if not able:
+            return None
+        low, high = interval(int(alarmed.sum()), runs)
+        return Healthy(
+            runs=runs, horizon_s=until_s, alarmed=int(alarmed.sum()), part=float(alarmed.mean()), low=low, high=high,
+            allowed=paid,
+        )  # fmt: skip
+
+    def _play(
+        self, guardrails: tuple[Guardrail, ...], harm: Harm, onset_s: float, until_s: float, runs: int
+    ) -> Played:
+        # Healthy runs are peeked at all the time: steps of minutes at most.
+        scene = Scene(
+            self.policy, self.assumed, self.phases, guardrails, self.split, harm, onset_s, until_s, runs,
+            most_s=300.0 if onset_s == math.inf else 3_600.0,
+        )  # fmt: skip
+        played = play(scene, self._rng, lambda part: self.tell((self._played + part) / self.scenes))
+        self._played += 1
+        self.done += played.work
+        return played
+
+
+def _first(harm: Harm) -> Harm:
+    return Harm(harm.effects[:1], harm.control, harm.well, harm.ill[:1], harm.fails[:1])
+
+
+def _guardrail(work: _Work, guardrail: Guardrail, *, is_watched: bool) -> GuardrailForecast:
+    policy, rate = work.policy, work.assumed.rate
+    is_tested_live = is_run(guardrail, policy)
+    notes = [] if is_tested_live else ["not tested live yet"]
+    findings: list[Finding] = []
+    if not is_watched:
+        notes.append("no forecast of this kind of guardrail")
+    elif not is_healthy(guardrail.when, rate):
+        notes.append(f"control's {100 * rate:.3g}% is above this bound: a breach is held as a shared incident")
+    else:
+        findings = work.findings((guardrail,), harm_to(guardrail, rate))
+    return GuardrailForecast(
+        when=guardrail.when.text, then=str(guardrail.then), is_tested_live=is_tested_live, notes=notes, findings=findings
+    )
+
+
+def _finding(harm: Harm, at: int, onset: Onset, played: Played, rows: np.ndarray) -> Finding:
+    rows = rows[~played.early[rows]]
+    found_s, effect = played.found_s[rows], harm.effects[at]
+    return Finding(
+        effect=effect.text, factor=effect.factor, value=effect.value, said=effect.said, onset=onset,
+        runs=rows.size, false_alarms_before=played.found_s.size // len(harm.effects) - rows.size,
+        missed=float(np.mean(np.isinf(found_s))) if rows.size else 1.0,
+        median_s=_quantile(found_s, 0.5), p95_s=_quantile(found_s, 0.95),
+        exposed=round(float(np.median(played.exposed[rows])), 1) if rows.size else 0.0,
+        hurt=round(float(np.median(played.hurt[rows])), 1) if rows.size else 0.0,
+    )  # fmt: skip
+
+
+def _quantile(values: Floats, level: float) -> float | None:
+    """The smallest value that so many reach; ``None`` where that many were never found."""
+    if not values.size:
+        return None
+    at = float(np.sort(values)[math.ceil(level * values.size) - 1])
+    return round(at, 3) if at < math.inf else None
+
+
+def interval(events: int, runs: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of a chance from how often it came true (Clopper and Pearson 1934)."""
+    low = float(betaincinv(events, runs - events + 1, 0.025)) if events else 0.0
+    high = float(betaincinv(events + 1, runs - events, 0.975)) if events < runs else 1.0
+    return low, high

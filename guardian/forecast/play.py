@@ -1,0 +1,251 @@
+"""Many runs of one scene in step: traffic is drawn, the lanes read it, stages go on, and the first to act ends a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guardian.engine import CALM_NATS
+from guardian.evaluate import is_full
+from guardian.failures import ENOUGH
+from guardian.forecast.assumed import FLUSH_S
+from guardian.forecast.clock import TICK_S, instants
+from guardian.forecast.lanes import Lanes, Sums, new_memory
+from guardian.forecast.scene import Phase, Played, Scene
+from guardian.history import REACH_MS, STEP_MS
+from guardian.intake import drip
+from guardian.policy import Action
+from guardian.sequential.checks import Bools, Floats
+
+_PARTS = 8
+"""Failed units are remembered in so many parts of the history's reach."""
+
+Tell = Callable[[float], None]
+
+
+def play(scene: Scene, rng: np.random.Generator, tell: Tell) -> Played:
+    """Play a scene; the same generator state gives the same answer. ``tell`` hears the part that is done."""
+    total = scene.runs * len(scene.harm.effects)
+    exposed, hurt, alarms, paid = (np.zeros(total) for _ in range(4))
+    played = Played(np.full(total, math.inf), np.zeros(total, dtype=bool), exposed, hurt, alarms, paid)
+    runs = _Runs(scene, played, rng)
+    ends = list(instants(_nominal(scene.phases), scene.until_s, onset_s=_finite(scene.onset_s), most_s=scene.most_s))
+    before = 0.0
+    for number, end in enumerate(ends):
+        if not runs.ids.size:
+            break
+        runs.step(before, end)
+        before = end
+        tell((number + 1) / len(ends))
+    runs.write(np.ones(runs.ids.size, dtype=bool))
+    tell(1.0)
+    return played
+
+
+def _nominal(phases: tuple[Phase, ...]) -> list[float]:
+    """When stages change if nothing holds them back."""
+    changes, at = [], 0.0
+    for phase in phases:
+        at += phase.for_s
+        changes.append(at)
+    return [change for change in changes if change < math.inf]
+
+
+def _finite(onset_s: float) -> float:
+    return onset_s if onset_s < math.inf else 0.0
+
+
+class _Runs:
+    """The runs still under way, row by row; ``ids`` says which they are."""
+
+    def __init__(self, scene: Scene, played: Played, rng: np.random.Generator) -> None:
+        self.scene, self.played, self.rng = scene, played, rng
+        total, edges = played.found_s.size, scene.harm.control.size
+        self.ids = np.arange(total)
+        self.effect = np.repeat(np.arange(len(scene.harm.effects)), scene.runs)
+        self.lanes = [Lanes(guardrail, total, scene.assumed) for guardrail in scene.guardrails]
+        self.strictest = max((guardrail.then for guardrail in scene.guardrails), default=Action.ALERT)
+        self.memory = new_memory(total)
+        self.open = Sums.empty(total, edges)
+        self.open_s, self.remembered_s = np.zeros(total), np.zeros(total)
+        self.stage, self.since_s, self.epoch_s = np.zeros(total, dtype=np.intp), np.zeros(total), np.zeros(total)
+        self.held = np.zeros(total, dtype=bool)
+        self.failed = np.zeros((total, _PARTS))
+        self.part = 0
+        self.exposed, self.hurt, self.alarms, self.control_n = (np.zeros(total) for _ in range(4))
+        self.variations = max(len(scene.policy.variations), 1)
+        self.share = np.array([phase.share for phase in scene.phases])
+        self.control = np.array([phase.control for phase in scene.phases])
+        self.for_s = np.array([phase.for_s for phase in scene.phases])
+        self._offer(np.full(total, scene.policy.false_kills.per_rollout))
+
+    def step(self, from_s: float, to_s: float) -> None:
+        """Go from one moment to the next: pay, draw, read, act, go on."""
+        scene, assumed = self.scene, self.scene.assumed
+        elapsed_s = to_s - from_s
+        paid = drip(scene.policy.false_kills, elapsed_s * 1_000.0) * assumed.heard
+        self._offer(np.full(self.ids.size, paid))
+        ill = from_s >= scene.onset_s
+        drawn = self._draw(elapsed_s, ill=ill)
+        self._forget(from_s, to_s)
+        self.failed[:, self.part] += drawn.x_t[:, 0]
+        if ill:
+            self.exposed += drawn.n_t
+            self.hurt += scene.harm.fails[self.effect] * drawn.n_t if drawn.x_t.shape[1] > 1 else drawn.x_t[:, 0]
+        self._read_failures(drawn, elapsed_s, to_s)
+        self._read_blocks(drawn, to_s)
+        self.played.work += self.ids.size * len(self.lanes)
+        self._act(elapsed_s, to_s, ill=ill)
+        self._go_on(to_s)
+
+    def _offer(self, amount: Floats) -> None:
+        for lanes in self.lanes:
+            lanes.deposit(amount / self.variations / self.scene.split)
+
+    def _draw(self, elapsed_s: float, *, ill: bool) -> Sums:
+        expected = self.scene.assumed.requests_per_s * elapsed_s
+        harm, rng = self.scene.harm, self.rng
+        n_t, n_c = rng.poisson(expected * self.share[self.stage]), rng.poisson(expected * self.control[self.stage])
+        x_t = _beyond(rng, n_t, harm.ill[self.effect] if ill else harm.well[np.newaxis])
+        x_c = _beyond(rng, n_c, harm.control[np.newaxis])
+        return Sums(n_t.astype(np.float64), x_t, n_c.astype(np.float64), x_c)
+
+    def _forget(self, from_s: float, to_s: float) -> None:
+        width_s = REACH_MS / 1_000.0 / _PARTS
+        for _ in range(min(int(to_s // width_s) - int(from_s // width_s), _PARTS)):
+            self.part = (self.part + 1) % _PARTS
+            self.failed[:, self.part] = 0.0
+
+    def _read_failures(self, drawn: Sums, elapsed_s: float, to_s: float) -> None:
+        """
+        Read first failures beside the starts of the step.
+
+        Live, a failure is compared with the starts of its second, and a thin one is widened; where the step is shorter
+        or thin, the share that those tend to is taken here. Whether it is may not depend on what was drawn.
+        """
+        told = self.share[self.stage] / (self.share[self.stage] + self.control[self.stage])
+        smaller = np.minimum(self.share[self.stage], self.control[self.stage])
+        thick = (elapsed_s * 1_000.0 >= STEP_MS) & (self.scene.assumed.requests_per_s * elapsed_s * smaller >= ENOUGH)
+        share = np.where(thick, drawn.n_t / np.maximum(drawn.n_t + drawn.n_c, 1.0), told)
+        steady = self.scene.assumed.by_exposures & (to_s > self._steady_s())
+        for lanes in self.lanes:
+            lanes.read_failures(drawn.x_t[:, 0], drawn.x_c[:, 0], share, steady)
+
+    def _steady_s(self) -> Floats:
+        first, lag_s = self.scene.assumed.steady_s(0.0), self.scene.assumed.lag_s
+        return np.where(self.epoch_s > 0.0, self.epoch_s + lag_s, first)
+
+    def _read_blocks(self, drawn: Sums, to_s: float) -> None:
+        self.open.add(drawn)
+        closed = is_full(self.open.n_t, self.open.n_c, (to_s - self.open_s) * 1_000.0)
+        p_hat, weight = self.memory.p_hat, self.control_n
+        for lanes in self.lanes:
+            lanes.read_blocks(self.open, closed, p_hat, weight)
+        elapsed_s = np.where(closed, to_s - self.remembered_s, 0.0)
+        self.memory.remember(
+            np.where(closed, self.open.n_c, 0.0), np.where(closed, self.open.x_c[:, 0], 0.0), elapsed_s
+        )
+        self.control_n = self.control_n * 0.5 ** (elapsed_s / self.memory.half_life_s) + np.where(
+            closed, self.open.n_c, 0.0
+        )
+        self.remembered_s[closed] = to_s
+        begin = closed | (self.open.n_t + self.open.n_c == 0.0)
+        self.open.clear(begin)
+        self.open_s[begin] = to_s
+
+    def _act(self, elapsed_s: float, to_s: float, *, ill: bool) -> None:
+        enough = self.failed.sum(axis=1) >= self.scene.policy.min_units
+        assumed = self.scene.assumed
+        acted_s = np.full(self.ids.size, math.inf)
+        # Failures are read at any time of a step, blocks at the ends of live ticks, which a longer step holds many of.
+        fast_s = to_s - elapsed_s / 2 + assumed.latency_ms / 1_000.0 + FLUSH_S / 2
+        full_s = assumed.mature_s(to_s - max(elapsed_s - TICK_S, 0.0) / 2)
+        for lanes in self.lanes:
+            full, fast = (cries & enough for cries in lanes.alarms())
+            cries = full | fast
+            if not cries.any():
+                continue
+            self.alarms += 0.0 if ill else cries
+            if lanes.then == self.strictest:
+                mine_s = np.minimum(np.where(fast, fast_s, math.inf), np.where(full, full_s, math.inf))
+                acted_s = np.minimum(acted_s, mine_s)
+            else:
+                lanes.reset(cries)
+                self._hold(cries, lanes.then, to_s)
+        ended = acted_s < math.inf
+        if ended.any():
+            self._end(ended, acted_s, to_s, ill=ill)
+
+    def _hold(self, rows: Bools, action: Action, to_s: float) -> None:
+        if action >= Action.HOLD:
+            self.held |= rows
+        if action == Action.STEP_BACK:
+            self._enter(rows & (self.stage > 0), -1, to_s)
+
+    def _end(self, ended: Bools, acted_s: Floats, to_s: float, *, ill: bool) -> None:
+        ids = self.ids[ended]
+        if ill:
+            self.played.found_s[ids] = acted_s[ended] - self.scene.onset_s
+            # Until the outcomes are in, more are exposed.
+            late_s = np.where(ended, np.maximum(acted_s - to_s, 0.0), 0.0)
+            more = self.scene.assumed.requests_per_s * self.share[self.stage] * late_s
+            self.exposed += more
+            self.hurt += more * self.scene.harm.fails[self.effect]
+        else:
+            self.played.early[ids] = True
+        self.write(ended)
+        self._drop(ended)
+
+    def write(self, rows: Bools) -> None:
+        """Write down what has come of these runs so far."""
+        ids, played = self.ids[rows], self.played
+        played.exposed[ids], played.hurt[ids] = self.exposed[rows], self.hurt[rows]
+        played.alarms[ids] = self.alarms[rows]
+        played.paid[ids] = sum(lanes.deposited[rows] for lanes in self.lanes)
+
+    def _go_on(self, to_s: float) -> None:
+        """Enter the next stage where the time of this one is over and nothing points at harm."""
+        last = len(self.scene.phases) - 1
+        due = (self.stage < last) & ~self.held & (to_s - self.since_s >= self.for_s[self.stage] - 1e-6)
+        if not due.any():
+            return
+        read = np.zeros(self.ids.size, dtype=bool)
+        for lanes in self.lanes:
+            read |= lanes.has_read
+            due &= lanes.evidence() < CALM_NATS
+        self._enter(due & read, 1, to_s)
+
+    def _enter(self, rows: Bools, by: int, to_s: float) -> None:
+        """Change the stage of these runs: an epoch begins, what waited for its block is given up, a step is paid."""
+        if not rows.any():
+            return
+        self.stage[rows] += by
+        self.since_s[rows] = self.epoch_s[rows] = self.open_s[rows] = to_s
+        self.open.clear(rows)
+        self._offer(np.where(rows, self.scene.policy.false_kills.per_step, 0.0))
+
+    def _drop(self, rows: Bools) -> None:
+        keep: NDArray[np.bool_] = ~rows
+        for lanes in self.lanes:
+            lanes.drop(rows)
+        self.memory.remove(rows)
+        self.open = self.open.of(keep)
+        for name in (
+            "ids", "effect", "open_s", "remembered_s", "stage", "since_s", "epoch_s", "held", "failed", "exposed",
+            "hurt", "alarms", "control_n",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name)[keep])
+
+
+def _beyond(rng: np.random.Generator, n: NDArray[np.int64], chances: Floats) -> Floats:
+    """Draw how many of ``n`` lie beyond each edge: those beyond one are among those beyond the edge before it."""
+    left, before, drawn = n, np.ones(chances.shape[0]), []
+    for edge in range(chances.shape[1]):
+        chance = chances[:, edge]
+        left = rng.binomial(left, np.minimum(chance / np.maximum(before, 1e-300), 1.0))
+        drawn.append(left)
+        before = chance
+    return np.stack(drawn, axis=-1).astype(np.float64)

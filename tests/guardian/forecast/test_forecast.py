@@ -1,0 +1,191 @@
+"""What a forecast promises: budgets kept, more harm and more traffic found sooner, nothing that it does not know."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from guardian.forecast import Assumed, Finding, Forecast, PolicyForecast, allowed_a_year, forecast, forecast_policy
+from guardian.forecast.clock import TICK_S, instants
+from guardian.forecast.effects import harm_to
+from guardian.forecast.forecast import interval
+from guardian.policy import Guardrail, Policy
+from tests.support.traffic import policy
+
+RELATIVE = {"when": "error_rate > 1.2x control", "then": "kill"}
+QUICK = Assumed(share=0.1, runs=40)
+
+
+def foretold(terms: Policy, assumed: Assumed = QUICK, seed: int = 1) -> PolicyForecast:
+    return forecast_policy(terms, assumed, np.random.default_rng(seed))[0]
+
+
+def findings(found: PolicyForecast, onset: str, guardrail: int = 0) -> list[Finding]:
+    return [one for one in found.guardrails[guardrail].findings if one.onset == onset]
+
+
+def seconds(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+@pytest.fixture(scope="module")
+def plain() -> PolicyForecast:
+    return foretold(policy(guardrails=[RELATIVE, {"when": "error_rate > 5%", "then": "pause"}]))
+
+
+@pytest.mark.parametrize("onset", ["start", "late"])
+@pytest.mark.parametrize("guardrail", [0, 1])
+def test_larger_harm_is_found_sooner(plain: PolicyForecast, onset: str, guardrail: int) -> None:
+    """Median and 95 % fall as the effect grows, and fewer are exposed until then."""
+    found = findings(plain, onset, guardrail)
+
+    assert 6 == len(found)
+    for of in ([seconds(f.median_s) for f in found], [seconds(f.p95_s) for f in found], [f.exposed for f in found]):
+        assert sorted(of, reverse=True) == of
+
+
+def test_more_traffic_finds_sooner(plain: PolicyForecast) -> None:
+    """At ten times the traffic every size of harm is found sooner."""
+    busy = foretold(policy(guardrails=[RELATIVE]), Assumed(requests_per_s=2_000.0, share=0.1, runs=40))
+
+    for quiet, more in zip(findings(plain, "start"), findings(busy, "start"), strict=True):
+        assert seconds(more.median_s) < seconds(quiet.median_s)
+
+
+def test_the_whole_policy_waits_for_its_strictest_action(plain: PolicyForecast) -> None:
+    """With a kill and a pause, the whole is about the kill; harm that every test tolerates is never found."""
+    assert plain.whole is not None
+    assert ("kill", 1.0) == (plain.whole.then, plain.whole.findings[0].missed)
+    assert plain.whole.findings[0].median_s is None
+
+
+def test_hurt_are_some_of_the_exposed(plain: PolicyForecast) -> None:
+    """At least the three units that every action needs are hurt, and no more than were exposed."""
+    for guardrail in plain.guardrails:
+        for one in guardrail.findings:
+            assert 3 <= one.hurt <= one.exposed
+
+
+def test_healthy_runs_keep_the_budget() -> None:
+    """With a budget of 0.3 a part of the healthy runs is acted on, and no more than the budget allows."""
+    loud = policy(
+        guardrails=[{"when": "error_rate > control", "then": "kill"}], false_kills={"per_rollout": 0.3, "per_day": 0.001},
+        stages=[{"share": "10%", "for": "20m"}, {"share": "50%", "for": "20m"}, {"share": "90%"}],
+    )  # fmt: skip
+    found = foretold(loud, Assumed(runs=60))
+    assert found.healthy is not None
+
+    assert 0 < found.healthy.alarmed
+    assert found.healthy.low <= found.healthy.allowed
+    assert found.healthy.allowed <= 0.3 * 3 + 0.001
+    assert 2_400.0 == found.healthy.horizon_s
+
+
+def test_stages_are_followed() -> None:
+    """A policy that stays at 1 % finds the same harm later than one that goes on to 50 % after a minute."""
+    slow = policy(guardrails=[RELATIVE], stages=[{"share": "1%", "for": "30m"}, {"share": "50%"}])
+    fast = policy(guardrails=[RELATIVE], stages=[{"share": "1%", "for": "1m"}, {"share": "50%"}])
+    doubled = [findings(foretold(terms, Assumed(runs=40)), "start")[1] for terms in (slow, fast)]
+
+    assert ["2x", "2x"] == [one.effect for one in doubled]
+    assert seconds(doubled[1].median_s) < seconds(doubled[0].median_s)
+
+
+def test_nothing_is_found_without_a_control() -> None:
+    """At 100 % no block has a control, so harm that begins there is missed, and the forecast says why."""
+    terms = policy(guardrails=[RELATIVE], stages=[{"share": "10%", "for": "10m"}, {"share": "100%"}])
+    followed = foretold(terms, Assumed(runs=20))
+
+    assert [1.0] * 6 == [one.missed for one in findings(followed, "late")]
+    assert any("no control" in note for note in followed.notes)
+
+
+@pytest.mark.parametrize("when", ["latency_p95 > 1.2x control", "latency_p95 > 300ms"])
+def test_latency_is_forecast_and_said_not_to_be_live(when: str) -> None:
+    """A latency guardrail has figures by the tests there are, in order of its effects."""
+    found = foretold(policy(guardrails=[{"when": when, "then": "kill"}]), Assumed(share=0.5, runs=20))
+    medians = [seconds(one.median_s) for one in findings(found, "start")]
+
+    assert found.guardrails[0].is_tested_live == ("not tested live yet" not in found.guardrails[0].notes)
+    assert sorted(medians, reverse=True) == medians
+    assert medians[-1] < 60.0
+    assert found.whole is None
+
+
+def test_what_cannot_be_forecast_is_named() -> None:
+    """A signal without a forecast, and a bound that control itself breaks, have notes in place of figures."""
+    found = foretold(
+        policy(guardrails=[{"when": "csat < control - 0.3", "then": "pause"}, {"when": "error_rate > 5%", "then": "kill"}]),
+        Assumed(share=0.1, rate=0.06, runs=20),
+    )
+
+    assert [[], []] == [guardrail.findings for guardrail in found.guardrails]
+    assert "no forecast" in found.guardrails[0].notes[-1]
+    assert "shared incident" in found.guardrails[1].notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("when", "rate", "effects"),
+    [
+        ("error_rate > 1.2x control", 0.01, ["1.5x", "2x", "3x", "5x", "10x", "20x"]),
+        ("error_rate > 2x control", 0.01, ["3x", "5x", "10x", "20x", "50x"]),
+        ("error_rate > control", 0.3, ["1.2x", "1.5x", "2x", "3x"]),
+        ("error_rate > 5%", 0.01, ["6%", "7.5%", "10%", "15%", "25%", "50%"]),
+        ("error_rate > 90%", 0.01, ["95%"]),
+        ("error_rate > control + 1%", 0.01, ["+1.2 points", "+1.5 points", "+2 points", "+3 points", "+5 points", "+10 points"]),
+    ],
+)  # fmt: skip
+def test_effects_lie_beyond_the_bound(when: str, rate: float, effects: list[str]) -> None:
+    """Six sizes at most, each worse than what the guardrail tolerates, each a rate below one."""
+    guardrail: Guardrail = policy(guardrails=[{"when": when, "then": "kill"}]).guardrails[0]
+    tried = [effect for effect in harm_to(guardrail, rate).effects if effect.value < 1.0]
+
+    assert effects == [effect.text for effect in tried]
+
+
+def test_the_same_generator_gives_the_same_figures() -> None:
+    """A forecast depends on its arguments alone, and no policy changes another's figures."""
+    one = policy(guardrails=[{"when": "error_rate > 5%", "then": "kill"}])
+    other = policy(flag="search", guardrails=[{"when": "csat < control - 0.3", "then": "pause"}])
+    few = Assumed(share=0.1, runs=20)
+
+    def figures(*policies: Policy) -> Forecast:
+        return forecast(policies, few, lambda terms: np.random.default_rng(len(terms.flag)))
+
+    alone = figures(one)
+    assert alone.policies == figures(other, one).policies[1:]
+    assert alone.false_kills_a_year == allowed_a_year(one) == pytest.approx(0.366)
+
+
+def test_steps_are_fine_where_something_changes() -> None:
+    """Steps end at every change, never go back, are ticks after one, and few in all."""
+    ends = list(instants([600.0, 4_200.0], 172_800.0, onset_s=86_400.0))
+    steps = np.diff([0.0, *ends])
+
+    assert 172_800.0 == ends[-1]
+    assert {600.0, 4_200.0, 86_400.0} <= set(ends)
+    assert steps.min() >= 0.5 * TICK_S
+    assert TICK_S == pytest.approx(steps[ends.index(86_400.0) + 1])
+    assert len(ends) < 1_200
+
+
+def test_the_interval_holds_what_was_seen() -> None:
+    """No event in 300 runs still allows about one in a hundred; all events leave no upper doubt."""
+    low, high = interval(0, 300)
+
+    assert 0.0 == low
+    assert pytest.approx(0.0122, abs=1e-4) == high
+    assert 1.0 == interval(20, 20)[1]
+    assert interval(5, 100)[0] < 0.05 < interval(5, 100)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("requests_per_s", 0.0), ("requests_per_s", math.nan), ("rate", 1.0), ("share", 1.0), ("latency_ms", 0.0), ("runs", 0)],
+)
+def test_numbers_out_of_range_are_named(name: str, value: float) -> None:
+    """The error names the argument and its value."""
+    with pytest.raises(ValueError, match=rf"{name} is {value!r}: it must be"):
+        Assumed(**{name: value})  # type: ignore[arg-type]

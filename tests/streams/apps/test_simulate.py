@@ -1,0 +1,119 @@
+"""``guardian simulate``: one answer for the same question, in words and in JSON; what is wrong is told all at once."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from guardian.forecast import Forecast
+from streams.apps.simulate import main
+
+ROOT = Path(__file__).parents[3]
+POLICY = """
+flag: checkout-v2
+environment: production
+guardrails:
+  - {when: error_rate > 1.2x control, then: kill}
+  - {when: latency_p95 > 300ms, then: pause}
+stages:
+  - {share: 10%, for: 1h}
+  - {share: 50%}
+"""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    return path
+
+
+def run(*paths: Path, err: io.StringIO | None = None, **options: object) -> tuple[int, str, str]:
+    out, err = io.StringIO(), err or io.StringIO()
+    given: dict[str, object] = {"runs": 20} | options
+    code = main(list(paths), out=out, err=err, **given)  # type: ignore[arg-type]
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_the_example_policy_within_budgeted_work() -> None:
+    """At its defaults the policy of the repository takes some ten million steps of accounts: seconds, not minutes."""
+    code, out, _ = run(ROOT / "config" / "policies", as_json=True, runs=30)
+    found = Forecast.model_validate_json(out)
+
+    assert 0 == code
+    assert ["checkout-v2"] == [policy.flag for policy in found.policies]
+    assert 0 < found.work * 300 / 30 < 12_000_000
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    """The same seed gives the same JSON, another one gives other times."""
+    path = tmp_path / "one.yaml"
+    path.write_text("flag: x\nenvironment: p\nguardrails: [{when: error_rate > 5%, then: alert}]\n")
+    first, again, other = (run(path, as_json=True, seed=seed)[1] for seed in (7, 7, 8))
+
+    assert first == again
+    assert first != other
+
+
+def test_people_read_tables_and_sentences(policies: Path, tmp_path: Path) -> None:
+    """
+    Each guardrail has a table, a chart and a sentence; what is not live says so; the budget stands at the end.
+
+    --chart writes an SVG with a panel for each guardrail besides. A terminal sees how much is done, then a clean line.
+    """
+    chart = tmp_path / "power.svg"
+    code, out, err = run(policies, err=Terminal(), chart=chart)
+
+    assert 0 == code
+    assert "simulating checkout-v2 (1 of 1): 50%" in err
+    assert err.endswith("\r\x1b[K")
+    assert chart.read_text().startswith("<svg ")
+    assert "latency_p95 &gt; 300ms → pause" in chart.read_text()
+    assert "error_rate > 1.2x control -> kill\n" in out
+    assert "A tripled error rate is found in " in out
+    assert "latency_p95 > 300ms -> pause (not tested live yet)" in out
+    assert "after a day of good traffic" in out
+    assert "raised a false alarm" in out
+    assert "False kills allowed a year: 0.367 on average, over 1 policy" in out.splitlines()[-1]
+    assert all(len(line) <= 100 for line in out.splitlines() if "found in" not in line and "runs of" not in line)
+
+
+def test_a_chart_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """--chart into a place that is not there ends with 2 and its name, before anything is simulated."""
+    code, out, err = run(ROOT / "config" / "policies", chart=tmp_path / "none" / "power.svg", runs=100_000)
+
+    assert (2, "") == (code, out)
+    assert "--chart" in err and "power.svg" in err
+
+
+def test_bad_numbers_are_told_all_at_once(tmp_path: Path) -> None:
+    """Each option is named with its value and what would be right, beside the errors of the policies with their lines."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(POLICY.replace("1.2x control", "5ms").replace("latency_p95 > 300ms", "lag > 5"))
+    code, out, err = run(bad, traffic="fast", share="100%", rate="1", seed=-1, runs=3)
+    told = err.splitlines()
+
+    assert (2, "") == (code, out)
+    assert [
+        "--traffic: 'fast': requests a second, from 0.001/s to 1000000/s; write --traffic 200/s",
+        "--share: '100%': the variation's share lies above 0% and below 100%, where a control is left; write --share 10%",
+        "--rate: '1': control's error rate lies above 0% and below 100%; write --rate 1%",
+        "--seed: -1: a whole number from 0 on; write --seed 0",
+        "--runs: 3: runs of each effect, from 20 to 100,000; write --runs 300",
+    ] == told[:5]
+    assert [5, 6] == [int(line.split(":")[1]) for line in told[5:]]
+
+
+def test_an_unknown_flag_is_told_with_those_there_are(policies: Path) -> None:
+    """--flag chooses by name; another name is an error that lists the flags."""
+    code, _, err = run(policies, flag="chekout")
+
+    assert 2 == code
+    assert "--flag: 'chekout': no policy is of this flag; there are: checkout-v2\n" == err
