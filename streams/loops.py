@@ -6,7 +6,7 @@ import asyncio
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Return a new loop: uvloop's, which does twice as much a second, where it is to be had."""
+    """Return a new loop: uvloop's, which is faster, where it is to be had."""
     try:
         import uvloop
     except ImportError:  # not made for every system
