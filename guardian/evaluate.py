@@ -7,7 +7,7 @@ from typing import Any
 from guardian.conditions import Absolute
 from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
-from guardian.population import Waiting
+from guardian.population import Cell, Waiting
 from guardian.state import RolloutState
 from guardian.watch import Block, VariationWatch, tested
 
@@ -19,6 +19,11 @@ BLOCK_MS = 1_000
 def is_full(n_t: Any, n_c: Any, span_ms: Any) -> Any:
     """Say whether a block closes that holds so many outcomes of both arms and spans so long; numbers or arrays."""
     return (n_t >= 1) & (n_c >= 1) & ((n_t >= BLOCK_UNITS) | (span_ms >= BLOCK_MS))
+
+
+def is_full_alone(n_t: Any, span_ms: Any) -> Any:
+    """Say the same of a block for fixed bounds: it needs no control, and so is tested at a share of 100 %, too."""
+    return (n_t >= 1) & ((n_t >= BLOCK_UNITS) | (span_ms >= BLOCK_MS))
 
 
 def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: Millis) -> bool:
@@ -44,11 +49,12 @@ def _read_tick(state: RolloutState, policy: Policy, variation: str, end_ms: Mill
     epoch = state.population.epoch_of(tick.start_ms)
     if epoch is None:
         return False
+    arm, base = tick.arms.get(variation), tick.arms.get(policy.control)
+    read = arm is not None and _read_alone(state, policy, watch, end_ms, tick.start_ms, arm)
     if watch.open is None or watch.open_epoch_ms != epoch.start_ms:
         # What waited for its second arm when the shares changed is given up: a block never mixes epochs.
         watch.open, watch.open_epoch_ms = Block(from_ms=tick.start_ms), epoch.start_ms
     block = watch.open
-    arm, base = tick.arms.get(variation), tick.arms.get(policy.control)
     if arm is not None:
         block.n_t += arm.outcomes
         block.x_t += arm.first
@@ -58,32 +64,49 @@ def _read_tick(state: RolloutState, policy: Policy, variation: str, end_ms: Mill
     block.to_ms = end_ms
     if block.n_t + block.n_c == 0:
         watch.open = None
+    elif is_full(block.n_t, block.n_c, block.to_ms - block.from_ms):
+        _read_block(state, policy, watch, block)
+        watch.open = None
+        return True
+    return read
+
+
+def _read_alone(
+    state: RolloutState, policy: Policy, watch: VariationWatch, end_ms: Millis, start_ms: Millis, arm: Cell
+) -> bool:
+    """Let fixed bounds read; say whether there was anything to read."""
+    if not arm.outcomes and watch.alone is None:
         return False
-    if not is_full(block.n_t, block.n_c, block.to_ms - block.from_ms):
+    block = watch.alone = watch.alone or Block()
+    block.from_ms, block.to_ms = block.from_ms or start_ms, end_ms
+    block.n_t += arm.outcomes
+    block.x_t += arm.first
+    if not is_full_alone(block.n_t, block.to_ms - block.from_ms):
         return False
-    _read_block(state, policy, watch, block)
-    watch.open = None
-    return True
+    watch.alone = None
+    return _read(state, policy, watch, block, alone=True)
 
 
 def _read_block(state: RolloutState, policy: Policy, watch: VariationWatch, block: Block) -> None:
-    guardrails = tested(policy)
-    _deposit(state, watch, guardrails)
-    p_hat = watch.control_rate.p_hat
-    for guardrail, held in zip(guardrails, watch.guardrails, strict=True):
-        absolute = isinstance(guardrail.when.bound, Absolute)
-        held.read_block(guardrail.when, _with_late(block, watch.late) if absolute else block, p_hat)
-    watch.late = None
+    _read(state, policy, watch, block, alone=False)
     elapsed_s = max(block.to_ms - watch.remembered_ms, 0) / 1_000.0 if watch.remembered_ms else 0.0
     watch.control_rate.remember(block.n_c, block.x_c, elapsed_s)
     watch.remembered_ms = block.to_ms
 
 
-def _with_late(block: Block, late: Block | None) -> Block:
-    """A fixed bound knows no arms to mix: what came late is tested with the next block."""
-    if late is None:
-        return block
-    return Block(block.from_ms, block.to_ms, block.n_t + late.n_t, block.x_t + late.x_t, block.n_c, block.x_c)
+def _read(state: RolloutState, policy: Policy, watch: VariationWatch, block: Block, *, alone: bool) -> bool:
+    """Let the guardrails with a fixed bound, or all others, read a block; say whether there are any."""
+    guardrails = tested(policy)
+    chosen = [
+        (guardrail, held)
+        for guardrail, held in zip(guardrails, watch.guardrails, strict=True)
+        if isinstance(guardrail.when.bound, Absolute) == alone
+    ]
+    if chosen:
+        _deposit(state, watch, guardrails)
+    for guardrail, held in chosen:
+        held.read_block(guardrail.when, block, watch.control_rate.p_hat)
+    return bool(chosen)
 
 
 def _read_failures(

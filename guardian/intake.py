@@ -116,9 +116,10 @@ def _take_arm(
         population.wait(tick.start_ms, tick.end_ms, variation, cell)
     elif variation in state.variations and arm.outcomes:
         watch = state.variations[variation]
-        watch.late = watch.late or Block()
-        watch.late.n_t += cell.outcomes
-        watch.late.x_t += cell.first
+        # A fixed bound knows no arms to mix: what came late is tested with the next block.
+        watch.alone = watch.alone or Block()
+        watch.alone.n_t += cell.outcomes
+        watch.alone.x_t += cell.first
     _verify(state, policy, tick, variation, arm)
 
 

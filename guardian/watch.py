@@ -149,7 +149,8 @@ class VariationWatch(msgspec.Struct):
     All that is known of one variation against control.
 
     ``offered`` is the budget offered to this variation so far, in expected
-    false alarms; ``open`` the block that waits for its second arm.
+    false alarms; ``open`` the block that waits for its second arm; ``alone``
+    the one for fixed bounds, which know no other arm and no epoch.
     """
 
     guardrails: list[Watch] = []
@@ -157,7 +158,7 @@ class VariationWatch(msgspec.Struct):
     open: Block | None = None
     open_epoch_ms: int = -1
     control_rate: ControlRate = msgspec.field(default_factory=lambda: ControlRate(half_life_s=CONTROL_HALF_LIFE_S))
-    late: Block | None = None
+    alone: Block | None = None
     remembered_ms: int = 0
     killed: bool = False
     killed_at_ms: int = 0

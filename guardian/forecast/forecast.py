@@ -102,7 +102,7 @@ def _phases(policy: Policy, assumed: Assumed) -> tuple[tuple[Phase, ...], list[s
             notes.append(f"the policy has no stages: a share of {share:.0%} is assumed (--share)")
         return (Phase(share / variations, 1.0 - share, math.inf),), notes
     if any(stage.share >= 1.0 for stage in policy.stages):
-        notes.append("at 100% no control is left and nothing is tested: keep some of the traffic on control")
+        notes.append("at 100% no control is left and fixed bounds alone are tested: keep some of the traffic on control")
     if any(stage.until or stage.approval for stage in policy.stages):
         notes.append("until: and approval: are taken for granted when the time of a stage is over")
     return tuple(

@@ -70,6 +70,11 @@ class Lanes:
         self._fast = StreamBank(runs, K) if self._parts.fast > 0.0 else None
         self._read_full, self._read_fast = np.zeros(runs, dtype=bool), np.zeros(runs, dtype=bool)
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether its blocks need no control."""
+        return isinstance(self.condition.bound, Absolute)
+
     def deposit(self, amount: Floats) -> None:
         """Deposit each run's amount, split over the lanes; decided before any new evidence is read."""
         self._full.deposit(amount * self._parts.full)

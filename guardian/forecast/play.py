@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardian.engine import CALM_NATS
-from guardian.evaluate import is_full
+from guardian.evaluate import is_full, is_full_alone
 from guardian.failures import ENOUGH
 from guardian.forecast.assumed import FLUSH_S
 from guardian.forecast.clock import TICK_S, instants
@@ -71,6 +71,7 @@ class _Runs:
         self.memory = new_memory(total)
         self.open = Sums.empty(total, edges)
         self.open_s, self.remembered_s = np.zeros(total), np.zeros(total)
+        self.alone, self.alone_s = Sums.empty(total, edges), np.zeros(total)
         self.stage, self.since_s, self.epoch_s = np.zeros(total, dtype=np.intp), np.zeros(total), np.zeros(total)
         self.held = np.zeros(total, dtype=bool)
         self.failed = np.zeros((total, _PARTS))
@@ -142,8 +143,16 @@ class _Runs:
         self.open.add(drawn)
         closed = is_full(self.open.n_t, self.open.n_c, (to_s - self.open_s) * 1_000.0)
         p_hat, weight = self.memory.p_hat, self.control_n
+        self.alone.add(drawn)
+        full = is_full_alone(self.alone.n_t, (to_s - self.alone_s) * 1_000.0)
         for lanes in self.lanes:
-            lanes.read_blocks(self.open, closed, p_hat, weight)
+            if lanes.is_alone:
+                lanes.read_blocks(self.alone, full, p_hat, weight)
+            else:
+                lanes.read_blocks(self.open, closed, p_hat, weight)
+        began = full | (self.alone.n_t == 0.0)
+        self.alone.clear(began)
+        self.alone_s[began] = to_s
         elapsed_s = np.where(closed, to_s - self.remembered_s, 0.0)
         self.memory.remember(
             np.where(closed, self.open.n_c, 0.0), np.where(closed, self.open.x_c[:, 0], 0.0), elapsed_s
@@ -232,9 +241,9 @@ class _Runs:
         for lanes in self.lanes:
             lanes.drop(rows)
         self.memory.remove(rows)
-        self.open = self.open.of(keep)
+        self.open, self.alone = self.open.of(keep), self.alone.of(keep)
         for name in (
-            "ids", "effect", "open_s", "remembered_s", "stage", "since_s", "epoch_s", "held", "failed", "exposed",
+            "ids", "effect", "open_s", "alone_s", "remembered_s", "stage", "since_s", "epoch_s", "held", "failed", "exposed",
             "hurt", "alarms", "control_n",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name)[keep])

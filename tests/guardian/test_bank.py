@@ -266,3 +266,13 @@ def test_view_shows_both_arms() -> None:
 
 def _ms(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1_000)
+
+
+def test_a_fixed_bound_needs_no_control() -> None:
+    """With everybody in the treatment there is nobody to compare with, and a fixed bound is watched all the same."""
+    terms = policy(guardrails=[{"when": "error_rate > 5%", "then": "kill"}])
+    harmful = Traffic(seconds=30, rps=100, users=3_000, seed=1, share=lambda s: 1.0, error=lambda v, s: 0.3)
+    healthy = Traffic(seconds=30, rps=100, users=3_000, seed=1, share=lambda s: 1.0, error=lambda v, s: 0.03)
+    made = [judged(entries(traffic.requests(), exposures=False), terms=terms, stop=True) for traffic in (harmful, healthy)]
+
+    assert [["kill"], []] == [[one.action for one in decisions] for decisions in made]

@@ -15,6 +15,7 @@ from guardian.policy import Guardrail, Policy
 from tests.support.traffic import policy
 
 RELATIVE = {"when": "error_rate > 1.2x control", "then": "kill"}
+ABSOLUTE = {"when": "error_rate > 5%", "then": "kill"}
 QUICK = Assumed(share=0.1, runs=40)
 
 
@@ -94,11 +95,13 @@ def test_stages_are_followed() -> None:
 
 
 def test_nothing_is_found_without_a_control() -> None:
-    """At 100 % no block has a control, so harm that begins there is missed, and the forecast says why."""
-    terms = policy(guardrails=[RELATIVE], stages=[{"share": "10%", "for": "10m"}, {"share": "100%"}])
-    followed = foretold(terms, Assumed(runs=20))
+    """At 100 % no block has a control: what is compared with it is missed, as the forecast says, and a bound is not."""
+    stages = [{"share": "10%", "for": "10m"}, {"share": "100%"}]
+    followed = foretold(policy(guardrails=[RELATIVE], stages=stages), Assumed(runs=20))
+    bounded = foretold(policy(guardrails=[ABSOLUTE], stages=stages), Assumed(runs=20))
 
     assert [1.0] * 6 == [one.missed for one in findings(followed, "late")]
+    assert [0.0] * 6 == [one.missed for one in findings(bounded, "late")]
     assert any("no control" in note for note in followed.notes)
 
 
