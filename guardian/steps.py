@@ -38,7 +38,9 @@ class Steps:
             self._held[at] = step
         row = self._arms.get(variation)
         if row is None:
-            row = self._arms[variation] = array("f", [0.0]) * (_FIELDS * self.size)
+            row = array("f", [0.0]) * (_FIELDS * self.size)
+            # By name, so that the order never tells who came first: a restored state does not know.
+            self._arms = dict(sorted({**self._arms, variation: row}.items()))
         first = _FIELDS * at
         row[first] += cell.exposures
         row[first + 1] += cell.outcomes
@@ -82,7 +84,7 @@ class Steps:
 
     def state(self) -> tuple[list[str], list[list[float]]]:
         """Return names of variations, and of each step its number and four sums a variation; the same for the same past."""
-        names = sorted(self._arms)
+        names = list(self._arms)
         rows = []
         for at, step in enumerate(self._held):
             if step != _NONE:

@@ -54,12 +54,23 @@ class FaustCrashed(GuardianError):
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     _rested_s = 0.0
 
-    async def _fetch_records(self, *args: Any, **options: Any) -> Any:
-        """Fetch as Faust does, with a rest after each fetch that brought something; the first record never waits."""
+    async def _fetch_records(self, consumer: AIOKafkaConsumer, active_partitions: Any, *args: Any, **options: Any) -> Any:
+        """
+        Fetch as Faust does, with a rest after each fetch that brought something; the first record never waits.
+
+        Faust passes a set that it changes meanwhile. When it runs empty, aiokafka returns records of all partitions, and
+        Faust drops those that it does not want now: here they are taken back, to be read when it does.
+        """
         clock_s = asyncio.get_running_loop().time
         if (rest_s := self._rested_s - clock_s()) > 0.0:
             await asyncio.sleep(rest_s)
-        found = await super()._fetch_records(*args, **options)
+        if active_partitions is not None and not (active_partitions := frozenset(active_partitions)):
+            return {}
+        found = await super()._fetch_records(consumer, active_partitions, *args, **options)
+        if active_partitions is not None:
+            wanted = self.consumer._active_partitions
+            for at in [at for at in found if at not in wanted]:
+                consumer.seek(at, found.pop(at)[0].offset)
         if found:
             self._rested_s = clock_s() + FETCH_PAUSE_S
         return found

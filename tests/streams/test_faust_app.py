@@ -94,6 +94,22 @@ async def test_partitions_are_read_only_after_they_are_set_back(settings):
         assert mine == app.consumer._get_active_partitions()
 
 
+async def test_what_comes_while_partitions_are_paused_is_read_later(settings):
+    """A record that a fetch already under way brings for a partition paused meanwhile is kept for when it goes on."""
+    async with running(settings) as (app, read, _), producer(settings) as producing:
+        mine = app.consumer.assignment()
+        await producing.send_and_wait(settings.topics.decisions, b"one", partition=0)
+        await until(lambda: read == [b"one"], within_s=20, what="the record is read, and the next fetch under way")
+        app.consumer.pause_partitions(mine)
+        await producing.send_and_wait(settings.topics.decisions, b"two", partition=0)
+        [at] = [at for at in mine if at.partition == 0]
+        await until(lambda: app.consumer.highwater(at) == 2, within_s=20, what="the fetch under way has brought it")
+
+        app.consumer._active_partitions.update(mine)
+
+        await until(lambda: read == [b"one", b"two"], within_s=20, what="the second one is read")
+
+
 async def test_without_commits_a_group_begins_again(settings):
     """Set back before anything was committed, a worker reads from the beginning: what it had in hand is not lost."""
     async with running(settings) as (app, read, _), producer(settings) as producing:

@@ -37,7 +37,7 @@ SECONDS = 20.0
 ENTRIES_A_SECOND = 25
 """Of each rollout; journal time runs two and a half times as fast as the clock."""
 CATCH_UP_S = 60.0
-ERRORS = {"broken": (0.3, 4.0), "worse": (0.1, 8.0), "healthy": (0.01, 0.0), "broken-later": (0.5, 12.0)}
+ERRORS = {"broken": (0.3, 4.0), "worse": (0.2, 8.0), "healthy": (0.01, 0.0), "broken-later": (0.5, 12.0)}
 """Each flag's error rate under treatment, and from which second on; before, and in control, it is one in a hundred."""
 
 
