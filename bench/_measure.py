@@ -14,10 +14,10 @@ import time
 import uuid
 from typing import Any
 
-import uvloop
 from aiokafka import AIOKafkaConsumer
 
 from streams import telemetry
+from streams.loops import new_loop
 from streams.observe import GARBAGE_AFTER, Observer
 from streams.settings import Settings
 from streams.status import Status
@@ -91,7 +91,7 @@ def main(what: str, bootstrap: str, topic: str, count: str) -> None:
     gc.set_threshold(GARBAGE_AFTER, 20, 50)
     gc.freeze()
     measure: Any = {"raw": raw, "ours": ours}[what]
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         print(json.dumps(runner.run(measure(bootstrap, topic, int(count)))))
 
 

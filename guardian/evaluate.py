@@ -18,7 +18,7 @@ BLOCK_MS = 1_000
 
 def is_full(n_t: Any, n_c: Any, span_ms: Any) -> Any:
     """Say whether a block closes that holds so many outcomes of both arms and spans so long; numbers or arrays."""
-    return (n_t >= 1) & (n_c >= 1) & ((n_t >= BLOCK_UNITS) | (span_ms >= BLOCK_MS))
+    return (n_c >= 1) & is_full_alone(n_t, span_ms)
 
 
 def is_full_alone(n_t: Any, span_ms: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import random
 import subprocess
 import sys
 import uuid
@@ -75,6 +76,14 @@ def kafka(request: pytest.FixtureRequest) -> Cluster:
     """Runs the test on the embedded broker, and again on a real Kafka."""
     bootstrap: str = request.getfixturevalue(f"{request.param}_kafka")
     return Cluster(bootstrap, embedded=request.param == "embedded")
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """Chance; a failing test shows the seed."""
+    seed = random.SystemRandom().randrange(10_000)
+    print(f"seed {seed}")
+    return random.Random(seed)
 
 
 # ---------------------------------------------------------------------------- without a real Kafka

@@ -121,13 +121,6 @@ class Journal:
         await self.write(decision.flag_key, entry)
 
 
-@pytest.fixture
-def dice() -> random.Random:
-    seed = random.SystemRandom().randrange(10_000)
-    print(f"seed {seed}")
-    return random.Random(seed)
-
-
 @pytest.mark.kafka
 @pytest.mark.timeout(150)
 async def test_killed_again_and_again_it_decides_and_keeps_the_same(real_cluster, tmp_path, dice):

@@ -8,7 +8,6 @@ one entry lost or doubled anywhere shifts every later decision, and two workers 
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -97,13 +96,6 @@ async def assert_exact(journal: Journal, decisions: Reader) -> None:
 @pytest.fixture
 def settings(embedded_kafka: str) -> Settings:
     return Cluster(embedded_kafka, embedded=True).settings(judge={"snapshot_s": 0.5})
-
-
-@pytest.fixture
-def dice() -> random.Random:
-    seed = random.SystemRandom().randrange(10_000)
-    print(f"seed {seed}")
-    return random.Random(seed)
 
 
 @pytest.mark.timeout(150)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -31,13 +30,6 @@ async def observing(status: Status, settings: Settings) -> None:
 def settings(real_kafka: str) -> Settings:
     # Flushed so often, a worker is in a transaction most of the time.
     return Cluster(real_kafka, embedded=False).settings(observe={"flush_ms": 20})
-
-
-@pytest.fixture
-def dice() -> random.Random:
-    seed = random.SystemRandom().randrange(10_000)
-    print(f"seed {seed}")
-    return random.Random(seed)
 
 
 @pytest.mark.kafka
