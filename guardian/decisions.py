@@ -8,7 +8,7 @@ These are the documented payloads of ``guardian.decisions.v1``,
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,6 +21,19 @@ class _Out(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+Interval = tuple[float | None, float | None]
+"""``None`` where a side is unbounded."""
+
+
+class Part(_Out):
+    """One guardrail's part in a verdict: its share of the evidence, and whether it would have been enough alone."""
+
+    guardrail: str
+    segment: str = ""
+    share: float
+    on_its_own: bool
+
+
 class Evidence(_Out):
     """
     The numbers behind a verdict.
@@ -29,7 +42,16 @@ class Evidence(_Out):
     ``log_threshold`` what it must reach. ``n``/``events`` are requests and
     failed requests of the variation, ``*_control`` those of control at the
     same time; ``units`` the distinct units that failed under the variation.
-    ``interval`` bounds the ratio (``None`` where a side is unbounded).
+    For other signals: requests and those over the bound or over control's
+    quantile, ratings and bad ones, exposures and reports, first exposures.
+    ``value`` is what the signal is in its own unit (a proportion,
+    milliseconds, points), ``bound`` the fixed bound in the same. ``segment``
+    is the part of the traffic in which it was found (``country=DE``).
+    ``interval`` bounds the ratio, ``difference_interval`` the difference of
+    the values, whatever the rates did meanwhile. ``p`` is the anytime
+    p-value. ``parts`` say which guardrails the verdict rests on, the largest
+    first. ``silence`` says what fell silent: ``exposures``, ``outcomes`` (of
+    the variation) or ``pipeline``.
     """
 
     test: str
@@ -43,10 +65,15 @@ class Evidence(_Out):
     events_control: int = 0
     value_control: float | None = None
     ratio: float | None = None
-    interval: tuple[float | None, float | None] | None = None
+    interval: Interval | None = None
+    difference_interval: Interval | None = None
     units: int = 0
     bound: float | None = None
     alpha_spent: float = 0.0
+    segment: str = ""
+    p: float | None = None
+    parts: tuple[Part, ...] = ()
+    silence: str = ""
 
 
 Action = Literal["alert", "hold", "pause", "step_back", "kill", "kill_flag", "advance", "resume", "complete"]
@@ -111,17 +138,29 @@ class ArmView(_Out):
 
 
 class GuardrailView(_Out):
-    """Where one guardrail stands for one variation: evidence against its threshold, in nats."""
+    """
+    Where one guardrail stands for one variation, or for a segment of it: evidence against its threshold, in nats.
+
+    ``p``, ``value``, ``value_control``, ``interval`` (of the ratio) and ``difference_interval`` as in ``Evidence``;
+    ``why`` says why there is no evidence, or why it is not acted on.
+    """
 
     guardrail: str
     variation: str
     action: str
     log_e: float | None
     log_threshold: float
+    segment: str = ""
+    p: float | None = None
+    value: float | None = None
+    value_control: float | None = None
+    interval: Interval | None = None
+    difference_interval: Interval | None = None
+    why: str = ""
 
 
 class RolloutView(_Out):
-    """A rollout as it is now: compacted, one record per ``environment|flag``."""
+    """A rollout as it is now: compacted, one record per ``environment|flag``; ``plan`` is what its policy wants summed."""
 
     key: str
     flag_key: str
@@ -142,5 +181,6 @@ class RolloutView(_Out):
     mixed_units: int = 0
     mixed_services: tuple[str, ...] = ()
     policy_hash: str = ""
+    plan: dict[str, Any] = {}
     last_decision: str = ""
     explanation: str = ""

@@ -8,7 +8,11 @@ an outcome belongs to the tick in which its request began.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
+
+Count = TypeVar("Count", int, float)
 
 TICK_MS = 200
 """Shortest tick; every tick is a multiple of it, aligned to the epoch."""
@@ -23,7 +27,18 @@ class Arm(msgspec.Struct, omit_defaults=True, kw_only=True):
     ``exposures`` and ``outcomes`` and ``errors`` count requests (weighted by
     ``sampledrate``). ``units`` holds the hashed ids (52 bits) of the distinct
     units that failed here, ``anonymous`` the failed requests that named no
-    unit. ``latency`` counts outcomes by log bucket (see ``latency_bucket``).
+    unit.
+
+    The rest is there where the flag's plan wants it (``guardian.plan``):
+    ``latency`` counts outcomes by log bucket (``sequential.bucket_key``),
+    ``over`` those that took longer than so many microseconds, ``timed`` those
+    that said how long they took. ``scores`` holds by name how often each
+    position (``plan.position``) was given; a unit's several scores in a flush
+    count as parts of one, and the name of those without a unit ends in ``?``.
+    ``reporters`` are the hashed ids of units that reported a problem,
+    ``reports`` the reports without a unit. ``fresh`` are hashed ids of units
+    that the source met for the first time under this flag; of those whose
+    last ``fresh_shift`` bits are 0.
     """
 
     exposures: int = 0
@@ -32,9 +47,16 @@ class Arm(msgspec.Struct, omit_defaults=True, kw_only=True):
     anonymous: int = 0
     units: list[int] = []
     latency: dict[int, int] = {}
+    over: dict[int, int] = {}
+    timed: int = 0
+    scores: dict[str, dict[int, float]] = {}
+    reporters: list[int] = []
+    reports: int = 0
+    fresh: list[int] = []
+    fresh_shift: int = 0
 
     def __add__(self, other: Arm) -> Arm:
-        """Return the sums of both; ``units`` stays sorted and distinct."""
+        """Return the sums of both; lists of units stay sorted and distinct."""
         return Arm(
             exposures=self.exposures + other.exposures,
             outcomes=self.outcomes + other.outcomes,
@@ -42,15 +64,28 @@ class Arm(msgspec.Struct, omit_defaults=True, kw_only=True):
             anonymous=self.anonymous + other.anonymous,
             units=sorted({*self.units, *other.units}),
             latency=add_counts(self.latency, other.latency),
+            over=add_counts(self.over, other.over),
+            timed=self.timed + other.timed,
+            scores=_add_scores(self.scores, other.scores),
+            reporters=sorted({*self.reporters, *other.reporters}),
+            reports=self.reports + other.reports,
+            fresh=sorted({*self.fresh, *other.fresh}),
+            fresh_shift=max(self.fresh_shift, other.fresh_shift),
         )
 
 
 class Tick(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """All arms of one flag over the starts in ``[start_ms, start_ms + length_ms)``, from one source."""
+    """
+    All arms of one flag over the starts in ``[start_ms, start_ms + length_ms)``, from one source.
+
+    ``segments`` holds by its name (``country=DE``) the arms of a part of the
+    outcomes that the plan wants to know apart; ``arms`` holds them, too.
+    """
 
     start_ms: int
     length_ms: int = TICK_MS
     arms: dict[str, Arm] = {}
+    segments: dict[str, dict[str, Arm]] = {}
 
     @property
     def end_ms(self) -> int:
@@ -98,14 +133,22 @@ class FlagSums(msgspec.Struct, omit_defaults=True, kw_only=True):
     cohort: list[Sight] = []
 
 
-def add_counts(first: dict[int, int], second: dict[int, int]) -> dict[int, int]:
+def add_counts(first: dict[int, Count], second: dict[int, Count]) -> dict[int, Count]:
     """Return the bucket-wise sum of two sparse histograms."""
     if not second:
         return first
     total = dict(first)
     for bucket, count in second.items():
-        total[bucket] = total.get(bucket, 0) + count
+        total[bucket] = total[bucket] + count if bucket in total else count
     return total
+
+
+def _add_scores(
+    first: dict[str, dict[int, float]], second: dict[str, dict[int, float]]
+) -> dict[str, dict[int, float]]:
+    if not second:
+        return first
+    return {**first, **{name: add_counts(first.get(name, {}), counts) for name, counts in second.items()}}
 
 
 def add_ticks(first: Tick, second: Tick) -> Tick:
@@ -114,8 +157,16 @@ def add_ticks(first: Tick, second: Tick) -> Tick:
         raise ValueError(
             f"ticks differ: [{first.start_ms}, +{first.length_ms}) and [{second.start_ms}, +{second.length_ms})"
         )
-    arms = dict(first.arms)
-    for variation, arm in second.arms.items():
+    segments = dict(first.segments)
+    for name, arms in second.segments.items():
+        segments[name] = _add_arms(segments.get(name, {}), arms)
+    arms = _add_arms(first.arms, second.arms)
+    return Tick(start_ms=first.start_ms, length_ms=first.length_ms, arms=arms, segments=segments)
+
+
+def _add_arms(first: dict[str, Arm], second: dict[str, Arm]) -> dict[str, Arm]:
+    arms = dict(first)
+    for variation, arm in second.items():
         mine = arms.get(variation)
         arms[variation] = arm if mine is None else mine + arm
-    return Tick(start_ms=first.start_ms, length_ms=first.length_ms, arms=arms)
+    return arms
