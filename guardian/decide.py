@@ -5,22 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import cast
 
-from guardian.conditions import Absolute
 from guardian.decisions import Action as ActionName
 from guardian.decisions import Decision, Evidence
 from guardian.evidence import Breach
 from guardian.explain import explain
-from guardian.history import Stretch
 from guardian.names import Millis, decision_id, split_rollout_key
-from guardian.policy import Action, Guardrail, Policy
+from guardian.policy import Action, Policy
 from guardian.rollout import Event, Status, after
-from guardian.sequential import ratio_interval
+from guardian.silence import PIPELINE, news
+from guardian.standing import POOLED, Held, breaches, together
 from guardian.state import Pending, RolloutState, Verify
-from guardian.watch import VariationWatch, tested
-
-INTERVAL_ALPHA = 0.05
-INCIDENT_UNITS = 20
-"""Outcomes of control in the stretch before its own rate can call a breach a shared incident."""
+from guardian.testimony import testimony
 
 _EVENT = {
     Action.HOLD: Event.HELD,
@@ -40,83 +35,70 @@ def decide(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Decision
     """
     decisions = []
     for variation in state.alive():
-        watch = state.variations[variation]
-        breaches = _breaches(state, policy, watch, variation)
-        if breaches:
-            guardrail, breach = max(breaches, key=lambda b: (b[0].then.severity, b[1].log_e))
-            decisions.append(_act_on(state, policy, variation, guardrail, breach, now_ms))
+        # A kill of the flag ends the watch of those that come after.
+        found = [] if state.variations[variation].killed else breaches(state, policy, variation)
+        if found:
+            held, breach = max(found, key=lambda one: (one[0].guardrail.then.severity, one[1].log_e))
+            decisions.append(_act_on(state, policy, variation, held, breach, now_ms))
     return decisions
 
 
-def _breaches(
-    state: RolloutState, policy: Policy, watch: VariationWatch, variation: str
-) -> list[tuple[Guardrail, Breach]]:
-    enough = state.history.failed_units(variation) >= policy.min_units
-    found = []
-    for guardrail, held in zip(tested(policy), watch.guardrails, strict=True):
-        verdict = held.verdict(enough)
-        if isinstance(verdict, Breach):
-            found.append((guardrail, verdict))
-    return found
-
-
 def _act_on(
-    state: RolloutState,
-    policy: Policy,
-    variation: str,
-    guardrail: Guardrail,
-    breach: Breach,
-    now_ms: Millis,
+    state: RolloutState, policy: Policy, variation: str, held: Held, breach: Breach, now_ms: Millis
 ) -> Decision:
-    watch = state.variations[variation]
-    held = watch.guardrails[tested(policy).index(guardrail)]
-    bound = guardrail.when.bound.value if isinstance(guardrail.when.bound, Absolute) else None
-    stretch = state.history.onset(variation, policy.control, bound)
-    spent = sum(lane.account.total_deposited for lane in (held.full, held.fast) if lane is not None)
-    evidence = _evidence(breach, stretch, bound, spent)
-    action, reason = guardrail.then, ""
-    if bound is not None and action >= Action.KILL and _shared(stretch, bound):
+    said = testimony(state, policy, variation, held, breach)
+    action, reason = held.guardrail.then, ""
+    if said.is_shared and action >= Action.KILL:
         action = Action.HOLD
         reason = (
             "control is above the same bound at the same time: "
             "this looks like a shared incident, not like the variation"
         )
+    if action < Action.KILL:
+        for one in together(state, policy, variation, held.guardrail.then) if breach.lane == POOLED else [held]:
+            one.watch.reset()
+    share = _carry_out(state, policy, action, variation, now_ms)
+    return record(
+        state, policy, now_ms, action=action, variation=variation, guardrail=held.guardrail.when.text,
+        signal=held.guardrail.when.signal.name, evidence=said.evidence, span_ms=(said.from_ms, said.to_ms),
+        budget=said.evidence.alpha_spent, reason=reason, share=share,
+    )  # fmt: skip
+
+
+def _carry_out(
+    state: RolloutState, policy: Policy, action: Action, variation: str, now_ms: Millis
+) -> float | None:
+    """Change the rollout as the action demands; return the share that the variation is to have, where that is new."""
     if action >= Action.KILL:
         for name in state.alive() if action == Action.KILL_FLAG else [variation]:
             state.variations[name].killed = True
             state.variations[name].killed_at_ms = now_ms
-    else:
-        held.reset()
-    share = None
     if action == Action.STEP_BACK and policy.stages:
         state.stage, state.stage_since_ms = max(state.stage - 1, 0), now_ms
-        share = policy.stages[state.stage].share
-    return record(
-        state, policy, now_ms, action=action, variation=variation, guardrail=guardrail.when.text,
-        evidence=evidence, stretch=stretch, budget=spent, reason=reason, share=share,
-    )  # fmt: skip
+        return policy.stages[state.stage].share
+    return None
 
 
-def _shared(stretch: Stretch, bound: float) -> bool:
-    control = stretch.control
-    return control.outcomes >= INCIDENT_UNITS and control.first / control.outcomes > bound
+def decide_silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Decision]:
+    """
+    Turn silences that nobody was told of into decisions, one each.
 
-
-def _evidence(breach: Breach, stretch: Stretch, bound: float | None, spent: float) -> Evidence:
-    arm, base = stretch.arm, stretch.control
-    n_t, n_c = max(arm.outcomes, arm.errors), max(base.outcomes, base.errors)
-    value = arm.errors / n_t if n_t else 0.0
-    value_control = base.errors / n_c if n_c else None
-    test = "threshold" if bound is not None else ("count_block" if breach.lane == "fast" else "two_sample_block")
-    interval = None
-    if bound is None and n_t and n_c:
-        interval = ratio_interval(n_t, min(arm.first, n_t), n_c, min(base.first, n_c), INTERVAL_ALPHA)
-    return Evidence(
-        test=test, lane=breach.lane, log_e=round(breach.log_e, 6), log_threshold=round(breach.log_threshold, 6),
-        n=n_t, events=arm.errors, value=value, n_control=n_c, events_control=base.errors, value_control=value_control,
-        ratio=value / value_control if value_control else None, interval=interval, units=round(arm.first),
-        bound=bound, alpha_spent=spent,
-    )  # fmt: skip
+    A broken pipeline freezes the rollout at most: it says nothing against the variation.
+    """
+    decisions = []
+    for silent in news(state, policy, now_ms):
+        guardrail = policy.guardrails[silent.at]
+        action = min(guardrail.then, Action.PAUSE) if silent.kind == PIPELINE else guardrail.then
+        evidence = Evidence(
+            test="silence", log_e=0.0, log_threshold=0.0, n=silent.n, events=0, value=0.0,
+            n_control=silent.n_control, silence=silent.kind,
+        )  # fmt: skip
+        share = _carry_out(state, policy, action, silent.variation, now_ms)
+        decisions.append(record(
+            state, policy, now_ms, action=action, variation=silent.variation, guardrail=guardrail.when.text,
+            signal="no_data", evidence=evidence, span_ms=(silent.since_ms, now_ms), share=share,
+        ))  # fmt: skip
+    return decisions
 
 
 def record(
@@ -127,8 +109,9 @@ def record(
     action: Action | str,
     variation: str,
     guardrail: str,
+    signal: str = "",
     evidence: Evidence | None = None,
-    stretch: Stretch | None = None,
+    span_ms: tuple[Millis, Millis] | None = None,
     budget: float = 0.0,
     reason: str = "",
     caused_by: str = "",
@@ -138,13 +121,12 @@ def record(
     state.sequence += 1
     environment, flag_key = split_rollout_key(state.key)
     name = cast("ActionName", str(action))
+    from_ms, to_ms = span_ms or (now_ms, now_ms)
     decision = Decision(
         decision_id=decision_id(state.key, variation, state.sequence),
         flag_key=flag_key, environment=environment, variant=variation, control=policy.control,
-        action=name, mode=policy.mode, guardrail=guardrail, signal="error_rate" if evidence else "",
-        decided_at=iso(now_ms),
-        evidence_from=iso(stretch.from_ms if stretch else now_ms),
-        evidence_to=iso(min(stretch.to_ms, now_ms) if stretch else now_ms),
+        action=name, mode=policy.mode, guardrail=guardrail, signal=signal,
+        decided_at=iso(now_ms), evidence_from=iso(min(from_ms, now_ms)), evidence_to=iso(min(to_ms, now_ms)),
         evidence=evidence, policy_hash=state.policy_hash, owner=policy.owner, share=share,
         sources={name: (seen[0], seen[1]) for name, seen in sorted(state.sources.items())},
         caused_by=caused_by,

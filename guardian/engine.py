@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from zlib import crc32
 
-from guardian.decide import begin, decide, record
+from guardian.decide import begin, decide, decide_silences, record
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.evaluate import read_ready
 from guardian.intake import DRIP_GAP_MS, known_change, take
@@ -19,11 +19,14 @@ from guardian.journal import Override, PolicyEntry, ReceiptEntry
 from guardian.names import Millis
 from guardian.policy import Action, Policy
 from guardian.rollout import Status
+from guardian.silence import is_news
+from guardian.standing import standing
 from guardian.state import RolloutState
 from guardian.summaries import FlagSums
+from guardian.variation import VariationWatch
 from guardian.verify import WINDOW_MS, applied, confirm
 from guardian.views import STALE_MS, view
-from guardian.watch import VariationWatch, Watch, tested
+from guardian.watch import Watch, tested
 
 MIXED_TOLD_AT = 5
 """Units seen under two variations before the owner is told."""
@@ -84,6 +87,8 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
     effects: list[Effect] = []
     if read_ready(state, policy, now.passed_ms, lag_of(state, config)):
         effects += [Decide(decision) for decision in decide(state, policy, now.at_ms)]
+    if state.lines.silences:
+        effects += [Decide(decision) for decision in decide_silences(state, policy, now.at_ms)]
     effects += [Confirm(receipt) for receipt in confirm(state, now.passed_ms, now.at_ms)]
     effects += _stage(state, policy, now)
     effects += _settle_mixed(state, policy, now)
@@ -110,6 +115,7 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
         or bool(state.failures.fresh)
         or _show_due(state, now)
         or _stage_due(state, now)
+        or is_news(state, state.policy, now.at_ms)
         or state.mixing.is_due(now.passed_ms)
     )
 
@@ -182,10 +188,11 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
 
 def _renew(watch: VariationWatch, policy: Policy) -> None:
     watch.guardrails = [Watch.begin(g.when) for g in tested(policy)]
+    watch.lines, watch.renewed = {}, watch.offered
     for held in watch.guardrails:
         for lane in (held.full, held.fast):
             if lane is not None:
-                lane.offered = watch.offered / max(len(watch.guardrails), 1)
+                lane.offered = watch.offered
 
 
 def _revive(state: RolloutState, variations: list[str]) -> None:
@@ -193,8 +200,7 @@ def _revive(state: RolloutState, variations: list[str]) -> None:
         watch = state.variations.get(name)
         if watch is not None and watch.killed:
             watch.killed = False
-            for held in watch.guardrails:
-                held.reset()
+            watch.reset()
         state.verify.pop(name, None)
 
 
@@ -215,7 +221,7 @@ def _stage(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:
     """Advance to the next stage when its time is over, telemetry is fresh and nothing points at harm."""
     if not _stage_due(state, now):
         return []
-    if not all(_is_calm(state.variations[v]) for v in state.alive()) or not state.alive():
+    if not state.alive() or not all(_is_calm(state, policy, variation) for variation in state.alive()):
         return []
     state.stage += 1
     state.stage_since_ms = now.at_ms
@@ -228,8 +234,8 @@ def _stage(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:
     return [Decide(decision)]
 
 
-def _is_calm(watch: VariationWatch) -> bool:
-    lanes = [lane for held in watch.guardrails for lane in (held.full, held.fast) if lane is not None]
+def _is_calm(state: RolloutState, policy: Policy, variation: str) -> bool:
+    lanes = [lane for held in standing(state, policy, variation) for lane in held.lanes]
     return any(lane.read for lane in lanes) and all(lane.numbers()[0] < CALM_NATS for lane in lanes)
 
 

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from guardian.conditions import Absolute
+from guardian.line_reading import part_of_all, read_lines
 from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
-from guardian.population import Cell, Waiting
+from guardian.population import Cell, Epoch, Waiting
 from guardian.state import RolloutState
-from guardian.watch import Block, VariationWatch, tested
-
-BLOCK_UNITS = 4
-BLOCK_MS = 1_000
-"""A block closes once both arms are in it and it holds this many treated outcomes, or spans this long."""
-
-
-def is_full(n_t: Any, n_c: Any, span_ms: Any) -> Any:
-    """Say whether a block closes that holds so many outcomes of both arms and spans so long; numbers or arrays."""
-    return (n_c >= 1) & is_full_alone(n_t, span_ms)
-
-
-def is_full_alone(n_t: Any, span_ms: Any) -> Any:
-    """Say the same of a block for fixed bounds: it needs no control, and so is tested at a share of 100 %, too."""
-    return (n_t >= 1) & ((n_t >= BLOCK_UNITS) | (span_ms >= BLOCK_MS))
+from guardian.variation import VariationWatch
+from guardian.watch import Block, is_full, is_full_alone, tested
 
 
 def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: Millis) -> bool:
@@ -33,9 +19,15 @@ def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: M
     ``passed_ms`` is the event time that all live sources have passed.
     """
     read = False
+    lines = state.lines
     for end_ms, tick in state.population.mature(passed_ms - lag_ms):
+        epoch = state.population.epoch_of(tick.start_ms)
+        if epoch is None:
+            continue
         for variation in state.alive():
-            read |= _read_tick(state, policy, variation, end_ms, tick)
+            read |= _read_tick(state, policy, variation, end_ms, tick, epoch)
+            if tick.lines:
+                read |= read_lines(state, lines, variation, end_ms, tick, epoch)
     by_exposures = state.population.by_exposures
     for variation, x_t, x_c, share in state.failures.take_readable(
         state.history, policy.control, by_exposures, passed_ms
@@ -44,11 +36,10 @@ def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: M
     return read
 
 
-def _read_tick(state: RolloutState, policy: Policy, variation: str, end_ms: Millis, tick: Waiting) -> bool:
+def _read_tick(
+    state: RolloutState, policy: Policy, variation: str, end_ms: Millis, tick: Waiting, epoch: Epoch
+) -> bool:
     watch = state.variations[variation]
-    epoch = state.population.epoch_of(tick.start_ms)
-    if epoch is None:
-        return False
     arm, base = tick.arms.get(variation), tick.arms.get(policy.control)
     read = arm is not None and _read_alone(state, policy, watch, end_ms, tick.start_ms, arm)
     if watch.open is None or watch.open_epoch_ms != epoch.start_ms:
@@ -123,5 +114,7 @@ def _read_failures(
 
 
 def _deposit(state: RolloutState, watch: VariationWatch, guardrails: list[Guardrail]) -> None:
+    lines, by_exposures = state.lines, state.population.by_exposures
     for guardrail, held in zip(guardrails, watch.guardrails, strict=True):
-        held.deposit(guardrail.when.bound, watch.offered / len(guardrails), state.population.by_exposures)
+        part = part_of_all(guardrail, state.policy, lines)
+        held.deposit(guardrail.when.bound, watch.offered, part, by_exposures)

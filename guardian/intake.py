@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from guardian.line_intake import take_lines
 from guardian.moved import look
 from guardian.names import Millis
 from guardian.policy import FalseKills, Policy
 from guardian.population import Cell, cell_of
+from guardian.silence import hear
 from guardian.state import RolloutState
 from guardian.summaries import Arm, FlagSums, Tick
-from guardian.watch import Block, VariationWatch, Watch, tested
+from guardian.variation import VariationWatch
+from guardian.watch import Block, Watch, tested
 
 DAY_MS = 86_400_000
 DRIP_GAP_MS = 2_000
@@ -21,9 +24,15 @@ def take(state: RolloutState, policy: Policy, sums: FlagSums, now_ms: Millis, la
     _notice(state, policy, sums)
     if sums.mixed or sums.cohort:
         state.mixing.hear(sums.mixed, sums.cohort)
+    lines = state.lines
     for tick in sums.ticks:
+        late = tick.end_ms <= state.population.closed_ms
+        firsts = {name: _first_failures(state, arm, now_ms) for name, arm in tick.arms.items()}
         for variation, arm in tick.arms.items():
-            _take_arm(state, policy, tick, variation, arm, now_ms, lag_ms)
+            _take_arm(state, policy, tick, variation, (arm, len(firsts[variation])), now_ms, lag_ms)
+        if lines:
+            epoch = state.population.epoch_of(tick.start_ms)
+            take_lines(state, lines, tick, firsts, now_ms, late=late, epoch=epoch)
     state.lag.learn(sums.delays, now_ms)
     look(state.population, state.history, state.alive(), policy.control, now_ms)
 
@@ -63,7 +72,8 @@ def _notice(state: RolloutState, policy: Policy, sums: FlagSums) -> None:
     exposed_ms: Millis | None = None
     for tick in sums.ticks:
         for variation, arm in tick.arms.items():
-            if variation not in state.variations and is_tested(policy, variation):
+            seen = arm.exposures or arm.outcomes
+            if seen and variation not in state.variations and is_tested(policy, variation):
                 began[variation] = min(began.get(variation, tick.start_ms), tick.start_ms)
             if arm.exposures and not state.population.by_exposures:
                 exposed_ms = tick.start_ms if exposed_ms is None else min(exposed_ms, tick.start_ms)
@@ -96,11 +106,14 @@ def _take_arm(
     policy: Policy,
     tick: Tick,
     variation: str,
-    arm: Arm,
+    told: tuple[Arm, int],
     now_ms: Millis,
     lag_ms: Millis,
 ) -> None:
-    cell = Cell(arm.exposures, arm.outcomes, arm.errors, _first_failures(state, policy, arm, now_ms))
+    arm, first = told
+    # Without unit ids a cluster of failures may be one user: each counts as its part of one.
+    failed = min(first + arm.anonymous / policy.unit_cluster, float(arm.outcomes))
+    cell = Cell(arm.exposures, arm.outcomes, arm.errors, failed)
     population = state.population
     state.history.add(tick.start_ms, variation, cell)
     epoch = population.epoch_of(tick.start_ms)
@@ -120,16 +133,15 @@ def _take_arm(
         watch.alone = watch.alone or Block()
         watch.alone.n_t += cell.outcomes
         watch.alone.x_t += cell.first
+    if state.lines.silences and (arm.exposures or arm.outcomes):
+        hear(state, variation, arm, now_ms)
     _verify(state, policy, tick, variation, arm)
 
 
-def _first_failures(state: RolloutState, policy: Policy, arm: Arm, now_ms: Millis) -> float:
-    first = 0.0
-    for unit in arm.units:
-        if state.failed.add(unit, now_ms) and unit not in state.mixing.units:
-            first += 1.0
-    # Without unit ids a cluster of failures may be one user: each counts as its part of one.
-    return min(first + arm.anonymous / policy.unit_cluster, float(arm.outcomes))
+def _first_failures(state: RolloutState, arm: Arm, now_ms: Millis) -> set[int]:
+    """Return the units that failed for the first time, and are not mixed."""
+    mixed = state.mixing.units
+    return {unit for unit in arm.units if state.failed.add(unit, now_ms) and unit not in mixed}
 
 
 def _verify(state: RolloutState, policy: Policy, tick: Tick, variation: str, arm: Arm) -> None:

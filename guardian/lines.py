@@ -1,11 +1,198 @@
-"""What of the telemetry each guardrail reads, and with that what ``observe`` has to sum."""
+"""
+What of the telemetry each guardrail reads: its line, and with that what ``observe`` has to sum.
+
+A line is one kind of sums: the latencies, the ratings, one measure, the reports. Several guardrails may read the same
+one, and a guardrail may read it once for everybody and once for each segment. Requests and their failures, for all
+traffic, are no line: every rollout has them, and ``guardian.evaluate`` reads them first.
+"""
 
 from __future__ import annotations
 
-from guardian.plan import Plan
-from guardian.policy import Policy
+from dataclasses import dataclass, field
+from typing import Literal
+
+from guardian.conditions import Absolute
+from guardian.plan import MEASURE, NPS, RATING, THUMB, Cut, Plan, Range
+from guardian.policy import Guardrail, Policy
+
+Kind = Literal["failures", "latency", "over", "score", "reports", "fresh"]
+
+SCORES: dict[str, tuple[str, Range]] = {
+    "csat": (RATING, (1.0, 5.0)),
+    "nps": (NPS, (-100.0, 100.0)),
+    "thumbs_down_rate": (THUMB, (0.0, 1.0)),
+}
+"""The score behind a kind of signal, and the range of the signal's values."""
+
+ALL = ""
+"""The name of the segment that everybody is in."""
+SEGMENT_PART = 0.2
+"""Of the budget of a guardrail that looks at segments, the part that they have; the rest is for all traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """
+    One line: ``kind`` says what it sums, of the outcomes in ``cut`` where one is named.
+
+    ``score`` names a score and ``range`` the values that its signal can have; ``over_us`` is a bound of latency in
+    microseconds. ``guardrails`` are those that read it for all traffic, ``by_segment`` those that read it for the
+    segments of an attribute, by their place in the policy.
+    """
+
+    name: str
+    kind: Kind
+    cut: str = ALL
+    score: str = ""
+    range: Range = (0.0, 1.0)
+    over_us: int = 0
+    guardrails: tuple[int, ...] = ()
+    by_segment: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def readers(self, segment: str) -> tuple[int, ...]:
+        """Return the guardrails that read the line in a segment."""
+        return self.guardrails if segment in (ALL, self.cut) else self.by_segment.get(attribute_of(segment), ())
+
+    def key(self, segment: str) -> str:
+        """Return the name of the line in a segment."""
+        return f"{self.name}@{segment}" if segment else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """All lines of a policy: ``of_all`` are fed by all traffic, ``of_cut`` by a part; and the plan that asks for them."""
+
+    lines: tuple[Line, ...]
+    attributes: tuple[str, ...]
+    cuts: tuple[Cut, ...]
+    plan: Plan
+    accounts: int
+    """How many guardrails share the budget."""
+    silences: tuple[int, ...]
+    """The places of the guardrails on silence."""
+
+    def of(self, segment: str) -> list[Line]:
+        """Return the lines that have readers in a segment."""
+        if segment == ALL:
+            return [line for line in self.lines if line.cut == ALL and line.guardrails]
+        if any(cut.name == segment for cut in self.cuts):
+            return [line for line in self.lines if line.cut == segment]
+        return [line for line in self.lines if attribute_of(segment) in line.by_segment]
+
+    def resolve(self, key: str) -> tuple[Line, str] | None:
+        """Return the line and the segment of a ``Line.key``; None where no guardrail reads it (any more)."""
+        for line in self.lines:
+            if key == line.name:
+                return line, line.cut
+        name, _, segment = key.partition("@")
+        found = next((line for line in self.lines if line.name == name), None)
+        return (found, segment) if found is not None and found.readers(segment) else None
+
+    def __bool__(self) -> bool:
+        return bool(self.lines)
+
+
+def attribute_of(segment: str) -> str:
+    """Return the attribute in whose value a segment agrees."""
+    return segment.partition("=")[0]
+
+
+def has_account(guardrail: Guardrail) -> bool:
+    """Say whether a guardrail tests anything: ``no_data`` and a literal window do not, so they take no budget."""
+    return guardrail.when.signal.kind != "no_data" and guardrail.when.for_s is None
+
+
+def is_of_requests(guardrail: Guardrail, policy: Policy) -> bool:
+    """Say whether a guardrail tests failures among all requests, for which there is no line."""
+    when = guardrail.when
+    return when.signal.kind == "error_rate" and when.for_s is None and when.signal.name not in policy.signals
+
+
+def segments_of(guardrail: Guardrail, policy: Policy) -> tuple[str, ...]:
+    """Return the attributes by whose values a guardrail looks at the traffic besides all of it."""
+    if guardrail.when.signal.kind not in SEGMENTED or cut_of(guardrail, policy) is not None:
+        return ()
+    return tuple(dict.fromkeys((*guardrail.segments, *policy.segments)))
+
+
+SEGMENTED = frozenset({"error_rate", "latency", "measure"})
+"""Kinds of signals that outcomes bring: only those carry attributes."""
+
+
+def cut_of(guardrail: Guardrail, policy: Policy) -> Cut | None:
+    """Return the part of the outcomes that a narrowed signal is about; None for any other signal."""
+    declared = policy.signals.get(guardrail.when.signal.name)
+    if declared is None or declared.where is None:
+        return None
+    where = tuple(sorted(declared.where.items()))
+    return Cut("&".join(f"{name}={value}" for name, value in where), where)
+
+
+def lines_of(policy: Policy) -> Lines:
+    """Return the lines that the policy's guardrails read, in the order in which they are first read."""
+    made: dict[str, Line] = {}
+    cuts: dict[str, Cut] = {}
+    attributes: dict[str, None] = {}
+    accounts = 0
+    for at, guardrail in enumerate(policy.guardrails):
+        if not has_account(guardrail):
+            continue
+        accounts += 1
+        cut, segments = cut_of(guardrail, policy), segments_of(guardrail, policy)
+        if is_of_requests(guardrail, policy) and not segments:
+            continue
+        if cut is not None:
+            cuts[cut.name] = cut
+        attributes.update(dict.fromkeys(segments))
+        line = _line(guardrail, policy, cut.name if cut is not None else ALL)
+        known = made.get(line.name, line)
+        alone = () if is_of_requests(guardrail, policy) else (at,)
+        by_segment = {**known.by_segment, **{name: (*known.by_segment.get(name, ()), at) for name in segments}}
+        made[line.name] = Line(
+            line.name, line.kind, line.cut, line.score, line.range, line.over_us,
+            (*known.guardrails, *alone), by_segment,
+        )  # fmt: skip
+    lines = tuple(made.values())
+    plan = _plan(lines, tuple(attributes), tuple(cuts.values()))
+    silences = tuple(at for at, one in enumerate(policy.guardrails) if one.when.signal.kind == "no_data")
+    return Lines(lines, tuple(attributes), tuple(cuts.values()), plan, accounts, silences)
 
 
 def plan_of(policy: Policy) -> Plan:
     """Return what is to be summed for the policy's guardrails, besides requests and failures."""
-    return Plan()
+    return lines_of(policy).plan
+
+
+def _line(guardrail: Guardrail, policy: Policy, cut: str) -> Line:
+    signal, bound = guardrail.when.signal, guardrail.when.bound
+    at = f"@{cut}" if cut else ""
+    if signal.kind == "error_rate":
+        return Line(f"failures{at}", "failures", cut)
+    if signal.kind == "latency" and isinstance(bound, Absolute):
+        over_us = round(bound.value * 1_000)
+        return Line(f"over:{over_us}{at}", "over", cut, over_us=over_us)
+    if signal.kind == "latency":
+        return Line(f"latency{at}", "latency", cut)
+    if signal.kind == "measure":
+        declared = policy.signals[signal.name]
+        assert declared.range is not None
+        name = f"{MEASURE}{declared.measure}"
+        return Line(name, "score", score=name, range=declared.range)
+    if signal.kind in SCORES:
+        score, values = SCORES[signal.kind]
+        return Line(score, "score", score=score, range=values)
+    return Line("reports", "reports") if signal.kind == "report_rate" else Line("fresh", "fresh")
+
+
+def _plan(lines: tuple[Line, ...], attributes: tuple[str, ...], cuts: tuple[Cut, ...]) -> Plan:
+    kinds = {line.kind for line in lines}
+    scores = {line.score: line.range for line in lines if line.kind == "score"}
+    return Plan(
+        latency="latency" in kinds,
+        over_us=tuple(sorted({line.over_us for line in lines if line.kind == "over"})),
+        scores=dict(sorted(scores.items())),
+        reports="reports" in kinds,
+        fresh="fresh" in kinds,
+        segments=attributes,
+        cuts=cuts,
+    )

@@ -265,11 +265,18 @@ class FalseKills(Document):
 
 
 class Guardrail(Document):
-    """When something is harm, and what then. *evaluate*: taken literally, tested, or both."""
+    """
+    When something is harm, and what then.
+
+    *evaluate*: taken literally, tested, or both. *segments* are watched besides all traffic.
+    """
 
     when: HarmCondition = Field(examples=["error_rate > 1.2x control"])
     then: Action = Field(examples=["kill"])
     evaluate: Literal["literal", "evidence", "either", "both"] = "evidence"
+    segments: tuple[Word, ...] = Field(
+        (), examples=[["country", "plan"]], description="Attributes by whose values it looks at the traffic, too"
+    )
 
 
 class Stage(Document):
@@ -307,6 +314,9 @@ class Terms(Document):
         (), examples=[[{"when": "error_rate > 1.2x control", "then": "kill"}]]
     )
     cooldown_s: Duration | None = Field(None, alias="cooldown", examples=["30m"])
+    segments: tuple[Word, ...] = Field(
+        (), examples=[["country", "plan"]], description="Segments of every guardrail on what outcomes bring"
+    )
     signals: dict[Annotated[StrictStr, AfterValidator(_signal_name)], Declaration] = Field(
         default_factory=dict
     )

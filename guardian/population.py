@@ -12,6 +12,7 @@ import msgspec
 
 from guardian.names import Millis
 from guardian.summaries import TICK_MS
+from guardian.tally import Tally
 
 EPOCHS_MAX = 8
 
@@ -77,10 +78,11 @@ class Epoch(msgspec.Struct):
 
 
 class Waiting(msgspec.Struct, array_like=True):
-    """One tick, all arms, until its outcomes are mature."""
+    """One tick, all arms, until its outcomes are mature; ``lines`` holds by ``Line.key`` and variation what else it brought."""
 
     start_ms: Millis
     arms: Cells = {}
+    lines: dict[str, dict[str, Tally]] = {}
 
 
 class Population(msgspec.Struct):
@@ -113,12 +115,24 @@ class Population(msgspec.Struct):
 
     def wait(self, start_ms: Millis, end_ms: Millis, variation: str, cell: Cell) -> None:
         """Keep a tick's sums until its outcomes are mature."""
+        cell_of(self._tick(start_ms, end_ms).arms, variation).add(cell)
+
+    def wait_line(self, start_ms: Millis, end_ms: Millis, key: str, variation: str, tally: Tally) -> None:
+        """Keep a tick's sums of a line until its outcomes are mature."""
+        arms = self._tick(start_ms, end_ms).lines.setdefault(key, {})
+        held = arms.get(variation)
+        if held is None:
+            arms[variation] = tally
+        else:
+            held.add(tally)
+
+    def _tick(self, start_ms: Millis, end_ms: Millis) -> Waiting:
         tick = self.waiting.get(end_ms)
         if tick is None:
             tick = self.waiting[end_ms] = Waiting(start_ms)
         elif start_ms < tick.start_ms:
             tick.start_ms = start_ms
-        cell_of(tick.arms, variation).add(cell)
+        return tick
 
     def mature(self, until_ms: Millis) -> list[tuple[int, Waiting]]:
         """Take out, oldest first, the ticks that end by ``until_ms``; what comes for them later is late."""

@@ -10,16 +10,18 @@ from guardian.decisions import Decision
 from guardian.failures import Failures
 from guardian.history import History
 from guardian.lag import Lag
+from guardian.lines import Lines, lines_of
 from guardian.mixing import Mixing
 from guardian.names import Millis
+from guardian.newcomers import Newcomers
 from guardian.policy import Policy
 from guardian.population import Population
 from guardian.rollout import Status
 from guardian.sequential import Account
 from guardian.units import FailedUnits
-from guardian.watch import VariationWatch
+from guardian.variation import VariationWatch
 
-FORMAT = 2
+FORMAT = 3
 POLICIES_MAX = 10_000
 
 
@@ -45,13 +47,22 @@ class Verify(msgspec.Struct):
     said: str = ""
 
 
+class Heard(msgspec.Struct, array_like=True):
+    """When exposures and outcomes of a variation last came (journal time); before the first, when it began."""
+
+    exposed_ms: Millis
+    finished_ms: Millis
+
+
 class RolloutState(msgspec.Struct):
     """
     One rollout as judge knows it.
 
     ``offset`` is the journal offset that this state has seen. ``data_ms`` is
     the journal time at which telemetry last came; budget drips only between
-    such times.
+    such times. ``segments`` are those watched, by attribute, as they were
+    first heard of. ``heard`` is kept for guardrails on silence, ``silent``
+    names what is silent and was told.
     """
 
     key: str
@@ -70,6 +81,11 @@ class RolloutState(msgspec.Struct):
     failures: Failures = msgspec.field(default_factory=Failures)
     failed: FailedUnits = msgspec.field(default_factory=FailedUnits)
     mixing: Mixing = msgspec.field(default_factory=Mixing)
+    reported: FailedUnits = msgspec.field(default_factory=FailedUnits)
+    newcomers: Newcomers = msgspec.field(default_factory=Newcomers)
+    segments: dict[str, list[str]] = {}
+    heard: dict[str, Heard] = {}
+    silent: list[str] = []
     variations: dict[str, VariationWatch] = {}
     outbox: list[Pending] = []
     verify: dict[str, Verify] = {}
@@ -87,6 +103,16 @@ class RolloutState(msgspec.Struct):
             if len(_policies) >= POLICIES_MAX:
                 _policies.clear()
             known = _policies[self.policy_hash] = Policy.from_document(self.document)
+        return known
+
+    @property
+    def lines(self) -> Lines:
+        """Return the lines that the policy's guardrails read; made once per content."""
+        known = _lines.get(self.policy_hash)
+        if known is None:
+            if len(_lines) >= POLICIES_MAX:
+                _lines.clear()
+            known = _lines[self.policy_hash] = lines_of(self.policy)
         return known
 
     def alive(self) -> list[str]:
@@ -107,12 +133,16 @@ class RolloutState(msgspec.Struct):
 
 _policies: dict[str, Policy] = {}
 """Parsed policies by the hash of their content: only a memory, never a state."""
+_lines: dict[str, Lines] = {}
+"""Their lines, as well."""
+_KEPT = (FailedUnits, History, Newcomers)
+"""Types that give and take their content as plain values."""
 
 
 def _enc_hook(value: Any) -> Any:
     if isinstance(value, Account):
         return value.to_state()
-    if isinstance(value, FailedUnits | History):
+    if isinstance(value, _KEPT):
         return value.state()
     raise NotImplementedError(f"no snapshot form for {type(value).__name__}")
 
@@ -120,7 +150,7 @@ def _enc_hook(value: Any) -> Any:
 def _dec_hook(kind: type, value: Any) -> Any:
     if kind is Account:
         return Account.from_state(value)
-    if kind is FailedUnits or kind is History:
+    if kind in _KEPT:
         made = kind()
         made.restore(value)
         return made

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from guardian.conditions import Absolute, Kind, Margin, Op, Relative
+from guardian.conditions import Absolute, Kind, Margin, Off, Op, Relative, Silence
 from guardian.errors import Lines, Path, Problem, problem_at
 from guardian.policy import NO_LINES, Action, Finding, Guardrail, Policy
 
@@ -23,15 +23,28 @@ LATER = "is read but not {what} by this version"
 class Works:
     """What works for guardrails of one kind of signal."""
 
-    ops: frozenset[Op]
+    ops: frozenset[Op | None]
     bounds: tuple[type, ...]
     evaluate: frozenset[str] = frozenset({"evidence"})
     windows: bool = False
     narrowed: bool = False
 
 
+HIGH: frozenset[Op | None] = frozenset({">", ">="})
+LOW: frozenset[Op | None] = frozenset({"<", "<="})
+COMPARED = (Relative, Margin, Absolute)
 GUARDRAILS: Mapping[Kind, Works] = MappingProxyType(
-    {"error_rate": Works(ops=frozenset({">", ">="}), bounds=(Relative, Margin, Absolute))}
+    {
+        "error_rate": Works(HIGH, COMPARED, narrowed=True),
+        "latency": Works(HIGH, COMPARED, narrowed=True),
+        "csat": Works(LOW, COMPARED),
+        "nps": Works(LOW, COMPARED),
+        "thumbs_down_rate": Works(HIGH, COMPARED),
+        "report_rate": Works(HIGH, COMPARED),
+        "measure": Works(HIGH | LOW, COMPARED, narrowed=True),
+        "sample_ratio": Works(frozenset({None}), (Off,)),
+        "no_data": Works(frozenset({None}), (Silence,)),
+    }
 )
 ACTIONS = frozenset(
     {Action.ALERT, Action.HOLD, Action.PAUSE, Action.STEP_BACK, Action.KILL, Action.KILL_FLAG}
@@ -42,7 +55,7 @@ LEAST_STAGES: Mapping[Action, int] = MappingProxyType({Action.STEP_BACK: 2})
 STAGE_FIELDS = frozenset({"share", "for", "name"})
 POLICY_FIELDS = frozenset(
     {"flag", "environment", "control", "variations", "owner", "mode", "false_kills", "guardrails", "stages"}
-    | {"signals", "min_units", "unit_cluster"}
+    | {"signals", "min_units", "unit_cluster", "segments"}
 )
 
 

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from guardian.decide import iso
 from guardian.decisions import ArmView, GuardrailView, RolloutView
+from guardian.evidence import Inconclusive, NoData
 from guardian.history import RECENT_MS
+from guardian.line_reading import part_of_budget
 from guardian.names import Millis, split_rollout_key
 from guardian.policy import Policy
 from guardian.population import Cell
 from guardian.sequential import rate_interval
+from guardian.silence import EXPOSURES, OUTCOMES, PIPELINE, silences
+from guardian.standing import Held, is_enough, p_value, standing
 from guardian.state import RolloutState
-from guardian.watch import tested
+from guardian.tally import Pair
+from guardian.testimony import figures_of
 
 INTERVAL_ALPHA = 0.05
 STALE_MS = 5_000
+SEGMENTS_SHOWN = 5
+"""Segments of a variation that are shown, those nearest to doing something."""
+SILENT = {
+    EXPOSURES: "nobody has been exposed",
+    OUTCOMES: "no outcome has come",
+    PIPELINE: "nothing has been heard, neither of control",
+}
 
 
 def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis, lag_ms: Millis) -> RolloutView:
@@ -30,8 +44,8 @@ def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis,
         at=iso(now_ms), lag_ms=lag_ms, passed_ms=passed_ms,
         telemetry="fresh" if fresh else ("stale" if state.data_ms else "none"),
         arms=tuple(_arm(state, name, now_ms) for name in names),
-        guardrails=tuple(_guardrails(state, policy)), mixed_units=len(state.mixing.units),
-        mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash,
+        guardrails=tuple(_guardrails(state, policy, now_ms)), mixed_units=len(state.mixing.units),
+        mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash, plan=msgspec.to_builtins(state.lines.plan),
         last_decision=state.last_decision, explanation=state.explanation,
     )  # fmt: skip
 
@@ -49,17 +63,62 @@ def _arm(state: RolloutState, variation: str, now_ms: Millis) -> ArmView:
     )  # fmt: skip
 
 
-def _guardrails(state: RolloutState, policy: Policy) -> list[GuardrailView]:
+def _guardrails(state: RolloutState, policy: Policy, now_ms: Millis) -> list[GuardrailView]:
+    """Return a row for each guardrail and variation; of its segments those that are nearest to doing something."""
     shown = []
-    for variation, watch in sorted(state.variations.items()):
-        for guardrail, held in zip(tested(policy), watch.guardrails, strict=True):
-            lanes = [lane for lane in (held.full, held.fast) if lane is not None]
-            log_e, threshold = max((lane.numbers() for lane in lanes), key=lambda n: n[0] - n[1])
-            shown.append(
-                GuardrailView(
-                    guardrail=guardrail.when.text, variation=variation, action=str(guardrail.then),
-                    log_e=log_e if any(lane.read for lane in lanes) else None,
-                    log_threshold=threshold if math.isfinite(threshold) else 0.0,
-                )
-            )
-    return shown
+    for variation in sorted(state.variations):
+        rows = [(held, *_nearest(held)) for held in standing(state, policy, variation)]
+        segments = [row for row in rows if row[0].segment]
+        kept = sorted(segments, key=lambda row: row[1] - row[2], reverse=True)[:SEGMENTS_SHOWN]
+        names = {held.name for held, _, _ in kept}
+        for held, log_e, threshold in rows:
+            if not held.segment or held.name in names:
+                shown.append(_row(state, policy, variation, held, (log_e, threshold), now_ms))
+    return [*shown, *_silences(state, policy, now_ms)]
+
+
+def _nearest(held: Held) -> tuple[float, float]:
+    return max((lane.numbers() for lane in held.lanes), key=lambda numbers: numbers[0] - numbers[1])
+
+
+def _row(
+    state: RolloutState, policy: Policy, variation: str, held: Held, numbers: tuple[float, float], now_ms: Millis
+) -> GuardrailView:
+    log_e, threshold = numbers
+    verdict = held.watch.verdict(is_enough(state, policy, variation, held))
+    value, value_control = _values(state, policy, variation, held, now_ms)
+    part = part_of_budget(state, state.lines, held.at, held.segment)
+    return GuardrailView(
+        guardrail=held.guardrail.when.text, variation=variation, action=str(held.guardrail.then),
+        log_e=log_e if any(lane.read for lane in held.lanes) else None,
+        log_threshold=threshold if math.isfinite(threshold) else 0.0, segment=held.segment,
+        p=p_value(state, policy, held, part), value=value, value_control=value_control,
+        why=verdict.why if isinstance(verdict, NoData | Inconclusive) else "",
+    )  # fmt: skip
+
+
+def _values(
+    state: RolloutState, policy: Policy, variation: str, held: Held, now_ms: Millis
+) -> tuple[float | None, float | None]:
+    """Return what the signal is of late, of the variation and of control."""
+    if held.read is not None:
+        past = held.read.past
+        figures = figures_of(held, Pair(0, 0, past.t, past.c))
+        return figures.value, figures.value_control
+    came = state.history.since(now_ms - RECENT_MS, variation, policy.control)
+    return _rate(came.arm), _rate(came.control)
+
+
+def _rate(cell: Cell) -> float | None:
+    return min(cell.errors, cell.outcomes) / cell.outcomes if cell.outcomes else None
+
+
+def _silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list[GuardrailView]:
+    return [
+        GuardrailView(
+            guardrail=policy.guardrails[silent.at].when.text, variation=silent.variation,
+            action=str(policy.guardrails[silent.at].then), log_e=None, log_threshold=0.0,
+            why=f"{SILENT[silent.kind]} since {iso(silent.since_ms)}",
+        )
+        for silent in silences(state, policy, now_ms)
+    ]  # fmt: skip

@@ -10,21 +10,22 @@ of the budget, so the expected number of false alarms is what was deposited.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from guardian.conditions import Absolute, Bound, Condition, Margin, Relative
 from guardian.evidence import Breach, Clear, Inconclusive, NoData, Verdict
+from guardian.lines import is_of_requests
 from guardian.policy import Guardrail, Policy
 from guardian.sequential import (
     Account,
-    ControlRate,
     additive_margin_block,
     count_block,
     threshold_block,
     two_sample_block,
 )
+from guardian.sequential.checks import Floats
 
 FULL, FAST = "full", "fast"
 _FAST_PART = {True: 0.5, False: 0.1}
@@ -48,6 +49,21 @@ CONTROL_HALF_LIFE_S = 60.0
 """How long control's rate is remembered."""
 
 
+BLOCK_UNITS = 4
+BLOCK_MS = 1_000
+"""A block closes once both arms are in it and it holds this many treated outcomes, or spans this long."""
+
+
+def is_full(n_t: Any, n_c: Any, span_ms: Any) -> Any:
+    """Say whether a block closes that holds so many outcomes of both arms and spans so long; numbers or arrays."""
+    return (n_c >= 1) & is_full_alone(n_t, span_ms)
+
+
+def is_full_alone(n_t: Any, span_ms: Any) -> Any:
+    """Say the same of a block for fixed bounds: it needs no control, and so is tested at a share of 100 %, too."""
+    return (n_t >= 1) & ((n_t >= BLOCK_UNITS) | (span_ms >= BLOCK_MS))
+
+
 class Block(msgspec.Struct):
     """Sums of one variation and control over the same starts: ``n`` finished, ``x`` first failures."""
 
@@ -65,13 +81,20 @@ class Lane(msgspec.Struct):
     account: Account
     offered: float = 0.0
     read: bool = False
+    peak: float = -math.inf
 
     def deposit(self, offered: float, part: float) -> None:
-        """Deposit this lane's part of what was offered since the last time; never looks at outcomes."""
+        """Deposit this lane's part of what its variation was offered since the last time; never looks at outcomes."""
         fresh = offered - self.offered
         self.offered = offered
         if fresh > 0.0 and part > 0.0:
             self.account.deposit(fresh * part)
+
+    def update(self, log_e: Floats) -> None:
+        """Read a block's log e-values."""
+        self.account.update(log_e)
+        self.read = True
+        self.peak = max(self.peak, self.account.log_s())
 
     def numbers(self) -> tuple[float, float]:
         """Return ``(log_e, log_threshold)``: evidence over what was deposited, and what it must reach."""
@@ -93,12 +116,12 @@ class Watch(msgspec.Struct):
         fast = Lane(Account()) if isinstance(condition.bound, Relative) else None
         return cls(full=Lane(Account()), fast=fast)
 
-    def deposit(self, bound: Bound, offered: float, by_exposures: bool) -> None:
-        """Split what the variation was offered over the lanes, before any new evidence is read."""
+    def deposit(self, bound: Bound, offered: float, part: float, by_exposures: bool) -> None:
+        """Split the guardrail's ``part`` of what the variation was offered over the lanes, before any new evidence."""
         parts = lane_parts(bound, by_exposures)
-        self.full.deposit(offered, parts.full)
+        self.full.deposit(offered, part * parts.full)
         if self.fast is not None:
-            self.fast.deposit(offered, parts.fast)
+            self.fast.deposit(offered, part * parts.fast)
 
     def read_block(self, condition: Condition, block: Block, p_hat: float) -> None:
         """Read a mature block; ``p_hat`` is control's rate in *past* blocks."""
@@ -113,15 +136,13 @@ class Watch(msgspec.Struct):
             log_e = threshold_block(block.n_t, block.x_t, p0=bound.value)
         else:
             raise TypeError(f"guardrail {condition.text!r} has no block test")
-        self.full.account.update(log_e)
-        self.full.read = True
+        self.full.update(log_e)
 
     def read_failures(self, condition: Condition, x_t: float, x_c: float, share: float) -> None:
         """Read first failures as they came; ``share`` is the variation's part of the starts still at risk."""
         if self.fast is None or not isinstance(condition.bound, Relative):
             return
-        self.fast.account.update(count_block(x_t, x_c, share, margin=condition.bound.factor))
-        self.fast.read = True
+        self.fast.update(count_block(x_t, x_c, share, margin=condition.bound.factor))
 
     def verdict(self, enough_units: bool) -> Verdict:
         """Return what the lane with most evidence says; a breach needs ``enough_units`` besides."""
@@ -144,26 +165,6 @@ class Watch(msgspec.Struct):
             self.fast.account.reset()
 
 
-class VariationWatch(msgspec.Struct):
-    """
-    All that is known of one variation against control.
-
-    ``offered`` is the budget offered to this variation so far, in expected
-    false alarms; ``open`` the block that waits for its second arm; ``alone``
-    the one for fixed bounds, which know no other arm and no epoch.
-    """
-
-    guardrails: list[Watch] = []
-    offered: float = 0.0
-    open: Block | None = None
-    open_epoch_ms: int = -1
-    control_rate: ControlRate = msgspec.field(default_factory=lambda: ControlRate(half_life_s=CONTROL_HALF_LIFE_S))
-    alone: Block | None = None
-    remembered_ms: int = 0
-    killed: bool = False
-    killed_at_ms: int = 0
-
-
 def tested(policy: Policy) -> list[Guardrail]:
-    """Return the guardrails that sequential tests watch, in the order they are written."""
-    return [g for g in policy.guardrails if g.when.signal.kind == "error_rate" and g.when.for_s is None]
+    """Return the guardrails that test the failures among all requests, in the order they are written."""
+    return [guardrail for guardrail in policy.guardrails if is_of_requests(guardrail, policy)]

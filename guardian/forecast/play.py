@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardian.engine import CALM_NATS
-from guardian.evaluate import is_full, is_full_alone
 from guardian.failures import ENOUGH
 from guardian.forecast.assumed import FLUSH_S
 from guardian.forecast.clock import TICK_S, instants
@@ -19,6 +18,7 @@ from guardian.history import REACH_MS, STEP_MS
 from guardian.intake import drip
 from guardian.policy import Action
 from guardian.sequential.checks import Bools, Floats
+from guardian.watch import is_full, is_full_alone
 
 _PARTS = 8
 """Failed units are remembered in so many parts of the history's reach."""

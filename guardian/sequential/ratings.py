@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from guardian.sequential.checks import ARM_MIN, COUNT_MAX, Floats, as_floats, check_unit, check_units, spread
+from guardian.sequential.checks import (
+    ARM_MIN,
+    COUNT_MAX,
+    Floats,
+    as_floats,
+    check_open_unit,
+    check_unit,
+    check_units,
+    spread,
+)
 
 #: Parts of the largest safe bet: the components of the ratings test. They match falls of a twentieth to a third of the
 #: scale, on which the best bet is about three times the fall.
@@ -94,6 +103,32 @@ def ratings_blocks(
     treatment = _weighted(np.log1p(bet_t * low[..., np.newaxis, :]), counts_t)
     log_e = treatment + _weighted(np.log1p(bet_t * high[..., np.newaxis, :]), counts_c)
     return np.asarray(np.where(silent[..., np.newaxis], 0.0, log_e))
+
+
+def mean_block(
+    levels: Sequence[float] | Floats,
+    counts: Sequence[float] | Floats,
+    *,
+    bound: float,
+    bets: Sequence[float] | Floats = DEFAULT_BETS,
+) -> Floats:
+    """
+    Return log e-values, one a bet, of one block of ratings against a fixed bound.
+
+    The null: each rating's mean, given the past, is at least ``bound``. ``levels``, in [0, 1], higher is better.
+
+        log e = sum_l count[l] log(1 + c (b - y_l)/(1 - b))
+
+    Every factor is at least 0 and of mean at most 1 under the null: the capital process of Waudby-Smith and Ramdas
+    2024 (arXiv 2010.09686), section 4, on a grid of bets. Shape ``(K,)``, natural logs; zeros without ratings. Raises
+    ValueError for a ``bound`` outside (0, 1), and as `ratings_block` does.
+    """
+    check_open_unit("bound", bound)
+    y, parts = _levels("levels", levels), as_floats("bets", bets)
+    if not ((parts > 0.0) & (parts < 1.0)).all():
+        raise ValueError(f"bets is {parts.tolist()!r}: every bet is a part of the largest safe one, above 0, below 1")
+    stakes = parts[:, np.newaxis] * (bound - y) / (1.0 - bound)
+    return np.asarray((np.log1p(stakes) * _counts("counts", counts, y)).sum(axis=-1))
 
 
 def _weighted(logs: Floats, counts: Floats) -> Floats:

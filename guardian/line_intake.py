@@ -1,0 +1,106 @@
+"""Taking a tick's sums into the lines: what of it each guardrail will read, of whom, and in which segment."""
+
+from __future__ import annotations
+
+from guardian.levels import nps_counts
+from guardian.lines import ALL, Line, Lines, attribute_of
+from guardian.names import Millis
+from guardian.plan import NAMELESS, NPS, SEGMENTS_MAX, THUMB
+from guardian.population import Epoch
+from guardian.state import RolloutState
+from guardian.summaries import Arm, Tick
+from guardian.tally import Tally
+
+Firsts = dict[str, set[int]]
+"""By variation: units whose first failure this tick told of."""
+
+
+def take_lines(
+    state: RolloutState, lines: Lines, tick: Tick, firsts: Firsts, now_ms: Millis, *, late: bool, epoch: Epoch | None
+) -> None:
+    """
+    Add a tick's sums to every line that reads them.
+
+    They wait for the tick to be mature; what is ``late`` joins the open block of its own ``epoch``.
+    """
+    control = state.policy.control
+    for segment, arms in ((ALL, tick.arms), *tick.segments.items()):
+        readers = lines.of(segment)
+        if not readers or not _is_known(state, lines, segment):
+            continue
+        for variation, arm in arms.items():
+            if variation != control and variation not in state.variations:
+                continue
+            for line in readers:
+                tally = _tally(state, line, arm, firsts.get(variation, set()), now_ms)
+                if tally is None:
+                    continue
+                key = line.key("" if segment == line.cut else segment)
+                if not late:
+                    state.population.wait_line(tick.start_ms, tick.end_ms, key, variation, tally)
+                elif epoch is not None:
+                    _join(state, key, (tick.start_ms, tick.end_ms), variation, tally, epoch)
+
+
+def _is_known(state: RolloutState, lines: Lines, segment: str) -> bool:
+    """Say whether the segment is one of those watched: the first so many values of its attribute that were heard of."""
+    if segment == ALL or attribute_of(segment) not in lines.attributes:
+        return True
+    values = state.segments.setdefault(attribute_of(segment), [])
+    if segment not in values:
+        if len(values) >= SEGMENTS_MAX:
+            return False
+        values.append(segment)
+    return True
+
+
+def _join(
+    state: RolloutState, key: str, span: tuple[Millis, Millis], variation: str, tally: Tally, epoch: Epoch
+) -> None:
+    control = state.policy.control
+    for name in state.alive() if variation == control else (variation,):
+        held = state.variations[name].lines.get(key)
+        if held is not None:
+            t, c = (None, tally) if variation == control else (tally, None)
+            held.add(epoch.start_ms, span, t, c)
+
+
+def _tally(state: RolloutState, line: Line, arm: Arm, firsts: set[int], now_ms: Millis) -> Tally | None:
+    """Return what the arm has of the line; None for nothing."""
+    cluster = state.policy.unit_cluster
+    if line.kind == "failures":
+        first = sum(unit in firsts for unit in arm.units)
+        x = min(first + arm.anonymous / cluster, float(arm.outcomes))
+        return Tally(arm.outcomes, x) if arm.outcomes else None
+    if line.kind == "latency":
+        return Tally(sum(arm.latency.values()), 0.0, dict(arm.latency)) if arm.latency else None
+    if line.kind == "over":
+        return Tally(arm.timed, float(min(arm.over.get(line.over_us, 0), arm.timed))) if arm.timed else None
+    if line.kind == "score":
+        return _scores(line, arm, cluster)
+    if line.kind == "reports":
+        return _reports(state, arm, now_ms)
+    met = sum(state.newcomers.meet(unit) for unit in arm.fresh)
+    return Tally(met) if met else None
+
+
+def _scores(line: Line, arm: Arm, cluster: float) -> Tally | None:
+    named = arm.scores.get(line.score, {})
+    nameless = arm.scores.get(line.score + NAMELESS, {})
+    if not named and not nameless:
+        return None
+    counts = dict(named)
+    for at, count in nameless.items():
+        # Without unit ids a cluster of scores may be one person's: each counts as its part of one.
+        counts[at] = counts.get(at, 0.0) + count / cluster
+    if line.score == NPS:
+        counts = nps_counts(counts)
+    x = counts.get(0, 0.0) if line.score == THUMB else 0.0
+    return Tally(sum(counts.values()), x, counts)
+
+
+def _reports(state: RolloutState, arm: Arm, now_ms: Millis) -> Tally | None:
+    starts = arm.exposures if state.population.by_exposures else arm.outcomes
+    first = sum(state.reported.add(unit, now_ms) for unit in arm.reporters)
+    x = first + arm.reports / state.policy.unit_cluster
+    return Tally(starts, x) if starts or x else None

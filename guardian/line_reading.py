@@ -1,0 +1,129 @@
+"""Letting the guardrails of the lines read: mature ticks to blocks, blocks to log e-values, those to accounts."""
+
+from __future__ import annotations
+
+from guardian.betting import log_e
+from guardian.conditions import Absolute
+from guardian.line_watch import LineWatch, Story
+from guardian.lines import ALL, SEGMENT_PART, Line, Lines, attribute_of, segments_of
+from guardian.names import Millis
+from guardian.policy import Guardrail, Policy
+from guardian.population import Epoch, Waiting
+from guardian.sequential import Account
+from guardian.state import RolloutState
+from guardian.tally import Pair
+from guardian.variation import VariationWatch
+from guardian.watch import Lane, Watch
+
+SETTLED_MS = 3_000
+"""Clients take a while to see new shares: who is new is not counted in the first moments of an epoch."""
+REMEMBERED_MS = 3_600_000
+"""A person may report what was shown an hour ago."""
+ENOUGH = 20
+"""Starts of an epoch before its share is known."""
+
+
+def read_lines(
+    state: RolloutState, lines: Lines, variation: str, end_ms: Millis, tick: Waiting, epoch: Epoch
+) -> bool:
+    """Let the lines of one variation read a mature tick; say whether a guardrail read anything."""
+    policy, watch = state.policy, state.variations[variation]
+    oldest_ms = state.population.epochs[0].start_ms
+    read = False
+    for key, arms in tick.lines.items():
+        t, c = arms.get(variation), arms.get(policy.control)
+        found = lines.resolve(key)
+        if found is None or (t is None and c is None):
+            continue
+        line, segment = found
+        if line.kind == "fresh" and tick.start_ms < epoch.start_ms + SETTLED_MS:
+            continue
+        held = watch.lines.get(key)
+        if held is None:
+            held = watch.lines[key] = _begin(line, segment, watch)
+        held.add(epoch.start_ms, (tick.start_ms, end_ms), t, c)
+        read |= _read(state, lines, found, held, variation, oldest_ms)
+    return read
+
+
+def _begin(line: Line, segment: str, watch: VariationWatch) -> LineWatch:
+    readers = line.readers(segment)
+    return LineWatch(
+        watches={at: Watch(full=Lane(Account(), offered=watch.renewed), fast=None) for at in readers},
+        stories={at: Story() for at in readers},
+    )
+
+
+def _read(
+    state: RolloutState, lines: Lines, found: tuple[Line, str], held: LineWatch, variation: str, oldest_ms: Millis
+) -> bool:
+    guardrails, (line, segment) = state.policy.guardrails, found
+    blocks, alone = (held.take_split(), None) if line.kind == "fresh" else held.take_full(oldest_ms)
+    bounds = {at: isinstance(guardrails[at].when.bound, Absolute) for at in held.watches}
+    chosen = [(at, block) for block in blocks for at, fixed in bounds.items() if not fixed]
+    chosen += [(at, alone) for at, fixed in bounds.items() if fixed and alone is not None]
+    if chosen:
+        _deposit(state, lines, segment, held, state.variations[variation])
+    for at, block in chosen:
+        share = _share(state, line, variation, block)
+        values = log_e(guardrails[at].when, line, block, held.past, share)
+        held.watches[at].full.update(values)
+        held.stories[at].read(block, values)
+    if alone is not None and all(bounds.values()):
+        held.remember(alone)
+    elif not all(bounds.values()):
+        for block in blocks:
+            held.remember(block)
+    return bool(chosen)
+
+
+def _deposit(state: RolloutState, lines: Lines, segment: str, held: LineWatch, watch: VariationWatch) -> None:
+    for at, one in held.watches.items():
+        one.full.deposit(watch.offered, part_of_budget(state, lines, at, segment))
+
+
+def part_of_budget(state: RolloutState, lines: Lines, at: int, segment: str) -> float:
+    """
+    Return the part of a variation's budget that a guardrail has in a segment.
+
+    All guardrails have the same. Where one looks at segments, these have a fifth of its part, the k-th value of an
+    attribute that was heard of 1/(k (k+1)) of that: the sum never exceeds it, however many values there will be.
+    """
+    guardrail, policy = state.policy.guardrails[at], state.policy
+    if segment == ALL or not (attributes := segments_of(guardrail, policy)):
+        return part_of_all(guardrail, policy, lines)
+    part = 1.0 / lines.accounts
+    rank = 1 + state.segments[attribute_of(segment)].index(segment)
+    return part * SEGMENT_PART / len(attributes) / (rank * (rank + 1))
+
+
+def part_of_all(guardrail: Guardrail, policy: Policy, lines: Lines) -> float:
+    """Return the part of a variation's budget that a guardrail has for all traffic."""
+    return (1.0 - SEGMENT_PART if segments_of(guardrail, policy) else 1.0) / lines.accounts
+
+
+def _share(state: RolloutState, line: Line, variation: str, block: Pair) -> float | None:
+    """Return treatment's part where the line needs one: the configured one, or the largest that reports may go back to."""
+    if line.kind == "fresh":
+        return configured_share(state, state.policy)
+    if line.kind != "reports":
+        return None
+    total = block.t.n + block.c.n
+    shares = [block.t.n / total] if total > 0.0 else []
+    population, control = state.population, state.policy.control
+    for epoch, until_ms in zip(population.epochs, [*(e.start_ms for e in population.epochs[1:]), block.to_ms], strict=True):
+        n_t, n_c = (epoch.size(name, population.by_exposures) for name in (variation, control))
+        if until_ms >= block.from_ms - REMEMBERED_MS and n_t + n_c >= ENOUGH:
+            shares.append(n_t / (n_t + n_c))
+    largest = max(shares, default=0.0)
+    return largest if 0.0 < largest < 1.0 else None
+
+
+def configured_share(state: RolloutState, policy: Policy) -> float | None:
+    """Return the part of the new units that the one variation under test should get; None where nobody said."""
+    if not policy.stages or len(state.variations) != 1:
+        return None
+    share = policy.stages[state.stage].share
+    return share if share < 1.0 else None
+
+

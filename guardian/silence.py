@@ -1,0 +1,115 @@
+"""
+What fell silent: three things that look the same from afar, and mean three different things.
+
+A variation that is no longer *exposed* may not load; one whose *outcomes* stop while it is exposed may hang; and where
+all is silent the *pipeline* is broken, or nobody is awake. Only the first two say anything of the variation.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from guardian.conditions import Silence
+from guardian.names import Millis
+from guardian.policy import Policy
+from guardian.state import Heard, RolloutState
+from guardian.summaries import Arm
+
+EXPOSURES, OUTCOMES, PIPELINE = "exposures", "outcomes", "pipeline"
+SURPRISING = 10.0
+"""Starts that should have been there: with so many expected, none at all has a chance of 1 in 20,000."""
+
+
+class Silent(NamedTuple):
+    """
+    ``kind`` fell silent at ``since_ms``, for the ``no_data`` guardrail at this place in the policy.
+
+    ``n`` starts of the variation and ``n_control`` of control came since; ``variation`` is empty for all of them.
+    """
+
+    at: int
+    kind: str
+    variation: str
+    since_ms: Millis
+    n: int = 0
+    n_control: int = 0
+
+    @property
+    def name(self) -> str:
+        """A name that no other silence of the rollout has."""
+        return f"{self.at}@{self.kind}@{self.variation}"
+
+
+def hear(state: RolloutState, variation: str, arm: Arm, now_ms: Millis) -> None:
+    """Note that something came of a variation."""
+    heard = state.heard.get(variation)
+    if heard is None:
+        heard = state.heard[variation] = Heard(now_ms, now_ms)
+    if arm.exposures:
+        heard.exposed_ms = now_ms
+    if arm.outcomes:
+        heard.finished_ms = now_ms
+
+
+def silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Silent]:
+    """Return all that is silent now, for each ``no_data`` guardrail."""
+    found = []
+    for at in state.lines.silences:
+        bound = policy.guardrails[at].when.bound
+        if isinstance(bound, Silence) and state.data_ms:
+            found += _silences(state, policy.control, at, round(bound.for_s * 1_000), now_ms)
+    return found
+
+
+def news(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Silent]:
+    """Return the silences that nobody was told of; those that have ended are forgotten."""
+    found = silences(state, policy, now_ms)
+    fresh = [silent for silent in found if silent.name not in state.silent]
+    state.silent = [silent.name for silent in found]
+    return fresh
+
+
+def is_news(state: RolloutState, policy: Policy, now_ms: Millis) -> bool:
+    """Say whether ``news`` would change anything."""
+    return bool(state.lines.silences) and [one.name for one in silences(state, policy, now_ms)] != state.silent
+
+
+def _silences(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms: Millis) -> list[Silent]:
+    if now_ms - state.data_ms >= for_ms:
+        return [Silent(at, PIPELINE, "", state.data_ms)]
+    by_exposures, base = state.population.by_exposures, state.heard.get(control)
+    if base is None:
+        return []
+    found = []
+    for variation in state.alive():
+        heard = state.heard.get(variation)
+        if heard is None:
+            continue
+        began_ms = heard.exposed_ms if by_exposures else heard.finished_ms
+        if now_ms - began_ms >= for_ms:
+            found += _not_exposed(state, variation, control, at, began_ms)
+        elif by_exposures and now_ms - heard.finished_ms >= for_ms:
+            if now_ms - base.finished_ms >= for_ms:
+                return [Silent(at, PIPELINE, "", base.finished_ms)]
+            found += _not_finished(state, variation, control, at, heard.finished_ms)
+    return found
+
+
+def _not_exposed(state: RolloutState, variation: str, control: str, at: int, since_ms: Millis) -> list[Silent]:
+    """A variation that got nothing is silent only if control had so much that it should have had something."""
+    population, by_exposures = state.population, state.population.by_exposures
+    came = state.history.since(since_ms, variation, control)
+    n_c = came.control.starts(by_exposures)
+    sizes = [(epoch.size(variation, by_exposures), epoch.size(control, by_exposures)) for epoch in population.epochs]
+    known = [(of_t, of_c) for of_t, of_c in sizes if of_t and of_c]
+    expected = n_c * known[-1][0] / known[-1][1] if known else 0.0
+    if expected < SURPRISING:
+        return []
+    return [Silent(at, EXPOSURES, variation, since_ms, came.arm.starts(by_exposures), n_c)]
+
+
+def _not_finished(state: RolloutState, variation: str, control: str, at: int, since_ms: Millis) -> list[Silent]:
+    came = state.history.since(since_ms, variation, control)
+    if came.arm.exposures < SURPRISING or not came.control.outcomes:
+        return []
+    return [Silent(at, OUTCOMES, variation, since_ms, came.arm.exposures, came.control.outcomes)]

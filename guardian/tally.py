@@ -1,0 +1,58 @@
+"""Sums of one line of telemetry: of one arm, and of both arms over the same starts."""
+
+from __future__ import annotations
+
+import msgspec
+
+from guardian.names import Millis
+
+_GONE = 0.01
+"""A faded count below this is forgotten."""
+
+
+class Tally(msgspec.Struct, array_like=True):
+    """
+    How much of a line one arm has: ``n`` units or requests, ``x`` events among them.
+
+    ``counts`` says how ``n`` is distributed: by latency bucket, or by position of a score.
+    """
+
+    n: float = 0.0
+    x: float = 0.0
+    counts: dict[int, float] = {}
+
+    def add(self, other: Tally) -> None:
+        """Add the other's sums."""
+        self.n += other.n
+        self.x += other.x
+        mine = self.counts
+        for key, count in other.counts.items():
+            mine[key] = mine.get(key, 0.0) + count
+
+    def fade(self, keep: float) -> None:
+        """Keep the part ``keep`` of everything; what has become very little is forgotten."""
+        self.n *= keep
+        self.x *= keep
+        self.counts = {key: count * keep for key, count in self.counts.items() if count * keep > _GONE}
+
+
+class Pair(msgspec.Struct, array_like=True):
+    """Both arms over the same starts ``[from_ms, to_ms)``."""
+
+    from_ms: Millis
+    to_ms: Millis
+    t: Tally = msgspec.field(default_factory=Tally)
+    c: Tally = msgspec.field(default_factory=Tally)
+
+    def add(self, end_ms: Millis, t: Tally | None, c: Tally | None) -> None:
+        """Add what a tick that ends at ``end_ms`` brought of either arm."""
+        if t is not None:
+            self.t.add(t)
+        if c is not None:
+            self.c.add(c)
+        self.to_ms = max(self.to_ms, end_ms)
+
+    @property
+    def span_ms(self) -> Millis:
+        """How long a time it covers."""
+        return self.to_ms - self.from_ms

@@ -1,0 +1,146 @@
+"""The numbers behind a verdict: what a guardrail measured, in its own unit, since the harm began."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from guardian.conditions import Absolute, Relative
+from guardian.decisions import Evidence, Part
+from guardian.evidence import Breach
+from guardian.history import Stretch
+from guardian.levels import low_is_harm, mean
+from guardian.line_reading import configured_share, part_of_budget
+from guardian.names import Millis
+from guardian.policy import Policy
+from guardian.sequential import attribute, bucket_edge, quantile_key, ratio_interval
+from guardian.sequential.latency import count_above
+from guardian.standing import Held, p_value, together
+from guardian.state import RolloutState
+from guardian.tally import Pair, Tally
+from guardian.watch import FAST
+
+INTERVAL_ALPHA = 0.05
+INCIDENT_UNITS = 20
+"""Outcomes of control in the stretch before its own value can call a breach a shared incident."""
+_PARTS_MAX = 5
+
+
+class Testimony(NamedTuple):
+    """Evidence, the time it is from, and whether control breaks the same fixed bound at the same time."""
+
+    evidence: Evidence
+    from_ms: Millis
+    to_ms: Millis
+    is_shared: bool
+
+
+class Figures(NamedTuple):
+    """What one guardrail measured of both arms: sizes, events, and the values in the signal's own unit."""
+
+    n: float
+    events: float
+    value: float | None
+    n_control: float
+    events_control: float
+    value_control: float | None
+
+
+def testimony(state: RolloutState, policy: Policy, variation: str, held: Held, breach: Breach) -> Testimony:
+    """Return what speaks for a breach."""
+    bound = held.guardrail.when.bound
+    fixed = bound.value if isinstance(bound, Absolute) else None
+    if held.line is None or held.since is None:
+        stretch = state.history.onset(variation, policy.control, fixed)
+        figures, units = _of_requests(stretch), stretch.arm.first
+        from_ms, to_ms = stretch.from_ms, stretch.to_ms
+        interval = _interval(stretch) if fixed is None else None
+    else:
+        figures, units = figures_of(held, held.since), held.since.t.x
+        from_ms, to_ms = held.since.from_ms, held.since.to_ms
+        interval = None
+    if held.line is not None and held.line.kind == "fresh":
+        fixed = configured_share(state, policy)
+    value, base = figures.value or 0.0, figures.value_control
+    evidence = Evidence(
+        test=_test(held, breach.lane), lane=breach.lane, log_e=round(breach.log_e, 6),
+        log_threshold=round(breach.log_threshold, 6), n=round(figures.n), events=round(figures.events), value=value,
+        n_control=round(figures.n_control), events_control=round(figures.events_control), value_control=base,
+        ratio=value / base if base else None, interval=interval, units=round(units), bound=fixed,
+        alpha_spent=sum(lane.account.total_deposited for lane in held.lanes), segment=held.segment,
+        p=p_value(state, policy, held, part_of_budget(state, state.lines, held.at, held.segment)),
+        parts=_parts(state, policy, variation, held),
+    )  # fmt: skip
+    return Testimony(evidence, from_ms, to_ms, fixed is not None and _is_shared(held, figures, fixed))
+
+
+def figures_of(held: Held, pair: Pair) -> Figures:
+    """Return what a guardrail on a line measured in a pair of sums."""
+    assert held.line is not None
+    kind, t, c = held.line.kind, pair.t, pair.c
+    if kind == "latency":
+        return _latencies(held, t, c)
+    if kind == "score" and held.guardrail.when.signal.kind != "thumbs_down_rate":
+        values = held.line.range
+        return Figures(t.n, t.x, mean(t, values), c.n, c.x, mean(c, values))
+    if kind == "fresh":
+        total = t.n + c.n
+        return Figures(t.n, 0.0, t.n / total if total else None, c.n, 0.0, None)
+    return Figures(t.n, t.x, t.x / t.n if t.n else None, c.n, c.x, c.x / c.n if c.n else None)
+
+
+def _latencies(held: Held, t: Tally, c: Tally) -> Figures:
+    tau = held.guardrail.when.signal.quantile or 0.5
+    of_t, of_c = (quantile_key(arm.counts, tau) if arm.counts else None for arm in (t, c))
+    value, base = (None if key is None else bucket_edge(key) for key in (of_t, of_c))
+    x_t, x_c = (0.0 if of_c is None else count_above(arm.counts, of_c) for arm in (t, c))
+    return Figures(t.n, x_t, value, c.n, x_c, base)
+
+
+def _of_requests(stretch: Stretch) -> Figures:
+    arm, base = stretch.arm, stretch.control
+    n_t, n_c = max(arm.outcomes, arm.errors), max(base.outcomes, base.errors)
+    value, value_control = arm.errors / n_t if n_t else 0.0, base.errors / n_c if n_c else None
+    return Figures(n_t, arm.errors, value, n_c, base.errors, value_control)
+
+
+def _interval(stretch: Stretch) -> tuple[float | None, float | None] | None:
+    arm, base = stretch.arm, stretch.control
+    n_t, n_c = max(arm.outcomes, arm.errors), max(base.outcomes, base.errors)
+    if not n_t or not n_c:
+        return None
+    return ratio_interval(n_t, min(arm.first, n_t), n_c, min(base.first, n_c), INTERVAL_ALPHA)
+
+
+def _is_shared(held: Held, figures: Figures, fixed: float) -> bool:
+    base = figures.value_control
+    if base is None or figures.n_control < INCIDENT_UNITS:
+        return False
+    when = held.guardrail.when
+    if when.signal.kind == "latency":
+        return base > 1.0 - (when.signal.quantile or 0.5)
+    return base < fixed if low_is_harm(when) else base > fixed
+
+
+_TESTS = {"latency": "slowness_block", "score": "ratings_block", "fresh": "share_block"}
+
+
+def _test(held: Held, lane: str) -> str:
+    when, line = held.guardrail.when, held.line
+    if lane == FAST or (line is not None and line.kind == "reports" and isinstance(when.bound, Relative)):
+        return "count_block"
+    if line is not None and line.kind in _TESTS and when.signal.kind != "thumbs_down_rate":
+        return "mean_block" if isinstance(when.bound, Absolute) else _TESTS[line.kind]
+    return "threshold" if isinstance(when.bound, Absolute) else "two_sample_block"
+
+
+def _parts(state: RolloutState, policy: Policy, variation: str, held: Held) -> tuple[Part, ...]:
+    """Return what the guardrails of the same action hold of the evidence between them, the largest first."""
+    group = {one.name: one for one in together(state, policy, variation, held.guardrail.then)}
+    if len(group) < 2:
+        return ()
+    shares = attribute({name: one.watch.full.account.log_s() for name, one in group.items()})
+    named = [(group[part.name], part) for part in shares[:_PARTS_MAX]]
+    return tuple(
+        Part(guardrail=one.guardrail.when.text, segment=one.segment, share=round(part.share, 4), on_its_own=part.on_its_own)
+        for one, part in named
+    )

@@ -1,0 +1,41 @@
+"""All that is known of one variation against control."""
+
+from __future__ import annotations
+
+import msgspec
+
+from guardian.line_watch import LineWatch
+from guardian.names import Millis
+from guardian.sequential import ControlRate
+from guardian.watch import CONTROL_HALF_LIFE_S, Block, Watch
+
+
+class VariationWatch(msgspec.Struct):
+    """
+    What of a variation is watched, and what was found so far.
+
+    ``offered`` is the budget offered to this variation so far, in expected
+    false alarms, ``renewed`` what of it had been when its accounts were last
+    opened anew. ``guardrails`` watch the failures among all requests: ``open``
+    is the block that waits for its second arm, ``alone`` the one for fixed
+    bounds, which know no other arm and no epoch. ``lines`` holds all that the
+    other guardrails read, by ``Line.key``.
+    """
+
+    guardrails: list[Watch] = []
+    offered: float = 0.0
+    renewed: float = 0.0
+    open: Block | None = None
+    open_epoch_ms: int = -1
+    control_rate: ControlRate = msgspec.field(default_factory=lambda: ControlRate(half_life_s=CONTROL_HALF_LIFE_S))
+    alone: Block | None = None
+    remembered_ms: Millis = 0
+    lines: dict[str, LineWatch] = {}
+    killed: bool = False
+    killed_at_ms: Millis = 0
+
+    def reset(self) -> None:
+        """Empty all accounts; what was deposited is spent."""
+        held = [*self.guardrails, *(watch for line in self.lines.values() for watch in line.watches.values())]
+        for watch in held:
+            watch.reset()
