@@ -79,6 +79,9 @@ def log_e(condition: Condition, line: Line, pair: Pair, past: Past, share: float
     """
     if line.kind == "latency":
         return _slowness(condition, pair, past)
+    if line.kind == "over":
+        # "p95 above the bound" says that more than 5 % take longer than it.
+        return threshold_block(pair.t.n, pair.t.x, p0=1.0 - (condition.signal.quantile or 0.5))
     if line.kind == "score" and condition.signal.kind != "thumbs_down_rate":
         return _scores(condition, line, pair, past)
     if line.kind == "fresh":
