@@ -101,7 +101,7 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
 
 def is_waiting(state: RolloutState) -> bool:
     """Say whether time alone can change something here: ticks to mature, answers or stages to wait for."""
-    waiting = state.population.waiting or state.mixing.waiting or state.failures.fresh
+    waiting = state.population.waiting or state.mixing.waiting or state.failures.fresh or state.hanging.open
     return bool(waiting or state.outbox or state.verify or state.to_show or _next_stage_s(state))
 
 
@@ -110,6 +110,7 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
     waiting = state.population.waiting
     return (
         (bool(waiting) and min(waiting) <= now.passed_ms - lag_of(state, config))
+        or _hanging_due(state, now)
         or any(now.at_ms - pending.sent_ms >= config.resend_ms for pending in state.outbox)
         or any(v.applied_ms and now.passed_ms >= v.applied_ms + WINDOW_MS for v in state.verify.values())
         or bool(state.failures.fresh)
@@ -118,6 +119,11 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
         or is_news(state, state.policy, now.at_ms)
         or state.mixing.is_due(now.passed_ms)
     )
+
+
+def _hanging_due(state: RolloutState, now: Now) -> bool:
+    hanging = state.hanging.open
+    return bool(hanging) and min(hanging) <= now.passed_ms - state.lines.wait_ms
 
 
 def _show_due(state: RolloutState, now: Now) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guardian.conditions import Absolute
-from guardian.line_reading import part_of_all, read_lines
+from guardian.line_reading import part_of_all, read_hanging, read_lines
 from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
 from guardian.population import Cell, Epoch, Waiting
@@ -28,6 +28,8 @@ def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: M
             read |= _read_tick(state, policy, variation, end_ms, tick, epoch)
             if tick.lines:
                 read |= read_lines(state, lines, variation, end_ms, tick, epoch)
+    if lines.wait_ms:
+        read |= read_hanging(state, lines, passed_ms)
     by_exposures = state.population.by_exposures
     for variation, x_t, x_c, share in state.failures.take_readable(
         state.history, policy.control, by_exposures, passed_ms

@@ -133,6 +133,8 @@ def _take_arm(
         watch.alone = watch.alone or Block()
         watch.alone.n_t += cell.outcomes
         watch.alone.x_t += cell.first
+    if state.lines.wait_ms:
+        state.hanging.take(tick.end_ms, variation, arm.exposures, arm.outcomes)
     if state.lines.silences and (arm.exposures or arm.outcomes):
         hear(state, variation, arm, now_ms)
     _verify(state, policy, tick, variation, arm)

@@ -38,7 +38,7 @@ def take_lines(
                 key = line.key("" if segment == line.cut else segment)
                 if not late:
                     state.population.wait_line(tick.start_ms, tick.end_ms, key, variation, tally)
-                elif epoch is not None:
+                elif epoch is not None and not (line.kind == "over" and state.hanging.is_counted(tick.end_ms)):
                     _join(state, key, (tick.start_ms, tick.end_ms), variation, tally, epoch)
 
 

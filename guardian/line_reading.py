@@ -11,12 +11,15 @@ from guardian.policy import Guardrail, Policy
 from guardian.population import Epoch, Waiting
 from guardian.sequential import Account
 from guardian.state import RolloutState
-from guardian.tally import Pair
+from guardian.summaries import TICK_MS
+from guardian.tally import Pair, Tally
 from guardian.variation import VariationWatch
 from guardian.watch import Lane, Watch
 
 SETTLED_MS = 3_000
 """Clients take a while to see new shares: who is new is not counted in the first moments of an epoch."""
+SEGMENT_BLOCK_MS = 1_000
+"""Segments are many: theirs are tested once a second."""
 REMEMBERED_MS = 3_600_000
 """A person may report what was shown an hour ago."""
 ENOUGH = 20
@@ -27,23 +30,50 @@ def read_lines(
     state: RolloutState, lines: Lines, variation: str, end_ms: Millis, tick: Waiting, epoch: Epoch
 ) -> bool:
     """Let the lines of one variation read a mature tick; say whether a guardrail read anything."""
-    policy, watch = state.policy, state.variations[variation]
-    oldest_ms = state.population.epochs[0].start_ms
     read = False
     for key, arms in tick.lines.items():
-        t, c = arms.get(variation), arms.get(policy.control)
         found = lines.resolve(key)
-        if found is None or (t is None and c is None):
+        if found is None or (found[0].kind == "fresh" and tick.start_ms < epoch.start_ms + SETTLED_MS):
             continue
-        line, segment = found
-        if line.kind == "fresh" and tick.start_ms < epoch.start_ms + SETTLED_MS:
-            continue
-        held = watch.lines.get(key)
-        if held is None:
-            held = watch.lines[key] = _begin(line, segment, watch)
-        held.add(epoch.start_ms, (tick.start_ms, end_ms), t, c)
-        read |= _read(state, lines, found, held, variation, oldest_ms)
+        both = arms.get(variation), arms.get(state.policy.control)
+        read |= _feed(state, lines, found, variation, (tick.start_ms, end_ms), epoch, both)
     return read
+
+
+def read_hanging(state: RolloutState, lines: Lines, passed_ms: Millis) -> bool:
+    """Let fixed bounds of latency read the requests that should have ended and have not."""
+    read, control = False, state.policy.control
+    over = [line for line in lines.of(ALL) if line.kind == "over"]
+    for end_ms, missing in state.hanging.mature(passed_ms - lines.wait_ms, control):
+        epoch = state.population.epoch_of(end_ms - 1)
+        if epoch is None:
+            continue
+        tallies = {name: Tally(count, float(count)) for name, count in missing.items()}
+        for variation in state.alive():
+            both = tallies.get(variation), tallies.get(control)
+            for line in over:
+                read |= _feed(state, lines, (line, ALL), variation, (end_ms - TICK_MS, end_ms), epoch, both)
+    return read
+
+
+def _feed(
+    state: RolloutState,
+    lines: Lines,
+    found: tuple[Line, str],
+    variation: str,
+    span: tuple[Millis, Millis],
+    epoch: Epoch,
+    both: tuple[Tally | None, Tally | None],
+) -> bool:
+    if both == (None, None):
+        return False
+    (line, segment), watch = found, state.variations[variation]
+    key = line.key("" if segment == line.cut else segment)
+    held = watch.lines.get(key)
+    if held is None:
+        held = watch.lines[key] = _begin(line, segment, watch)
+    held.add(epoch.start_ms, span, *both)
+    return _read(state, lines, found, held, variation, state.population.epochs[0].start_ms)
 
 
 def _begin(line: Line, segment: str, watch: VariationWatch) -> LineWatch:
@@ -58,7 +88,8 @@ def _read(
     state: RolloutState, lines: Lines, found: tuple[Line, str], held: LineWatch, variation: str, oldest_ms: Millis
 ) -> bool:
     guardrails, (line, segment) = state.policy.guardrails, found
-    blocks, alone = (held.take_split(), None) if line.kind == "fresh" else held.take_full(oldest_ms)
+    least_ms = 0 if segment in (ALL, line.cut) else SEGMENT_BLOCK_MS
+    blocks, alone = (held.take_split(), None) if line.kind == "fresh" else held.take_full(oldest_ms, least_ms)
     bounds = {at: isinstance(guardrails[at].when.bound, Absolute) for at in held.watches}
     chosen = [(at, block) for block in blocks for at, fixed in bounds.items() if not fixed]
     chosen += [(at, alone) for at, fixed in bounds.items() if fixed and alone is not None]

@@ -62,18 +62,22 @@ class LineWatch(msgspec.Struct):
             self.alone = Pair(*span)
         self.alone.add(span[1], t, c)
 
-    def take_full(self, oldest_ms: Millis) -> tuple[Blocks, Pair | None]:
+    def take_full(self, oldest_ms: Millis, least_ms: Millis) -> tuple[Blocks, Pair | None]:
         """
         Take out the blocks that are full, the oldest epoch first, and the one for fixed bounds if that is full.
 
-        What an epoch before ``oldest_ms`` left over is given up: both arms will not come together any more.
+        A block spans ``least_ms`` at least. What an epoch before ``oldest_ms`` left over is given up: both arms will
+        not come together any more.
         """
-        full = [at for at, pair in sorted(self.open.items()) if is_full(pair.t.n, pair.c.n, pair.span_ms)]
+        full = [
+            at for at, pair in sorted(self.open.items())
+            if pair.span_ms >= least_ms and is_full(pair.t.n, pair.c.n, pair.span_ms)
+        ]  # fmt: skip
         blocks = [self.open.pop(at) for at in full]
         for at in [at for at in self.open if at < oldest_ms]:
             del self.open[at]
         alone = self.alone
-        if alone is None or not is_full_alone(alone.t.n, alone.span_ms):
+        if alone is None or alone.span_ms < least_ms or not is_full_alone(alone.t.n, alone.span_ms):
             return blocks, None
         self.alone = None
         return blocks, alone

@@ -70,6 +70,8 @@ class Lines:
     """How many guardrails share the budget."""
     silences: tuple[int, ...]
     """The places of the guardrails on silence."""
+    wait_ms: int = 0
+    """How long a request must be waited for until it is known whether it broke every fixed bound of latency."""
 
     def of(self, segment: str) -> list[Line]:
         """Return the lines that have readers in a segment."""
@@ -155,7 +157,8 @@ def lines_of(policy: Policy) -> Lines:
     lines = tuple(made.values())
     plan = _plan(lines, tuple(attributes), tuple(cuts.values()))
     silences = tuple(at for at, one in enumerate(policy.guardrails) if one.when.signal.kind == "no_data")
-    return Lines(lines, tuple(attributes), tuple(cuts.values()), plan, accounts, silences)
+    wait_ms = max((line.over_us // 1_000 + 1 for line in lines if line.kind == "over"), default=0)
+    return Lines(lines, tuple(attributes), tuple(cuts.values()), plan, accounts, silences, wait_ms)
 
 
 def plan_of(policy: Policy) -> Plan:

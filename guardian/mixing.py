@@ -28,19 +28,22 @@ class Mixing(msgspec.Struct):
     """
     Who is mixed, who may be, and the sample of sights that are compared between sources.
 
-    ``units`` carry no evidence any more. All three are bounded.
+    ``units`` carry no evidence any more. ``cohort`` holds the sights of two
+    minutes, the newest begins at ``cohort_ms``. All are bounded.
     """
 
     units: dict[int, bool] = {}
     services: list[str] = []
     waiting: list[MixedUnit] = []
     cohort: dict[int, Sight] = {}
+    cohort_ms: Millis = 0
     told: int = 0
 
     def hear(self, mixed: Iterable[MixedUnit], cohort: Iterable[Sight]) -> None:
         """Take what one source saw."""
         self.waiting += list(mixed)[: WAITING_MAX - len(self.waiting)]
         for sight in cohort:
+            self._forget(sight.from_ms)
             earlier = self.cohort.get(sight.unit)
             if earlier is None or earlier.from_ms < sight.from_ms:
                 if len(self.cohort) >= COHORT_MAX:
@@ -51,6 +54,12 @@ class Mixing(msgspec.Struct):
                 services = sorted({earlier.service, sight.service} - {""})
                 report = MixedUnit(unit=sight.unit, from_ms=sight.from_ms, variations=seen, services=services)
                 self.waiting += [report][: WAITING_MAX - len(self.waiting)]
+
+    def _forget(self, from_ms: Millis) -> None:
+        """Sights of one minute are compared with each other only: those before the last minute are of no use any more."""
+        if from_ms > self.cohort_ms:
+            last_ms, self.cohort_ms = self.cohort_ms, from_ms
+            self.cohort = {unit: sight for unit, sight in self.cohort.items() if sight.from_ms >= last_ms}
 
     def is_due(self, passed_ms: Millis) -> bool:
         """Say whether a report can be settled."""

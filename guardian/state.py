@@ -8,6 +8,7 @@ import msgspec
 
 from guardian.decisions import Decision
 from guardian.failures import Failures
+from guardian.hanging import Hanging
 from guardian.history import History
 from guardian.lag import Lag
 from guardian.lines import Lines, lines_of
@@ -83,6 +84,7 @@ class RolloutState(msgspec.Struct):
     mixing: Mixing = msgspec.field(default_factory=Mixing)
     reported: FailedUnits = msgspec.field(default_factory=FailedUnits)
     newcomers: Newcomers = msgspec.field(default_factory=Newcomers)
+    hanging: Hanging = msgspec.field(default_factory=Hanging)
     segments: dict[str, list[str]] = {}
     heard: dict[str, Heard] = {}
     silent: list[str] = []

@@ -202,6 +202,22 @@ def test_three_kinds_of_silence_are_told_apart(world: World, kind: str, action: 
     assert BUG_S + 9.0 < seconds(made[0].decided_at) < BUG_S + 13.0
 
 
+def test_requests_that_hang_break_a_bound_before_they_end() -> None:
+    """Requests of treatment that never end count against a fixed bound as soon as they have been open that long."""
+    hang = World(mute=lambda v, s: 0.2 if v == "treatment" and s >= BUG_S else 0.0, latency_ms=lambda v, s: 20.0)
+    made = decided(hang, "latency_p95 > 300ms", {})
+
+    assert BUG_S < seconds(made[0].decided_at) < BUG_S + 15.0
+    assert [] == decided(World(latency_ms=lambda v, s: 20.0), "latency_p95 > 300ms", {})
+
+
+def test_exposures_without_outcomes_prove_nothing() -> None:
+    """Where control's exposures do not all have outcomes either, missing ones are not counted as slow."""
+    sparse = World(mute=lambda v, s: 0.3 if v == "treatment" and s >= BUG_S else 0.2, latency_ms=lambda v, s: 20.0)
+
+    assert [] == decided(sparse, "latency_p95 > 300ms", {})
+
+
 def test_a_quiet_night_is_no_silence_of_the_variation() -> None:
     """A variation that gets one request in a long while is not called silent: so few are no surprise."""
     night = World(rps=0.5, share=lambda s: 0.02, seconds=600, timed=False)
@@ -213,7 +229,7 @@ def test_small_harms_of_several_signals_add_up() -> None:
     """Guardrails of one action whose accounts hold enough only between them lead to it, and each one's part is told."""
     rate = hurt(0.01, 0.02)
     signals = ("report_rate > 1x control", "thumbs_down_rate > 1x control")
-    world = World(reports=rate, scores={THUMB: (0.3, (0.0, 1.0), coins(0.9, 0.86))}, timed=False, seconds=120)
+    world = World(reports=rate, scores={THUMB: (0.3, (0.0, 1.0), coins(0.9, 0.86))}, timed=False, seconds=400)
     terms = policy(guardrails=[{"when": when, "then": "pause"} for when in signals])
     first = [judged(replace(world, seed=seed).entries(), terms=terms, stop=True)[0].evidence for seed in range(12)]
     pooled = [told for told in first if told is not None and told.lane == "pooled"]

@@ -90,6 +90,16 @@ def test_two_sources_that_disagree_are_found() -> None:
     assert {7: True} == mixing.units
 
 
+def test_sights_are_kept_as_long_as_they_may_be_compared() -> None:
+    """Of the sampled sights those of the newest minute and of the one before are kept, so that memory does not grow."""
+    mixing = Mixing()
+    for minute in range(30):
+        mixing.hear([], [Sight(100 * minute + one, T0_MS + minute * SIGHT_MS, "control", "api") for one in range(20)])
+
+        assert len(mixing.cohort) <= 40
+    assert {T0_MS + 28 * SIGHT_MS, T0_MS + 29 * SIGHT_MS} == {sight.from_ms for sight in mixing.cohort.values()}
+
+
 def test_the_watermark_waits_for_live_sources_only() -> None:
     """The slowest live source holds the watermark; one that fell silent or far behind does not."""
     sources = Sources()
