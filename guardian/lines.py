@@ -84,11 +84,12 @@ class Lines:
     def resolve(self, key: str) -> tuple[Line, str] | None:
         """Return the line and the segment of a ``Line.key``; None where no guardrail reads it (any more)."""
         for line in self.lines:
-            if key == line.name:
+            if key == line.name and line.guardrails:
                 return line, line.cut
-        name, _, segment = key.partition("@")
-        found = next((line for line in self.lines if line.name == name), None)
-        return (found, segment) if found is not None and found.readers(segment) else None
+            name, segment = key[: len(line.name) + 1], key[len(line.name) + 1 :]
+            if segment and name == f"{line.name}@" and line.readers(segment):
+                return line, segment
+        return None
 
     def __bool__(self) -> bool:
         return bool(self.lines)

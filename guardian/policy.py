@@ -112,6 +112,12 @@ def _environment(value: str) -> str:
     return value
 
 
+def _attribute(value: str) -> str:
+    if "=" in value:
+        raise wrong("name the attribute alone, such as country: each of its values is a segment")
+    return value
+
+
 def share_of(value: object) -> float:
     """``10%`` as 0.1. A bare number is refused: 1 might mean 1% or everybody."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value, re.ASCII) if isinstance(value, str) else None
@@ -213,6 +219,7 @@ def _one_or_several(conditions: tuple[Condition, ...] | None) -> str | list[str]
 Key = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_name)]
 Environment = Annotated[Key, AfterValidator(_environment)]
 Word = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+Attribute = Annotated[Word, AfterValidator(_attribute)]
 Budget = Annotated[StrictFloat, Field(gt=0, le=0.5, allow_inf_nan=False, examples=[0.001])]
 Share = Annotated[
     float,
@@ -274,7 +281,7 @@ class Guardrail(Document):
     when: HarmCondition = Field(examples=["error_rate > 1.2x control"])
     then: Action = Field(examples=["kill"])
     evaluate: Literal["literal", "evidence", "either", "both"] = "evidence"
-    segments: tuple[Word, ...] = Field(
+    segments: tuple[Attribute, ...] = Field(
         (), examples=[["country", "plan"]], description="Attributes by whose values it looks at the traffic, too"
     )
 
@@ -314,7 +321,7 @@ class Terms(Document):
         (), examples=[[{"when": "error_rate > 1.2x control", "then": "kill"}]]
     )
     cooldown_s: Duration | None = Field(None, alias="cooldown", examples=["30m"])
-    segments: tuple[Word, ...] = Field(
+    segments: tuple[Attribute, ...] = Field(
         (), examples=[["country", "plan"]], description="Segments of every guardrail on what outcomes bring"
     )
     signals: dict[Annotated[StrictStr, AfterValidator(_signal_name)], Declaration] = Field(

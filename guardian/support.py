@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from guardian.conditions import Absolute, Kind, Margin, Off, Op, Relative, Silence
 from guardian.errors import Lines, Path, Problem, problem_at
+from guardian.lines import segments_of
 from guardian.policy import NO_LINES, Action, Finding, Guardrail, Policy
 
 LATER = "is read but not {what} by this version"
@@ -71,7 +72,13 @@ def unsupported(
 
     With *lines* (and *places*, for a schedule) each problem stands where it was written.
     """
-    found = [*_policy_findings(policy), *_guardrail_findings(policy), *_stage_findings(policy)]
+    found = [
+        *_policy_findings(policy),
+        *_guardrail_findings(policy),
+        *_segment_findings(policy),
+        *_measure_findings(policy),
+        *_stage_findings(policy),
+    ]
     return [
         problem_at(places.get(path, path), value, said, file=file, lines=lines) for path, value, said in found
     ]
@@ -117,9 +124,30 @@ def _why_not(guardrail: Guardrail, policy: Policy) -> str | None:
         return f"a guardrail on a narrowed signal {guardrails}"
     if when.for_s is not None and not works.windows:
         return f"a guardrail with a window (for ...) {guardrails}"
+    if when.signal.kind == "sample_ratio" and (not policy.stages or len(policy.variations) > 1):
+        return "sample_ratio is compared with the share of the stage, of one variation under test; add stages:"
     if when.op not in works.ops or not isinstance(when.bound, works.bounds):
         return f"a {when.signal.name} guardrail of this form {guardrails}"
     return None
+
+
+def _segment_findings(policy: Policy) -> Iterator[Finding]:
+    for at, guardrail in enumerate(policy.guardrails):
+        name = guardrail.when.signal.name
+        if guardrail.segments and not segments_of(guardrail, policy):
+            said = f"{name} has no segments: only outcomes carry attributes, and a narrowed signal is one already; remove it"
+            yield ("guardrails", at, "segments"), list(guardrail.segments), said
+
+
+def _measure_findings(policy: Policy) -> Iterator[Finding]:
+    ranges: dict[str, tuple[str, tuple[float, float]]] = {}
+    for name, declared in policy.signals.items():
+        if declared.measure is None or declared.range is None:
+            continue
+        first, known = ranges.setdefault(declared.measure, (name, declared.range))
+        if known != declared.range:
+            said = f"{first} gives the same measure the range {list(known)}; write one range for both"
+            yield ("signals", name, "range"), list(declared.range), said
 
 
 def _stage_findings(policy: Policy) -> Iterator[Finding]:

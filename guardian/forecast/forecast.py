@@ -22,6 +22,7 @@ from guardian.forecast.figures import (
 )
 from guardian.forecast.play import Tell, play
 from guardian.forecast.scene import Phase, Played, Scene
+from guardian.lines import lines_of
 from guardian.policy import Guardrail, Policy
 from guardian.sequential.checks import Floats
 from guardian.support import is_run
@@ -71,7 +72,7 @@ def forecast_policy(
     phases, notes = _phases(policy, assumed)
     watched = [guardrail for guardrail in policy.guardrails if is_forecast(guardrail.when)]
     errors = tuple(g for g in watched if g.when.signal.kind == "error_rate")
-    work = _Work(policy, assumed, phases, max(len(watched), 1), rng, tell)
+    work = _Work(policy, assumed, phases, max(lines_of(policy).accounts, 1), rng, tell)
     work.scenes = 3 * len(watched) + (3 if errors else 0)
     guardrails = [_guardrail(work, guardrail, is_watched=guardrail in watched) for guardrail in policy.guardrails]
     whole = healthy = None
