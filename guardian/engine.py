@@ -32,6 +32,8 @@ MIXED_TOLD_AT = 5
 """Units seen under two variations before the owner is told."""
 
 
+CHANGES_MAX = 16
+"""Ids of changes remembered: a repeat is no second change."""
 CALM_NATS = 1.0
 """A stage is not left while any lane holds this much evidence of harm."""
 
@@ -174,6 +176,9 @@ def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
 def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect]:
     """A person's wish always wins; it is recorded as a decision with the name and the reason."""
     policy = state.policy
+    if entry.action == "changed":
+        _take_change(state, entry, now)
+        return []
     said = f"{entry.by}: {entry.reason}" if entry.by else entry.reason
     variations = [entry.variation] if entry.variation else sorted(state.variations)
     if entry.action == "resume":
@@ -190,6 +195,14 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
         state, policy, now.at_ms, action=action, variation=variation, guardrail="", reason=said, caused_by=entry.id
     )
     return [Decide(decision)]
+
+
+def _take_change(state: RolloutState, entry: Override, now: Now) -> None:
+    """Something that is known to have changed (a build, a setting) may bring harm: budget for it, once by its id."""
+    if entry.id and entry.id in state.changes:
+        return
+    state.changes = [*state.changes, entry.id][-CHANGES_MAX:]
+    known_change(state, state.policy, now.at_ms, entry.reason or "a change")
 
 
 def _renew(watch: VariationWatch, policy: Policy) -> None:

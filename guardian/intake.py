@@ -43,7 +43,7 @@ def drip(kills: FalseKills, elapsed_ms: float) -> float:
 
 
 def offer(state: RolloutState, amount: float, variations: list[str]) -> None:
-    """Offer an amount of budget (expected false alarms) to the variations, in equal parts."""
+    """Offer an amount of budget (expected false alarms) to the variations, in equal parts; nothing where there is none."""
     for variation in variations:
         state.variations[variation].offered += amount / len(variations)
 

@@ -52,7 +52,11 @@ class PolicyEntry(msgspec.Struct, tag="policy", kw_only=True):
 
 
 class Override(msgspec.Struct, tag="override", omit_defaults=True, kw_only=True):
-    """What a person wants of a rollout: ``kill``, ``pause``, ``resume``; always with a name and a reason."""
+    """
+    What a person wants of a rollout: ``kill``, ``pause``, ``resume``; always with a name and a reason.
+
+    ``changed`` tells of a change from outside, such as a build: late harm is looked for with fresh budget.
+    """
 
     at_ms: int
     key: str

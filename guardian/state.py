@@ -88,6 +88,7 @@ class RolloutState(msgspec.Struct):
     segments: dict[str, list[str]] = {}
     heard: dict[str, Heard] = {}
     silent: list[str] = []
+    changes: list[str] = []
     variations: dict[str, VariationWatch] = {}
     outbox: list[Pending] = []
     verify: dict[str, Verify] = {}

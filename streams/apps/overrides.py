@@ -19,11 +19,15 @@ Line = StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^[^\x00-
 
 
 class OverrideWish(BaseModel):
-    """A person's wish. The same *id* may be sent again: it is one wish."""
+    """
+    A person's wish. The same *id* may be sent again: it is one wish.
+
+    ``changed`` says that something else changed, such as the build: harm that follows is found sooner.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    action: Literal["kill", "pause", "resume"]
+    action: Literal["kill", "pause", "resume", "changed"]
     variation: str = Field("", max_length=500, description="Needed where a rollout has several; else the one")
     by: Annotated[str, Line, Field(max_length=200, description="Who wants it")]
     reason: Annotated[str, Line, Field(max_length=1000, description="Why, in a sentence")]

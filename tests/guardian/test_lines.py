@@ -10,7 +10,7 @@ import pytest
 
 from guardian.bank import Bank, JudgeConfig
 from guardian.decisions import Decision
-from guardian.journal import PolicyEntry
+from guardian.journal import Override, PolicyEntry
 from guardian.lines import lines_of, plan_of
 from guardian.plan import RATING, THUMB, Cut, Plan
 from guardian.policy import policy_hash
@@ -149,6 +149,20 @@ def test_segments_never_cost_more_than_their_part() -> None:
 
     assert 20 == len(watch.lines)
     assert 0.9 * watch.offered < sum(lane.account.total_deposited for lane in lanes) <= watch.offered
+
+
+def test_a_known_change_is_looked_at_with_fresh_budget() -> None:
+    """A build that is told of offers the budget of a step, once by its id; the harm it brings is found sooner."""
+    terms = policy(guardrails=[{"when": "error_rate > 1x control", "then": "kill"}])
+    world = World(errors=hurt(0.01, 0.04), timed=False, seconds=90, rps=100)
+    told = [Override(at_ms=T0_MS + 19_900, key=KEY, action="changed", by="ci", reason="build 7", id="b7")] * 2
+    entries = list(world.entries())
+    at = next(at for at, entry in enumerate(entries) if entry.at_ms > T0_MS + 19_900)
+    blind, informed = judged(entries, terms=terms), judged([*entries[:at], *told, *entries[at:]], terms=terms)
+
+    assert seconds(informed[0].decided_at) < seconds(blind[0].decided_at)
+    assert informed[0].evidence is not None
+    assert 0.001 < informed[0].evidence.alpha_spent <= 0.002 + 1e-6
 
 
 STAGES = [{"share": "10%", "for": "1h"}, {"share": "100%"}]
