@@ -21,16 +21,16 @@ from guardian.sequential import (
     bucket_edge,
     bucket_key,
     count_block,
+    counts_above,
     mean_block,
-    quantile_key,
+    quantile_keys,
     ratings_block,
     share_block,
     slowness_block,
+    slowness_blocks,
     threshold_block,
     two_sample_block,
 )
-from guardian.sequential.latency import count_above
-from guardian.sequential.slowness import slowness_blocks
 from guardian.tally import Pair, Tally
 
 HALF_LIFE_S = 60.0
@@ -114,17 +114,16 @@ def _slowness(condition: Condition, pair: Pair, past: Past) -> Floats:
 
 def _slower_by(delta_ms: float, pair: Pair, past: dict[int, float]) -> Floats:
     """Treatment may be slower by so many milliseconds: its edges lie so much higher, up to the next bucket."""
-    edges = [quantile_key(past, tau) for tau in DEFAULT_TAUS.tolist()]
-    known = [key for key in edges if key is not None]
-    if len(known) < len(edges):
+    keys = quantile_keys(past, DEFAULT_TAUS.tolist())
+    if not keys:
         return np.zeros(K)
     total = math.fsum(past.values())
     return slowness_blocks(
         math.fsum(pair.t.counts.values()),
-        [count_above(pair.t.counts, bucket_key(bucket_edge(key) + delta_ms)) for key in known],
+        counts_above(pair.t.counts, [bucket_key(bucket_edge(key) + delta_ms) for key in keys]),
         math.fsum(pair.c.counts.values()),
-        [count_above(pair.c.counts, key) for key in known],
-        beyond=[count_above(past, key) / total for key in known],
+        counts_above(pair.c.counts, keys),
+        beyond=counts_above(past, keys) / total,
         weight=total,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-NEWCOMERS_MAX = 8_192
+NEWCOMERS_MAX = 4_096
 
 
 class Newcomers:

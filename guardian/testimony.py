@@ -12,8 +12,7 @@ from guardian.levels import low_is_harm, mean
 from guardian.line_reading import configured_share, part_of_budget
 from guardian.names import Millis
 from guardian.policy import Policy
-from guardian.sequential import attribute, bucket_edge, quantile_key, ratio_interval
-from guardian.sequential.latency import count_above
+from guardian.sequential import attribute, bucket_edge, count_above, quantile_key, ratio_interval
 from guardian.standing import Held, p_value, together
 from guardian.state import RolloutState
 from guardian.tally import Pair, Tally

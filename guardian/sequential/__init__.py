@@ -19,11 +19,14 @@ from guardian.sequential.latency import (
     LatencyMemory,
     bucket_edge,
     bucket_key,
+    count_above,
+    counts_above,
     exceedances,
     latency_block,
     latency_blocks,
     margin_shift,
     quantile_key,
+    quantile_keys,
 )
 from guardian.sequential.multiplicity import anytime_p, e_bh, e_lond, log_e_value, pooled_log_s
 from guardian.sequential.power import information, samples_bound
@@ -70,8 +73,10 @@ __all__ = [
     "attribute",
     "bucket_edge",
     "bucket_key",
+    "count_above",
     "count_block",
     "count_blocks",
+    "counts_above",
     "e_bh",
     "e_lond",
     "exceedances",
@@ -84,6 +89,7 @@ __all__ = [
     "mixture_prior",
     "pooled_log_s",
     "quantile_key",
+    "quantile_keys",
     "rate_interval",
     "ratings_block",
     "ratings_blocks",

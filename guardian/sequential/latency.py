@@ -12,7 +12,7 @@ where the distributions of the arms cross near it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +99,27 @@ def count_above(buckets: Buckets, key: int) -> float:
     Return how many latencies exceed the upper edge of bucket ``key``: exact, since edges are.
     """
     return math.fsum(count for bucket, count in buckets.items() if bucket > key)
+
+
+def counts_above(buckets: Buckets, keys: Sequence[int]) -> Floats:
+    """
+    Return `count_above` for several buckets at once, shape ``(len(keys),)``.
+    """
+    held = np.fromiter(buckets, dtype=np.int64, count=len(buckets))
+    counts = np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets))
+    return np.asarray((held[np.newaxis, :] > np.asarray(keys, dtype=np.int64)[:, np.newaxis]) @ counts)
+
+
+def quantile_keys(buckets: Buckets, taus: Sequence[float]) -> list[int]:
+    """
+    Return `quantile_key` for several parts at once; nothing for an empty histogram.
+    """
+    held = sorted(bucket for bucket, count in buckets.items() if count > 0.0)
+    if not held:
+        return []
+    below = np.cumsum([buckets[bucket] for bucket in held])
+    wanted = np.asarray(taus) * below[-1] * (1.0 - 1e-12)
+    return [held[at] for at in np.minimum(np.searchsorted(below, wanted), len(held) - 1).tolist()]
 
 
 def margin_shift(margin: float, accuracy: float = ACCURACY) -> int:

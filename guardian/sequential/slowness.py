@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from guardian.sequential.checks import ARM_MIN, Floats, as_floats, check_arms, check_counts, check_units, spread
-from guardian.sequential.latency import ACCURACY, Buckets, count_above, margin_shift, quantile_key
+from guardian.sequential.latency import ACCURACY, Buckets, counts_above, margin_shift, quantile_keys
 
 #: The quantiles of control's past at which latencies are cut.
 DEFAULT_TAUS: Floats = np.array([0.25, 0.5, 0.75, 0.9, 0.97, 0.995])
@@ -68,18 +68,17 @@ def slowness_block(
     See `slowness_blocks`. Shape ``(K,)``, natural logs; zeros for an empty arm or without a past.
     """
     edges = _taus(taus)
-    keys = [quantile_key(past, tau) for tau in edges.tolist()]
+    keys = quantile_keys(past, edges.tolist())
     total = math.fsum(past.values())
     shift = margin_shift(margin, accuracy)
-    known = [key for key in keys if key is not None]
-    if len(known) < len(keys):
+    if not keys:
         return np.zeros(_slowdowns(slowdowns)[0].shape[0])
     return slowness_blocks(
         math.fsum(treatment.values()),
-        [count_above(treatment, key + shift) for key in known],
+        counts_above(treatment, [key + shift for key in keys]),
         math.fsum(control.values()),
-        [count_above(control, key) for key in known],
-        beyond=[count_above(past, key) / total for key in known],
+        counts_above(control, keys),
+        beyond=counts_above(past, keys) / total,
         weight=total,
         taus=edges,
         slowdowns=slowdowns,

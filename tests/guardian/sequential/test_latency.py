@@ -16,10 +16,13 @@ from guardian.sequential import (
     LatencyMemory,
     bucket_edge,
     bucket_key,
+    count_above,
+    counts_above,
     exceedances,
     latency_block,
     margin_shift,
     quantile_key,
+    quantile_keys,
 )
 
 latencies = st.floats(1e-6, 1e12)
@@ -68,6 +71,22 @@ def test_quantile_key_is_the_bucket_of_the_order_statistic(values, tau):
     rank = math.ceil(tau * len(values) * (1 - 1e-12))
 
     assert quantile_key(buckets, tau) == bucket_key(sorted(values)[rank - 1])
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.integers(-50, 50), st.floats(0.0, 1e6), max_size=40),
+    st.lists(st.integers(-60, 60), min_size=1, max_size=8),
+    st.lists(st.floats(0.01, 0.999), min_size=1, max_size=6),
+)
+def test_several_edges_and_quantiles_at_once_are_those_one_by_one(buckets, keys, taus):
+    """
+    Counting above several edges, and looking for several quantiles, gives for each what it gives alone.
+    """
+    one_by_one = [quantile_key(buckets, tau) for tau in taus]
+
+    assert np.allclose(counts_above(buckets, keys), [count_above(buckets, key) for key in keys], rtol=1e-12)
+    assert quantile_keys(buckets, taus) == [key for key in one_by_one if key is not None]
 
 
 def test_merging_histograms_and_counting_commute():

@@ -4,12 +4,15 @@ Ratings of two arms.
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from guardian.sequential import RatingCentre, ratings_block
+from guardian.sequential import RatingCentre, mean_block, ratings_block
 
 STARS = [0.0, 0.25, 0.5, 0.75, 1.0]
 counts = st.lists(st.integers(0, 1000), min_size=5, max_size=5)
@@ -77,3 +80,45 @@ def test_centre_knows_only_the_past():
 
     assert 0.7 == before
     assert pytest.approx(11.4 / 12) == centre.mean
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(0.0, 1.0), min_size=2, max_size=5, unique=True),
+    st.lists(st.floats(0.01, 1.0), min_size=5, max_size=5),
+    st.floats(0.05, 0.95),
+    st.integers(1, 4),
+)
+def test_a_mean_at_the_bound_or_above_gives_no_evidence_on_average(levels, weights, bound, n):
+    """
+    E[e] <= 1 for every law of ratings whose mean is at least the bound, by enumeration.
+    """
+    y = np.array(levels)
+    law = np.array(weights[: y.size]) / sum(weights[: y.size])
+    assume(law @ y >= bound)
+    expected = np.zeros(8)
+    for drawn in itertools.product(range(y.size), repeat=n):
+        counts = np.bincount(drawn, minlength=y.size)
+        expected += math.prod(law[one] for one in drawn) * np.exp(mean_block(y, counts, bound=bound))
+
+    assert (expected <= 1.0 + 1e-12).all()
+
+
+def test_a_mean_below_the_bound_is_evidence():
+    """
+    A mean of 0.7 where 0.8 is the bound is found within some hundred ratings that vary little.
+    """
+    log_e = mean_block([0.6, 0.7, 0.8], [30, 40, 30], bound=0.8)
+
+    assert log_e.max() > math.log(1000.0)
+
+
+@pytest.mark.parametrize(("changes", "name"), [({"bound": 1.0}, "bound"), ({"counts": [1]}, "counts"), ({"bets": [1.0]}, "bets")])
+def test_a_mean_is_refused_what_it_cannot_read(changes, name):
+    """
+    A bound on the edge, counts of another length and unsafe bets are refused by name.
+    """
+    given_values = {"levels": [0.0, 1.0], "counts": [1, 2], "bound": 0.5} | changes
+
+    with pytest.raises(ValueError, match=name):
+        mean_block(**given_values)
