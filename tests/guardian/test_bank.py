@@ -13,7 +13,9 @@ from guardian.bank import Bank, JudgeConfig
 from guardian.decisions import Decision, Receipt, RolloutView
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, decode, encode
+from guardian.plan import RATING
 from guardian.policy import Policy, policy_hash
+from tests.support.sums import World, ratings
 from tests.support.traffic import KEY, T0_MS, Traffic, entries, judged, policy
 
 
@@ -108,16 +110,47 @@ def test_an_entry_seen_twice_counts_once() -> None:
     assert parts == {key: bank.snapshot(key) for key in (KEY, Bank.SOURCES)}
 
 
-@given(crashes=st.lists(st.integers(1, 270), min_size=1, max_size=4), torn=st.booleans())
-@settings(max_examples=15, deadline=None)
-def test_a_crash_anywhere_changes_nothing(crashes: list[int], torn: bool) -> None:
+EVERYTHING = policy(
+    guardrails=[
+        {"when": when, "then": "pause"}
+        for when in (
+            *("error_rate > 1.2x control", "error_rate > 5%", "latency_p95 > 1.5x control", "latency_p95 > 300ms"),
+            *("csat < control - 0.3", "report_rate > 2x control", "sample_ratio off", "no_data for 3s"),
+        )
+    ],
+    segments=["country"],
+    stages=[{"share": "50%", "for": "1h"}, {"share": "100%"}],
+)
+
+
+def everything() -> list[Entry]:
+    """All that there is to read of a rollout, in fifty seconds of which the middle ones are bad for treatment."""
+    ill = lambda variation, s: 3.0 if variation == "treatment" and 10 < s < 25 else 1.0  # noqa: E731
+    world = World(
+        seconds=50, rps=100, errors=lambda v, s: 0.02 * ill(v, s), latency_ms=lambda v, s: 80.0 * ill(v, s),
+        reports=lambda v, s: 0.01 * ill(v, s), scores={RATING: (0.3, (1.0, 5.0), ratings(0.9, 20.0))},
+        countries={"DE": 0.5, "US": 0.3, "FR": 0.2}, lost=lambda v, s: float(v == "treatment" and s > 44),
+    )  # fmt: skip
+    return [policy_entry(EVERYTHING), *world.entries()]
+
+
+JOURNALS = {"a bug": journal(BUG), "every signal": everything()}
+
+
+@given(
+    name=st.sampled_from(sorted(JOURNALS)),
+    crashes=st.lists(st.integers(1, 270), min_size=1, max_size=4),
+    torn=st.booleans(),
+)
+@settings(max_examples=20, deadline=None)
+def test_a_crash_anywhere_changes_nothing(name: str, crashes: list[int], torn: bool) -> None:
     """
     A worker that dies and goes on from its snapshots decides the same, also when it died while writing them.
 
     Snapshots are taken every 20 entries; ``torn``: only the rollouts' parts
     of the last round were written, not the sources'.
     """
-    given_entries = journal(BUG)
+    given_entries = JOURNALS[name]
     whole = Bank(JudgeConfig())
     expected = decisions(run(whole, given_entries))
     kept: dict[str, bytes] = {}
@@ -145,6 +178,16 @@ def test_a_crash_anywhere_changes_nothing(crashes: list[int], torn: bool) -> Non
 
     assert {d.decision_id: d for d in expected} == found
     assert whole.snapshot(KEY) == bank.snapshot(KEY)
+
+
+def test_every_signal_was_read_in_that() -> None:
+    """The journal of every signal leads to decisions on several of them, and leaves a state that holds all lines."""
+    bank = Bank(JudgeConfig())
+    made = decisions(run(bank, JOURNALS["every signal"]))
+    lines = set(bank.rollouts[KEY].variations["treatment"].lines)
+
+    assert len({d.signal for d in made}) >= 4
+    assert {"latency", "over:300000", "feedback:rating", "reports", "fresh", "failures@country=DE"} <= lines
 
 
 def test_a_decision_stays_until_its_receipt() -> None:
