@@ -263,7 +263,7 @@ def test_what_cannot_be_run_is_not_loaded(tmp_path: Path):
     A policy that asks for what this version cannot run is refused with its line.
     """
     with pytest.raises(
-        PolicyError, match=r"a\.yaml:12: guardrails\[2\]\.when: 'latency_p95 > 2x baseline': a latency_p95"
+        PolicyError, match=r"a\.yaml:20: guardrails\[6\]\.when: 'error_rate > 5% for 10m': a guardrail with a window"
     ):
         load_policies(put_files(tmp_path, a=EVERYTHING))
 
