@@ -7,7 +7,8 @@ from collections import OrderedDict
 from pydantic import computed_field
 
 from guardian.decisions import Decision, Receipt, RolloutView
-from guardian.explain import explain_mixed, explain_receipt, why_not
+from guardian.explain import explain_mixed, explain_receipt
+from guardian.standing import why_not
 from streams.apps.history import Histories, History
 
 DECISIONS_KEPT = 2_000
