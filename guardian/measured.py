@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from guardian.decisions import Evidence
+from guardian.decisions import Evidence, Interval
 from guardian.numerals import among, count, latency, number, percent
 
 
@@ -67,6 +67,24 @@ def amount(value: float, what: Watched) -> str:
     if what.kind == "latency":
         return latency(value)
     return percent(value) if what.kind in FAILING or what.kind == "sample_ratio" else number(value)
+
+
+def differs(ratio: Interval | None, difference: Interval | None, what: Watched) -> str:
+    """
+    Return by how much a variation differs from control: ``4.6 to 23 times``, ``at most 1.2 times``.
+
+    The difference where no ratio is known: ``+0.5 to +2.2 points``, ``+120 ms or more``; nothing where neither is.
+    """
+    if ratio is not None and ratio != (None, None):
+        lo, hi = (None if end is None else f"{end:.2g}" if end < 10.0 else f"{end:,.0f}" for end in ratio)
+        return f"{f'{lo} to {hi}' if lo and hi else f'at least {lo}' if lo else f'at most {hi}'} times"
+    if difference is not None and difference != (None, None):
+        proportion = what.kind in FAILING or what.kind == "sample_ratio"
+        unit = " ms" if what.kind == "latency" else " points"
+        scale = 100.0 if proportion else 1.0
+        lo, hi = (None if end is None else f"{float(f'{end * scale:.2g}'):+,.6g}" for end in difference)
+        return f"{lo} to {hi}{unit}" if lo and hi else f"{lo}{unit} or more" if lo else f"{hi}{unit} or less"
+    return ""
 
 
 def _proportions(evidence: Evidence, guardrail: str, control: str, failing: str) -> str:

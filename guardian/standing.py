@@ -23,7 +23,10 @@ def why_not(view: RolloutView) -> str:
     if not any(arm.n for arm in view.arms):
         return sentence(f"Nothing has happened to {name}, as no telemetry of it was read yet", "")
     known = [row for row in view.guardrails if row.log_e is not None]
-    silent = [row for row in view.guardrails if row.log_e is None]
+    # Segments have their guardrail as a whole beside them, and silence is what no_data waits for.
+    silent = [
+        row for row in view.guardrails if row.log_e is None and not row.segment and watched(row.guardrail).kind != "no_data"
+    ]
     clauses = []
     if known:
         clauses.append(_standing(max(known, key=_nearness), view))
@@ -40,14 +43,13 @@ def why_not(view: RolloutView) -> str:
 def _waiting(silent: list[GuardrailView]) -> list[str]:
     """Guardrails without evidence, those of the same reason together."""
     reasons: dict[str, list[str]] = {}
-    for row in silent:
+    for row in silent[:SILENT_SHOWN]:
         reasons.setdefault(clean(row.why), []).append(_row(row))
-    clauses = []
-    for why, names in reasons.items():
-        others = f" and {among(len(names) - SILENT_SHOWN, 'other')}" if len(names) > SILENT_SHOWN else ""
-        said = f"there is nothing yet to judge {', '.join(names[:SILENT_SHOWN])}{others} by"
-        clauses.append(f"{said} ({why})" if why else said)
-    return clauses
+    clauses = [
+        f"there is nothing yet to judge {', '.join(names)} by{f' ({why})' if why else ''}" for why, names in reasons.items()
+    ]
+    more = len(silent) - SILENT_SHOWN
+    return [*clauses, f"the same goes for {among(more, 'other guardrail')}"] if more > 0 else clauses
 
 
 def _standing(row: GuardrailView, view: RolloutView) -> str:
@@ -76,10 +78,17 @@ def _numbers(row: GuardrailView, view: RolloutView) -> str:
         return f"{_failed(ours)}{beside}"
     if row.value is None:
         return ""
-    said = f"{clean(what.name)} is {amount(row.value, what)}"
-    if row.value_control is None:
-        return said
-    return f"{said} against {amount(row.value_control, what)} in {view.control}"
+    of = f" in {view.control}" if row.value_control is not None else ""
+    return f"{clean(what.name)} is {values(row)}{of}"
+
+
+def values(row: GuardrailView) -> str:
+    """Return what a guardrail reads now, in its own unit: ``9.9 % against 1.0 %``; nothing before any data."""
+    if row.value is None:
+        return ""
+    what = watched(row.guardrail)
+    ours = amount(row.value, what)
+    return ours if row.value_control is None else f"{ours} against {amount(row.value_control, what)}"
 
 
 def _row(row: GuardrailView) -> str:

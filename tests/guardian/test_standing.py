@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.decisions import ArmView, GuardrailView, RolloutView
-from guardian.standing import why_not
+from guardian.measured import differs, watched
+from guardian.standing import values, why_not
 
 
 def view(**more) -> RolloutView:
@@ -85,22 +87,69 @@ def test_the_nearest_guardrail_is_told_with_its_own_numbers():
 
 def test_guardrails_without_evidence_are_told_by_reason():
     """
-    What cannot be judged yet says why, the same reason once, and a long list is cut short.
+    What cannot be judged yet says why, the same reason once; a long list is cut short, segments are left out.
     """
     arms = (ArmView(variation="treatment", n=100, errors=3),)
-    rows = [
-        GuardrailView(
-            guardrail="csat < control", variation="treatment", action="pause", log_e=None, log_threshold=6.9,
-            segment=f"country={country}", why="fewer than 20 ratings",
-        )
-        for country in ("DE", "FR", "IT", "ES", "PT")
-    ]  # fmt: skip
-
-    assert why_not(view(arms=arms, guardrails=tuple(rows))) == (
-        "Nothing has happened to checkout-v2 in production: there is nothing yet to judge “csat < control” in country=DE "
-        "on treatment, “csat < control” in country=FR on treatment, “csat < control” in country=IT on treatment "
-        "and 2 others by (fewer than 20 ratings)."
+    waiting = {"variation": "treatment", "action": "pause", "log_e": None, "log_threshold": 6.9}
+    few = {"why": "fewer than 20 ratings so far", **waiting}
+    rows = (
+        GuardrailView(guardrail="csat < control", **few),
+        GuardrailView(guardrail="csat < control", segment="country=DE", **few),
+        GuardrailView(guardrail="no_data for 2m", **waiting),
+        GuardrailView(guardrail="nps < 10", **few),
+        GuardrailView(guardrail="latency_p95 > 2x control", **waiting),
+        GuardrailView(guardrail="report_rate > 2x control", **waiting),
     )
+
+    assert why_not(view(arms=arms, guardrails=rows)) == (
+        "Nothing has happened to checkout-v2 in production: there is nothing yet to judge “csat < control” on treatment, "
+        "“nps < 10” on treatment by (fewer than 20 ratings so far); there is nothing yet to judge "
+        "“latency_p95 > 2x control” on treatment by; the same goes for 1 other guardrail."
+    )
+
+
+@pytest.mark.parametrize(
+    ("guardrail", "value", "value_control", "told"),
+    [
+        ("error_rate > 1.2x control", 0.099, 0.0097, "9.9 % against 1.0 %"),
+        ("search_latency_p999 > 2x control", 2412.0, 840.4, "2,412 ms against 840 ms"),
+        ("latency_p95 > 300ms", 281.0, None, "281 ms"),
+        ("csat < control - 0.3", 3.917, 4.3, "3.92 against 4.3"),
+        ("sample_ratio off", 0.101, None, "10.1 %"),
+        ("error_rate > 5%", None, None, ""),
+    ],
+)
+def test_values_are_told_in_their_own_unit(guardrail, value, value_control, told):
+    """
+    What a guardrail reads now is told in the unit of its signal, against control's where there is one.
+    """
+    row = GuardrailView(
+        guardrail=guardrail, variation="treatment", action="kill", log_e=1.0, log_threshold=6.9, value=value,
+        value_control=value_control,
+    )  # fmt: skip
+
+    assert told == values(row)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "difference", "guardrail", "told"),
+    [
+        ((4.61, 22.9), (0.03, 0.12), "error_rate > 1.2x control", "4.6 to 23 times"),
+        ((1.31, None), None, "latency_p95 > 2x control", "at least 1.3 times"),
+        ((None, 0.873), None, "error_rate > 1.2x control", "at most 0.87 times"),
+        ((None, None), (0.005, 0.0219), "error_rate > control + 1%", "+0.5 to +2.2 points"),
+        (None, (-0.62, -0.11), "csat < control - 0.3", "-0.62 to -0.11 points"),
+        (None, (120.0, None), "latency_p95 > control + 50ms", "+120 ms or more"),
+        (None, (None, 0.5), "nps < control", "+0.5 points or less"),
+        ((None, None), (None, None), "error_rate > 1.2x control", ""),
+        (None, None, "error_rate > 1.2x control", ""),
+    ],
+)
+def test_how_much_it_differs_is_told_as_far_as_it_is_known(ratio, difference, guardrail, told):
+    """
+    By how much a variation differs is the ratio's interval, else the difference's, and of these only known ends.
+    """
+    assert told == differs(ratio, difference, watched(guardrail))
 
 
 def test_no_telemetry_is_never_good_news():
