@@ -9,8 +9,9 @@ from guardian.decisions import Action as ActionName
 from guardian.decisions import Decision, Evidence
 from guardian.evidence import Breach
 from guardian.explain import explain
+from guardian.measured import Watched
 from guardian.names import Millis, decision_id, split_rollout_key
-from guardian.policy import Action, Policy
+from guardian.policy import Action, Guardrail, Policy
 from guardian.rollout import Event, Status, after
 from guardian.silence import PIPELINE, news
 from guardian.standing import POOLED, Held, breaches, together
@@ -60,7 +61,7 @@ def _act_on(
     share = _carry_out(state, policy, action, variation, now_ms)
     return record(
         state, policy, now_ms, action=action, variation=variation, guardrail=held.guardrail.when.text,
-        signal=held.guardrail.when.signal.name, evidence=said.evidence, span_ms=(said.from_ms, said.to_ms),
+        what=watched_by(held.guardrail), evidence=said.evidence, span_ms=(said.from_ms, said.to_ms),
         budget=said.evidence.alpha_spent, reason=reason, share=share,
     )  # fmt: skip
 
@@ -96,7 +97,7 @@ def decide_silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list
         share = _carry_out(state, policy, action, silent.variation, now_ms)
         decisions.append(record(
             state, policy, now_ms, action=action, variation=silent.variation, guardrail=guardrail.when.text,
-            signal="no_data", evidence=evidence, span_ms=(silent.since_ms, now_ms), share=share,
+            what=watched_by(guardrail), evidence=evidence, span_ms=(silent.since_ms, now_ms), share=share,
         ))  # fmt: skip
     return decisions
 
@@ -109,7 +110,7 @@ def record(
     action: Action | str,
     variation: str,
     guardrail: str,
-    signal: str = "",
+    what: Watched | None = None,
     evidence: Evidence | None = None,
     span_ms: tuple[Millis, Millis] | None = None,
     budget: float = 0.0,
@@ -125,7 +126,7 @@ def record(
     decision = Decision(
         decision_id=decision_id(state.key, variation, state.sequence),
         flag_key=flag_key, environment=environment, variant=variation, control=policy.control,
-        action=name, mode=policy.mode, guardrail=guardrail, signal=signal,
+        action=name, mode=policy.mode, guardrail=guardrail, signal=what.name if what is not None else "",
         decided_at=iso(now_ms), evidence_from=iso(min(from_ms, now_ms)), evidence_to=iso(min(to_ms, now_ms)),
         evidence=evidence, policy_hash=state.policy_hash, owner=policy.owner, share=share,
         sources={name: (seen[0], seen[1]) for name, seen in sorted(state.sources.items())},
@@ -133,6 +134,7 @@ def record(
         explanation=explain(
             name, flag_key, variation, environment, policy.control, evidence,
             mode=policy.mode, guardrail=guardrail, budget=budget, reason=reason, share=share,
+            since_ms=from_ms if from_ms < now_ms else None, what=what,
         ),
     )  # fmt: skip
     state.outbox.append(Pending(decision.decision_id, decision.model_dump_json().encode(), now_ms))
@@ -157,6 +159,12 @@ def _enter(state: RolloutState, policy: Policy, action: str, variation: str, mad
         state.status = after(state.status, Event.ADVANCED)
     elif action == "complete":
         state.status = after(state.status, Event.COMPLETED)
+
+
+def watched_by(guardrail: Guardrail) -> Watched:
+    """Return what a guardrail watches, in the words of ``guardian.measured``."""
+    signal = guardrail.when.signal
+    return Watched(signal.kind, signal.name, signal.quantile)
 
 
 def begin(state: RolloutState) -> None:

@@ -48,7 +48,9 @@ class Evidence(_Out):
     milliseconds, points), ``bound`` the fixed bound in the same. ``segment``
     is the part of the traffic in which it was found (``country=DE``).
     ``interval`` bounds the ratio, ``difference_interval`` the difference of
-    the values, whatever the rates did meanwhile. ``p`` is the anytime
+    the values since the standing epoch began, whatever the rates did
+    meanwhile; where harm came later and they no longer hold what was
+    measured, ``interval`` is that of the stretch alone. ``p`` is the anytime
     p-value. ``parts`` say which guardrails the verdict rests on, the largest
     first. ``silence`` says what fell silent: ``exposures``, ``outcomes`` (of
     the variation) or ``pipeline``.
@@ -142,7 +144,8 @@ class GuardrailView(_Out):
     Where one guardrail stands for one variation, or for a segment of it: evidence against its threshold, in nats.
 
     ``p``, ``value``, ``value_control``, ``interval`` (of the ratio) and ``difference_interval`` as in ``Evidence``;
-    ``why`` says why there is no evidence, or why it is not acted on.
+    ``kind`` is the signal's (a declared signal's name does not tell it), ``quantile`` a latency's. ``why`` says why
+    there is no evidence, or why it is not acted on.
     """
 
     guardrail: str
@@ -156,6 +159,8 @@ class GuardrailView(_Out):
     value_control: float | None = None
     interval: Interval | None = None
     difference_interval: Interval | None = None
+    kind: str = ""
+    quantile: float | None = None
     why: str = ""
 
 

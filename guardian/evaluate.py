@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guardian.conditions import Absolute
+from guardian.estimates import Estimates
 from guardian.line_reading import part_of_all, read_hanging, read_lines
 from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
@@ -43,6 +44,7 @@ def _read_tick(
 ) -> bool:
     watch = state.variations[variation]
     arm, base = tick.arms.get(variation), tick.arms.get(policy.control)
+    _estimate(watch, tick.start_ms, epoch.start_ms, arm, base)
     read = arm is not None and _read_alone(state, policy, watch, end_ms, tick.start_ms, arm)
     if watch.open is None or watch.open_epoch_ms != epoch.start_ms:
         # What waited for its second arm when the shares changed is given up: a block never mixes epochs.
@@ -62,6 +64,15 @@ def _read_tick(
         watch.open = None
         return True
     return read
+
+
+def _estimate(watch: VariationWatch, start_ms: Millis, epoch_ms: Millis, arm: Cell | None, base: Cell | None) -> None:
+    """Let the estimates of the size of the harm read; another epoch begins anew, as harm may have come with it."""
+    if watch.estimates.epoch_ms != epoch_ms:
+        watch.estimates = Estimates(epoch_ms=epoch_ms)
+    sizes = [(cell.outcomes, min(cell.first, float(cell.outcomes))) if cell is not None else (0, 0.0) for cell in (arm, base)]
+    if sizes[0][0] or sizes[1][0]:
+        watch.estimates.read(*sizes[0], *sizes[1], start_ms, epoch_ms)
 
 
 def _read_alone(

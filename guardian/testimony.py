@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from guardian.conditions import Absolute, Relative
-from guardian.decisions import Evidence, Part
+from guardian.decisions import Evidence, Interval, Part
 from guardian.evidence import Breach
 from guardian.history import Stretch
 from guardian.levels import low_is_harm, mean
@@ -52,11 +52,11 @@ def testimony(state: RolloutState, policy: Policy, variation: str, held: Held, b
         stretch = state.history.onset(variation, policy.control, fixed)
         figures, units = _of_requests(stretch), stretch.arm.first
         from_ms, to_ms = stretch.from_ms, stretch.to_ms
-        interval = _interval(stretch) if fixed is None else None
+        intervals = _intervals(state, variation, stretch) if fixed is None else (None, None)
     else:
         figures, units = figures_of(held, held.since), held.since.t.x
         from_ms, to_ms = held.since.from_ms, held.since.to_ms
-        interval = None
+        intervals = (None, None)
     if held.line is not None and held.line.kind == "fresh":
         fixed = configured_share(state, policy)
     value, base = figures.value or 0.0, figures.value_control
@@ -64,7 +64,8 @@ def testimony(state: RolloutState, policy: Policy, variation: str, held: Held, b
         test=_test(held, breach.lane), lane=breach.lane, log_e=round(breach.log_e, 6),
         log_threshold=round(breach.log_threshold, 6), n=round(figures.n), events=round(figures.events), value=value,
         n_control=round(figures.n_control), events_control=round(figures.events_control), value_control=base,
-        ratio=value / base if base else None, interval=interval, units=round(units), bound=fixed,
+        ratio=value / base if base else None, interval=intervals[0], difference_interval=intervals[1],
+        units=round(units), bound=fixed,
         alpha_spent=sum(lane.account.total_deposited for lane in held.lanes), segment=held.segment,
         p=p_value(state, policy, held, part_of_budget(state, state.lines, held.at, held.segment)),
         parts=_parts(state, policy, variation, held),
@@ -102,12 +103,28 @@ def _of_requests(stretch: Stretch) -> Figures:
     return Figures(n_t, arm.errors, value, n_c, base.errors, value_control)
 
 
-def _interval(stretch: Stretch) -> tuple[float | None, float | None] | None:
+def _intervals(state: RolloutState, variation: str, stretch: Stretch) -> tuple[Interval | None, Interval | None]:
+    """
+    Return intervals of ratio and difference that hold at every moment and through drift.
+
+    They are of one ratio since the epoch began. Where harm came later, they say little of it: then that of the stretch
+    stands for the ratio, which holds as long as rates stand still in it.
+    """
     arm, base = stretch.arm, stretch.control
     n_t, n_c = max(arm.outcomes, arm.errors), max(base.outcomes, base.errors)
     if not n_t or not n_c:
-        return None
-    return ratio_interval(n_t, min(arm.first, n_t), n_c, min(base.first, n_c), INTERVAL_ALPHA)
+        return None, None
+    x_t, x_c = min(arm.first, n_t), min(base.first, n_c)
+    estimates = state.variations[variation].estimates
+    ratio, difference = estimates.ratio(), estimates.difference()
+    if x_c and ratio is not None and _holds(ratio, x_t * n_c / (n_t * x_c)):
+        return ratio, difference
+    return ratio_interval(n_t, x_t, n_c, x_c, INTERVAL_ALPHA), None
+
+
+def _holds(interval: Interval, value: float) -> bool:
+    low, high = interval
+    return (low is None or low <= value) and (high is None or value <= high)
 
 
 def _is_shared(held: Held, figures: Figures, fixed: float) -> bool:

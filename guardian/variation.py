@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from guardian.estimates import Estimates
 from guardian.line_watch import LineWatch
 from guardian.names import Millis
 from guardian.sequential import ControlRate
@@ -18,7 +19,8 @@ class VariationWatch(msgspec.Struct):
     false alarms, ``renewed`` what of it had been when its accounts were last
     opened anew. ``guardrails`` watch the failures among all requests: ``open``
     is the block that waits for its second arm, ``alone`` the one for fixed
-    bounds, which know no other arm and no epoch. ``lines`` holds all that the
+    bounds, which know no other arm and no epoch; ``estimates`` say by how
+    much the variation differs within the standing epoch. ``lines`` holds all that the
     other guardrails read, by ``Line.key``.
     """
 
@@ -30,6 +32,7 @@ class VariationWatch(msgspec.Struct):
     control_rate: ControlRate = msgspec.field(default_factory=lambda: ControlRate(half_life_s=CONTROL_HALF_LIFE_S))
     alone: Block | None = None
     remembered_ms: Millis = 0
+    estimates: Estimates = msgspec.field(default_factory=Estimates)
     lines: dict[str, LineWatch] = {}
     killed: bool = False
     killed_at_ms: Millis = 0

@@ -88,11 +88,14 @@ def _row(
     verdict = held.watch.verdict(is_enough(state, policy, variation, held))
     value, value_control = _values(state, policy, variation, held, now_ms)
     part = part_of_budget(state, state.lines, held.at, held.segment)
+    signal, estimates = held.guardrail.when.signal, state.variations[variation].estimates
+    ratio, difference = (estimates.ratio(), estimates.difference()) if held.line is None else (None, None)
     return GuardrailView(
         guardrail=held.guardrail.when.text, variation=variation, action=str(held.guardrail.then),
         log_e=log_e if any(lane.read for lane in held.lanes) else None,
         log_threshold=threshold if math.isfinite(threshold) else 0.0, segment=held.segment,
         p=p_value(state, policy, held, part), value=value, value_control=value_control,
+        interval=ratio, difference_interval=difference, kind=signal.kind, quantile=signal.quantile,
         why=verdict.why if isinstance(verdict, NoData | Inconclusive) else "",
     )  # fmt: skip
 
@@ -117,7 +120,7 @@ def _silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Guard
     return [
         GuardrailView(
             guardrail=policy.guardrails[silent.at].when.text, variation=silent.variation,
-            action=str(policy.guardrails[silent.at].then), log_e=None, log_threshold=0.0,
+            action=str(policy.guardrails[silent.at].then), log_e=None, log_threshold=0.0, kind="no_data",
             why=f"{SILENT[silent.kind]} since {iso(silent.since_ms)}",
         )
         for silent in silences(state, policy, now_ms)

@@ -71,7 +71,7 @@ class _Scan(ABC):
 
         An end is a margin of the grid: the last one excluded before the first one that is not.
         """
-        lo, hi = _rejected(self._above, self.alpha), _rejected(self._below[::-1], self.alpha)
+        lo, hi = leading(exceeded(self._above, self.alpha)), leading(exceeded(self._below[::-1], self.alpha))
         return (
             float(self.margins[lo - 1]) if lo else None,
             float(self.margins[-hi]) if hi else None,
@@ -171,23 +171,32 @@ class DifferenceScan(_Scan):
         super().__init__(margins, alpha, half_life_s)
 
     def _test_above(self, block: tuple[float, float, float, float], p_hat: float) -> Floats:
-        return _difference_log_e(block, p_hat, self.margins)
+        return beyond_difference(block, p_hat, self.margins, _ALTERNATIVES)
 
     def _test_below(self, swapped: tuple[float, float, float, float], p_hat: float) -> Floats:
-        return _difference_log_e(swapped, p_hat, -self.margins)
+        return beyond_difference(swapped, p_hat, -self.margins, _ALTERNATIVES)
 
 
-def _difference_log_e(block: tuple[float, float, float, float], p_hat: float, delta: Floats) -> Floats:
+def beyond_difference(block: tuple[Any, Any, Any, Any], p_hat: float, delta: Floats, grid: Floats) -> Floats:
+    """
+    Return `additive_margin_blocks` for margins of either sign, with a guess that leaves every one an alternative.
+    """
     # "Lower by 20 points" needs a control rate above 20 %: a lower guess would leave the test without an alternative.
     floor = np.where(delta < 0.0, 0.1 * np.minimum(-delta, 1.0 + delta) - delta, 0.0)
-    return additive_margin_blocks(*block, p_hat=np.maximum(p_hat, floor), delta=delta, grid=_ALTERNATIVES)
+    return additive_margin_blocks(*block, p_hat=np.maximum(p_hat, floor), delta=delta, grid=grid)
 
 
-def _rejected(log_e: Any, alpha: float) -> int:
+def exceeded(log_e: Any, alpha: float) -> Bools:
+    """
+    Say which margins are excluded at ``alpha/2``, given log e-values with one alternative each on the last axis.
+    """
+    largest = log_e.max(axis=-1)
+    mean = largest + np.log(np.exp(log_e - largest[..., np.newaxis]).mean(axis=-1))
+    return np.asarray(mean >= math.log(2.0 / alpha))
+
+
+def leading(excluded: Bools) -> int:
     """
     Return how many margins from the first on are excluded without a gap.
     """
-    largest = log_e.max(axis=1)
-    mean = largest + np.log(np.exp(log_e - largest[:, np.newaxis]).mean(axis=1))
-    kept: Bools = mean < math.log(2.0 / alpha)
-    return int(kept.argmax()) if kept.any() else int(kept.size)
+    return int(excluded.argmin()) if not excluded.all() else int(excluded.size)

@@ -6,16 +6,36 @@ from collections import OrderedDict
 
 from pydantic import computed_field
 
-from guardian.decisions import Decision, Receipt, RolloutView
-from guardian.explain import explain_mixed, explain_receipt, why_not
+from guardian.decisions import Decision, GuardrailView, Receipt, RolloutView
+from guardian.explain import explain_mixed, explain_receipt, rests_on
+from guardian.measured import differs, watched
+from guardian.why_not import values, watched_by, why_not
 from streams.apps.history import Histories, History
 
 DECISIONS_KEPT = 2_000
 RECEIPTS_KEPT_EACH = 50
 
 
+class GuardrailNow(GuardrailView):
+    """Where a guardrail stands, with its numbers as people read them."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def values(self) -> str:
+        """What it reads now, against control's, or nothing."""
+        return values(self)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def differs(self) -> str:
+        """By how much the variation differs from control, or nothing."""
+        return differs(self.interval, self.difference_interval, watched_by(self))
+
+
 class RolloutNow(RolloutView):
     """A rollout as it is now, with the two sentences that the page shows of it."""
+
+    guardrails: tuple[GuardrailNow, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -42,6 +62,19 @@ class DecisionNow(Decision):
     """A decision with what became of it so far, oldest first."""
 
     receipts: tuple[ReceiptNow, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def rests_on(self) -> str:
+        """Which guardrails it rests on, where there are several, or nothing."""
+        return rests_on(self.evidence) if self.evidence is not None else ""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def differs(self) -> str:
+        """By how much the variation differed from control, or nothing."""
+        found = self.evidence
+        return differs(found.interval, found.difference_interval, watched(self.guardrail)) if found is not None else ""
 
 
 class Board:

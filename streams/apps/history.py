@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydantic import BaseModel
 
-from guardian.decisions import Decision, RolloutView
+from guardian.decisions import Decision, GuardrailView, RolloutView
 
 KEPT_MS = 15 * 60_000
 MOST_POINTS = 480
 MOST_ROLLOUTS = 1_000
 """Points of the rollouts that changed last; 480 points of two variations take about 150 kB."""
+SEGMENTS_KEPT = 5
+"""Segments of a view whose evidence is kept: those with the most of it."""
+
+Row = tuple[str, str, str]
+"""A guardrail, a variation, a segment."""
 
 
 class RateLine(BaseModel):
@@ -24,10 +30,11 @@ class RateLine(BaseModel):
 
 
 class EvidenceLine(BaseModel):
-    """One guardrail's evidence on one variation at each time, and what it had to reach then, in nats."""
+    """One guardrail's evidence on one variation or a segment of it at each time, and what it had to reach, in nats."""
 
     guardrail: str
     variation: str
+    segment: str = ""
     log_e: list[float | None]
     log_threshold: list[float | None]
 
@@ -44,7 +51,7 @@ class Lines(BaseModel):
 class _Point:
     at_ms: int
     rates: dict[str, float | None] = field(default_factory=dict)
-    evidence: dict[tuple[str, str], tuple[float | None, float | None]] = field(default_factory=dict)
+    evidence: dict[Row, tuple[float | None, float | None]] = field(default_factory=dict)
     decided: bool = False
 
 
@@ -60,7 +67,7 @@ class History:
             _Point(
                 millis(view.at),
                 {arm.variation: arm.recent_errors / arm.recent_n if arm.recent_n else None for arm in view.arms},
-                {(row.guardrail, row.variation): (row.log_e, row.log_threshold or None) for row in view.guardrails},
+                {_row(row): (row.log_e, row.log_threshold or None) for row in _kept(view)},
             )
         )
 
@@ -75,7 +82,7 @@ class History:
         at_ms = millis(decision.decided_at)
         before = next((point for point in reversed(self._points) if point.at_ms <= at_ms), _Point(at_ms))
         reached = (decision.evidence.log_e, decision.evidence.log_threshold)
-        evidence = before.evidence | {(decision.guardrail, decision.variant): reached}
+        evidence = before.evidence | {(decision.guardrail, decision.variant, decision.evidence.segment): reached}
         self._add(_Point(at_ms, before.rates, evidence, decided=True))
 
     def lines(self) -> Lines:
@@ -90,10 +97,11 @@ class History:
                 EvidenceLine(
                     guardrail=guardrail,
                     variation=variation,
-                    log_e=[point.evidence.get((guardrail, variation), (None, None))[0] for point in points],
-                    log_threshold=[point.evidence.get((guardrail, variation), (None, None))[1] for point in points],
+                    segment=segment,
+                    log_e=[point.evidence.get((guardrail, variation, segment), _NONE)[0] for point in points],
+                    log_threshold=[point.evidence.get((guardrail, variation, segment), _NONE)[1] for point in points],
                 )
-                for guardrail, variation in rows
+                for guardrail, variation, segment in rows
             ],
         )
 
@@ -131,6 +139,20 @@ class Histories:
     def drop(self, key: str) -> None:
         """Forget a rollout's history."""
         self._of.pop(key, None)
+
+
+_NONE = (None, None)
+
+
+def _row(row: GuardrailView) -> Row:
+    return row.guardrail, row.variation, row.segment
+
+
+def _kept(view: RolloutView) -> list[GuardrailView]:
+    """All rows but those of the calmer segments: there may be dozens, of a thousand rollouts."""
+    whole = [row for row in view.guardrails if not row.segment]
+    parts = [row for row in view.guardrails if row.segment and row.log_e is not None]
+    return [*whole, *heapq.nlargest(SEGMENTS_KEPT, parts, key=lambda row: row.log_e or 0.0)]
 
 
 def millis(rfc3339: str) -> int:

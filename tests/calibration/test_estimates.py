@@ -11,10 +11,29 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from guardian.decisions import Interval
+from guardian.estimates import ESTIMATE_ALPHA, Estimates
 from guardian.sequential import DifferenceScan, Onset, RatioScan, two_sample_block
 from tests.calibration.tables import table, write
 
-Scan = RatioScan | DifferenceScan
+
+class Gathered:
+    """
+    What thousands of rollouts read, once a second: an epoch for each size of treatment's arm.
+    """
+
+    def __init__(self, of: Callable[[Estimates], Interval | None]) -> None:
+        self.estimates, self.second, self.of = Estimates(), 0, of
+
+    def update(self, n_t: float, x_t: float, n_c: float, x_c: float, elapsed_s: float = 0.0) -> None:
+        self.second += int(elapsed_s)
+        self.estimates.read(n_t, x_t, n_c, x_c, 1_000 * self.second, epoch_ms=int(n_t))
+
+    def interval(self) -> Interval:
+        return self.of(self.estimates) or (None, None)
+
+
+Scan = RatioScan | DifferenceScan | Gathered
 
 
 def outside(scan: Scan, truth: float, p_t: Callable[[float], float], blocks: int, seed: int) -> tuple[bool, float]:
@@ -63,6 +82,20 @@ def test_a_ratio_is_held_at_all_times():
     assert missed <= int(binom.ppf(0.99, runs, 0.2))
 
 
+@pytest.mark.parametrize(
+    ("of", "truth", "p_t"),
+    [(Estimates.ratio, 1.0, lambda p: p), (Estimates.difference, 0.02, lambda p: p + 0.02)],
+)
+def test_estimates_hold_at_all_times_through_drift_and_ramp(of, truth, p_t):
+    """
+    As cheaply as thousands of rollouts are read, at most one in twenty ever excludes the truth.
+    """
+    runs = 200
+    missed = sum(outside(Gathered(of), truth, p_t, 100, seed)[0] for seed in range(runs))
+
+    assert missed <= int(binom.ppf(0.99, runs, ESTIMATE_ALPHA))
+
+
 def test_the_onset_is_told_within_seconds():
     """
     A jump from 1 to 10 % after 200 s of health is dated to within 3 s in half of the runs.
@@ -82,6 +115,10 @@ def test_estimates_long():
         ("ratio 2", RatioScan, 2.0, lambda p: 2.0 * p),
         ("difference 0", DifferenceScan, 0.0, lambda p: p),
         ("difference 2 points", DifferenceScan, 0.02, lambda p: p + 0.02),
+        ("ratio 1, for thousands", lambda: Gathered(Estimates.ratio), 1.0, lambda p: p),
+        ("ratio 2, for thousands", lambda: Gathered(Estimates.ratio), 2.0, lambda p: 2.0 * p),
+        ("difference 0, for thousands", lambda: Gathered(Estimates.difference), 0.0, lambda p: p),
+        ("difference 2 points, for thousands", lambda: Gathered(Estimates.difference), 0.02, lambda p: p + 0.02),
     )
     for name, make, truth, p_t in scenes:
         found = [outside(make(), truth, p_t, blocks, 1_000 + seed) for seed in range(runs)]

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
-from guardian.decisions import ArmView, GuardrailView
+from guardian.decisions import ArmView, GuardrailView, Part
 from guardian.journal import Override
 from streams.policies import read_policies
 from streams.settings import Settings
 from tests.conftest import Cluster
 from tests.support.page import Hand, hand, page, read_journal
-from tests.support.published import GUARDRAIL, decision, receipt, rollout
+from tests.support.published import GUARDRAIL, decision, evidence, receipt, rollout
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -150,6 +150,72 @@ async def test_numbers_are_shown_as_they_are(tab: Page, publish: Hand):
         "14 units of checkout-v2 in production saw two variations, shown by cart and shop."
     )
     await expect(detail).to_contain_text(re.compile(r"Stale, judged up to 4\d s ago"))
+
+
+def standing(guardrail: str = GUARDRAIL, log_e: float | None = 1.9, **more: Any) -> GuardrailView:
+    fields = {"variation": "treatment", "action": "kill", "log_threshold": 6.9}
+    return GuardrailView(guardrail=guardrail, log_e=log_e, **fields | more)
+
+
+async def test_a_guardrail_shows_by_how_much_it_differs(tab: Page, publish: Hand):
+    """
+    A row shows its value against control's, the interval of their ratio, p, and why it is not acted on.
+    """
+    row = standing(
+        value=31 / 312, value_control=27 / 2790, interval=(4.61, 22.9), p=0.00312, why="too few units failed to act on it"
+    )
+    await publish.rollout(rollout(at_ms=now_ms(), guardrails=(row, standing("latency_p95 > 300ms", None))))
+
+    shown = tab.get_by_role("button", name=re.compile("^error_rate > 1.2x control"))
+    await expect(shown).to_contain_text("9.9\u00a0% against 1.0\u00a0%")
+    await expect(shown).to_contain_text("4.6 to 23 times")
+    await expect(shown).to_contain_text("p = 0.0031")
+    await expect(shown).to_contain_text("Too few units failed to act on it")
+    await expect(shown.get_by_role("img", name="4.6 to 23 times control's, 95 % interval")).to_be_visible()
+    await expect(tab.get_by_role("button", name=re.compile("^latency_p95 > 300ms"))).not_to_contain_text("p =")
+
+
+async def test_the_worst_comes_first_and_segments_are_folded(tab: Page, publish: Hand):
+    """
+    The guardrail that is nearest to acting, in whichever segment, is on top; its segments open on request.
+    """
+    rows = (
+        standing("csat < control - 0.3", 4.0),
+        standing(log_e=1.0),
+        *(standing(log_e=log_e, segment=f"country={name}") for name, log_e in (("FR", -1.0), ("DE", 5.5), ("IT", None))),
+    )
+    await publish.rollout(rollout(at_ms=now_ms(), guardrails=rows))
+
+    lines = tab.get_by_role("region", name="Evidence").get_by_role("button")
+    await expect(lines).to_have_count(2)
+    await expect(lines.first).to_contain_text("error_rate > 1.2x control")
+    await tab.get_by_text("3 segments · nearest country=DE, 245× of 992×").click()
+    await expect(lines).to_have_text([re.compile(at) for at in ("^error_rate", "=DE", "=FR", "=IT", "^csat")])
+    await lines.nth(1).click()
+    chart = tab.get_by_role("img", name=re.compile("^Evidence over time. treatment in country=DE 245×"))
+    await expect(chart).to_be_visible()
+
+
+async def test_a_decision_tells_what_it_rests_on(tab: Page, publish: Hand, url: str):
+    """
+    The full record of a decision of several guardrails names them, the segment, p, and the interval.
+    """
+    parts = tuple(
+        Part(guardrail=name, share=share, on_its_own=share > 0.5)
+        for name, share in ((GUARDRAIL, 0.8), ("csat < control", 0.2))
+    )
+    found = evidence(segment="country=DE", p=0.0007, parts=parts)
+    await publish.decision(decision(1, at_ms=now_ms(), evidence=found))
+    await tab.goto(f"{url}/#/decisions/production%7Ccheckout-v2%7Ctreatment%7C1")
+
+    wanted = tab.locator('article[data-wanted="true"]')
+    await expect(wanted).to_contain_text("Killed checkout-v2/treatment in production because of country=DE: 31 of 312")
+    await expect(wanted).to_contain_text("p = 0.0007")
+    await expect(wanted).to_contain_text("4.6 to 23 times")
+    await expect(wanted).to_contain_text(
+        "80 % of the evidence is from “error_rate > 1.2x control”, 20 % from “csat < control”; "
+        "only “error_rate > 1.2x control” would have been enough alone."
+    )
 
 
 async def test_a_person_kills_from_the_page(tab: Page, publish: Hand, given: Settings):

@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 
 from guardian.decisions import (
     Action,
-    ArmView,
     Decision,
     Evidence,
-    GuardrailView,
+    Part,
     Receipt,
     ReceiptStatus,
-    RolloutView,
 )
-from guardian.explain import explain, explain_mixed, explain_receipt, why_not
+from guardian.explain import explain, explain_mixed, explain_receipt, rests_on
+from guardian.measured import Watched
 from guardian.numerals import duration, number, one_in, percent, times
 
 ERRORS = Evidence(
@@ -110,57 +109,59 @@ def test_every_action_has_its_verb(action, start):
             "p95 latency was 812 ms over 312 requests against 240 ms over 2,790 in control at the same time;",
         ),
         (
-            Evidence(
-                test="latency",
-                log_e=8,
-                log_threshold=7,
-                n=1000,
-                events=120,
-                value=0.12,
-                n_control=3000,
-                events_control=150,
-                value_control=0.05,
-            ),
-            "search_latency_p999 > 2x baseline",
-            "120 of 1,000 requests took longer than the p99.9 of control (12.0 %) against 150 of 3,000",
-        ),
-        (
-            Evidence(test="latency", log_e=8, log_threshold=7, n=1000, events=120, value=0.12, bound=300.0),
+            Evidence(test="latency", log_e=8, log_threshold=7, n=1000, events=120, value=412.0, bound=300.0),
             "latency_p95 > 300ms",
-            "120 of 1,000 requests took longer than 300 ms (12.0 %);",
+            "120 of 1,000 requests took longer than 300 ms (12.0 %), where p95 allows 5 %;",
+        ),
+        (
+            Evidence(test="latency", log_e=8, log_threshold=7, n=1000, events=4, value=412.0, bound=300.0),
+            "search_latency_p999 > 300ms",
+            "4 of 1,000 requests took longer than 300 ms (0.4 %), where p99.9 allows 0.1 %;",
         ),
         (
             Evidence(
-                test="ratings",
-                log_e=8,
-                log_threshold=7,
-                n=61,
-                events=0,
-                value=3.917,
-                n_control=500,
-                value_control=4.3,
+                test="threshold", log_e=8, log_threshold=7, n=312, events=31, value=0.099, bound=0.05, n_control=2790,
+                events_control=27,
+            ),
+            "error_rate > 5%",
+            "31 of 312 requests failed (9.9 %) against the bound of 5 %, with 27 of 2,790 (1.0 %) in control at the same",
+        ),
+        (
+            Evidence(
+                test="ratings", log_e=8, log_threshold=7, n=61, events=0, value=3.917, n_control=500, value_control=4.3
             ),
             "csat < control - 0.3",
-            "csat averaged 3.92 over 61 requests against 4.3 over 500 in control at the same time;",
+            "csat averaged 3.92 over 61 ratings against 4.3 over 500 in control at the same time;",
+        ),
+        (
+            Evidence(test="ratings", log_e=8, log_threshold=7, n=61, events=0, value=-12.0, bound=10.0),
+            "nps < 10",
+            "nps was -12 over 61 ratings against the bound of 10;",
         ),
         (
             Evidence(
-                test="share",
-                log_e=8,
-                log_threshold=7,
-                n=312,
-                events=0,
-                value=0.101,
-                n_control=2790,
-                bound=0.05,
+                test="ratings", log_e=8, log_threshold=7, n=61, events=0, value=0.81, n_control=500, value_control=0.9
             ),
+            "relevance < control",
+            "relevance averaged 0.81 over 61 values against 0.9 over 500 in control at the same time;",
+        ),
+        (
+            Evidence(
+                test="two_sample_block", log_e=8, log_threshold=7, n=61, events=41, value=0.67, n_control=500,
+                events_control=12,
+            ),
+            "thumbs_down_rate > 1.2x control",
+            "41 of 61 ratings were thumbs down (67.2 %) against 12 of 500 (2.4 %) in control at the same time;",
+        ),
+        (
+            Evidence(test="share", log_e=8, log_threshold=7, n=312, events=0, value=0.101, n_control=2790, bound=0.05),
             "sample_ratio off",
-            "its share of the exposures was 10.1 % (312 against 2,790 in control) where 5 % is configured;",
+            "its share of the first exposures was 10.1 % (312 against 2,790 in control) where 5 % is configured;",
         ),
         (
             Evidence(test="count", log_e=8, log_threshold=7, n=3120, events=9, value=0.003, n_control=2790),
             "report_rate > 2x control",
-            "9 of 3,120 requests were reported (0.29 %) against 0 of 2,790 (0 %) in control",
+            "9 of 3,120 exposures were reported as a problem (0.29 %) against 0 of 2,790 (0 %) in control",
         ),
     ],
 )
@@ -169,6 +170,109 @@ def test_each_signal_in_its_own_unit(evidence, guardrail, middle):
     Each signal is told in its own unit, against control or against its bound.
     """
     assert f"production: {middle}" in said(evidence, guardrail)
+
+
+@pytest.mark.parametrize(
+    ("silence", "n_control", "told"),
+    [
+        ("exposures", 1240, "no exposure of treatment was seen for 2m while control had 1,240."),
+        ("exposures", 0, "no exposure of treatment was seen for 2m."),
+        ("outcomes", 0, "exposures of treatment go on, but no outcome came for 2m."),
+        (
+            "pipeline", 0,
+            ("nothing was heard of this flag for 2m, neither of control: this looks like a broken pipeline, "
+            "not like the variation."),
+        ),
+        ("", 0, "nothing was heard of it for 2m."),
+    ],
+)  # fmt: skip
+def test_silence_says_whose(silence, n_control, told):
+    """
+    Silence says what fell silent, and a pipeline that broke is not laid at the variation's door.
+    """
+    evidence = Evidence(
+        test="silence", log_e=0, log_threshold=0, n=0, events=0, value=0, n_control=n_control, silence=silence
+    )
+
+    assert f"Paused checkout-v2/treatment in production: {told}" == said(evidence, "no_data for 2m", "pause", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("action", "start"),
+    [
+        ("kill", "Killed checkout-v2/treatment in production because of country=DE: 31 of 312"),
+        ("kill_flag", "Killed the whole flag checkout-v2 in production because of treatment in country=DE: 31 of 312"),
+        ("hold", "Held checkout-v2/treatment in production at its share because of country=DE: 31 of 312"),
+        ("step_back", "Stepped checkout-v2/treatment in production back to 1 % because of country=DE: 31 of 312"),
+    ],
+)
+def test_a_segment_is_named_first(action, start):
+    """
+    Harm that was found in a part of the traffic names that part before any number.
+    """
+    evidence = ERRORS.model_copy(update={"segment": "country=DE"})
+
+    assert said(evidence, "error_rate > 1.2x control", action, share=0.01).startswith(start)
+
+
+def test_since_when_is_told_in_utc():
+    """
+    The beginning of what was measured is told with it; a window, silence, or a person's wish has none.
+    """
+    since_ms = 1_795_615_351_900
+    silence = Evidence(test="silence", log_e=0, log_threshold=0, n=0, events=0, value=0, silence="outcomes")
+
+    assert KILL.replace("same time;", "same time, since 14:02:31;") == said(
+        ERRORS, "error_rate > 1.2x control", since_ms=since_ms
+    )
+    assert "since" not in said(ERRORS, "error_rate > 5% for 10m", since_ms=since_ms)
+    assert "since" not in said(silence, "no_data for 2m", since_ms=since_ms)
+    assert "since" not in said(None, "", since_ms=since_ms)
+
+
+def test_a_declared_signal_is_told_as_what_it_is():
+    """
+    A name that does not tell what it stands for is told as what its declaration says.
+    """
+    slow = Evidence(test="latency", log_e=8, log_threshold=7, n=80, events=9, value=812.0, n_control=500, value_control=240.0)
+    rude = Evidence(test="count", log_e=8, log_threshold=7, n=3120, events=9, value=0.003, bound=0.001)
+
+    assert "p95 latency was 812 ms over 80 requests against 240 ms over 500 in control" in said(
+        slow, "search_speed > 2x control", what=Watched("latency", "search_speed", 0.95)
+    )
+    assert "9 of 3,120 exposures were reported as a problem (0.29 %) against the bound of 0.1 %;" in said(
+        rude, "frustration", what=Watched("report_rate", "report_rate")
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ([], ""),
+        ([("error_rate > 1.2x control", "", 0.93, True), ("csat < control", "", 0.07, False)], ""),
+        (
+            [("error_rate > 1.2x control", "", 0.8, True), ("latency_p95 > 2x control", "country=DE", 0.2, False)],
+            ("80 % of the evidence is from “error_rate > 1.2x control”, 20 % from “latency_p95 > 2x control” in "
+            "country=DE; only “error_rate > 1.2x control” would have been enough alone."),
+        ),
+        (
+            [("a > 1", "", 0.504, False), ("b > 1", "", 0.396, False), ("c > 1", "", 0.1, False)],
+            ("50 % of the evidence is from “a > 1”, 40 % from “b > 1”, 10 % from “c > 1”; "
+            "none would have been enough alone."),
+        ),
+        (
+            [("a > 1", "", 0.5, True), ("b > 1", "", 0.5, True)],
+            "50 % of the evidence is from “a > 1”, 50 % from “b > 1”; each would have been enough alone.",
+        ),
+    ],
+)
+def test_what_a_verdict_rests_on(parts, told):
+    """
+    A verdict of several guardrails names each that carries a tenth of it, and which was enough alone.
+    """
+    made = tuple(Part(guardrail=g, segment=s, share=share, on_its_own=own) for g, s, share, own in parts)
+
+    assert told == rests_on(ERRORS.model_copy(update={"parts": made}))
 
 
 def test_a_literal_rule_promises_no_chance():
@@ -198,17 +302,28 @@ def test_what_nothing_was_measured_of():
     action=st.sampled_from(get_args(Action)),
     n=st.integers(0, 10**9),
     rate=st.floats(0, 1),
-    guardrail=st.text(max_size=40),
+    guardrail=st.text(max_size=40) | st.sampled_from(["latency_p95 > 2x control", "nps < 5", "no_data for 2m"]),
     reason=st.text(max_size=80),
     budget=st.floats(0, 1),
     share=st.none() | st.floats(0, 1),
+    since_ms=st.none() | st.integers(0, 2**42),
+    more=st.fixed_dictionaries(
+        {},
+        optional={
+            "segment": st.text(max_size=40),
+            "silence": st.sampled_from(["exposures", "outcomes", "pipeline", "else"]),
+            "bound": st.floats(0, 1e6),
+            "n_control": st.integers(0, 10**9),
+            "value_control": st.floats(-1e9, 1e9),
+        },
+    ),
 )
-def test_whatever_the_numbers_it_is_one_line(action, n, rate, guardrail, reason, budget, share):
+def test_whatever_the_numbers_it_is_one_line(action, n, rate, guardrail, reason, budget, share, since_ms, more):
     """
     Any numbers and any words give one line that ends in one full stop and names flag and environment.
     """
-    evidence = Evidence(test="t", log_e=0, log_threshold=1, n=n, events=int(n * rate), value=rate)
-    line = said(evidence, guardrail, action, budget, reason=reason, share=share)
+    evidence = Evidence(test="t", log_e=0, log_threshold=1, n=n, events=int(n * rate), value=rate, **more)
+    line = said(evidence, guardrail, action, budget, reason=reason, share=share, since_ms=since_ms)
 
     assert [line] == line.splitlines()
     assert re.search(r"[^.]\.\Z", line)
@@ -308,79 +423,6 @@ def test_mixed_units_name_the_services():
     assert explain_mixed("new-cart", "production", 1, ()) == "1 unit of new-cart in production saw two variations."
 
 
-def view(**more) -> RolloutView:
-    fields = {"status": "running", "telemetry": "fresh", "at": "2026-11-21T01:00:03.400Z", **more}
-    return RolloutView(
-        key="production|checkout-v2",
-        flag_key="checkout-v2",
-        environment="production",
-        control="control",
-        **fields,
-    )
-
-
-def test_why_nothing_happened_yet():
-    """
-    Why nothing has happened: the guardrail nearest to acting, what has no data, and the mode.
-    """
-    arms = (ArmView(variation="control", n=2790, errors=27), ArmView(variation="treatment", n=100, errors=3))
-    rows = (
-        GuardrailView(
-            guardrail="error_rate > 1.2x control",
-            variation="treatment",
-            action="kill",
-            log_e=1.94,
-            log_threshold=6.9,
-        ),
-        GuardrailView(guardrail="error_rate > 5%", variation="treatment", action="kill", log_e=-3.0, log_threshold=6.9),
-        GuardrailView(
-            guardrail="csat < control - 0.3",
-            variation="treatment",
-            action="pause",
-            log_e=None,
-            log_threshold=6.9,
-        ),
-    )
-
-    expected = (
-        "Nothing has happened to checkout-v2 in production: “error_rate > 1.2x control” on treatment is "
-        "nearest to its kill, with evidence of 7× out of 992×: 3 of 100 requests failed (3.0 %) against "
-        "27 of 2,790 requests failed (1.0 %) in control; there is nothing yet to judge “csat < control - 0.3” "
-        "on treatment by; and in shadow mode a verdict would only be told."
-    )
-
-    assert expected == why_not(view(arms=arms, guardrails=rows, mode="shadow"))
-
-
-def test_no_harm_so_far_is_said_as_such():
-    """
-    Evidence that speaks for no harm is called that, instead of a number below one.
-    """
-    arms = (ArmView(variation="treatment", n=100, errors=0),)
-    row = GuardrailView(
-        guardrail="error_rate > 5%", variation="treatment", action="kill", log_e=-3.0, log_threshold=6.9
-    )
-
-    assert why_not(view(arms=arms, guardrails=(row,))).endswith("and what was read so far speaks for no harm.")
-
-
-def test_no_telemetry_is_never_good_news():
-    """
-    Without telemetry, or with telemetry that stands still, the answer says so instead of sounding calm.
-    """
-    arms = (ArmView(variation="treatment", n=100, errors=3),)
-
-    assert "no telemetry of it was read yet" in why_not(view())
-    assert "telemetry is stale, which is no good news" in why_not(view(arms=arms, telemetry="stale"))
-
-
-def test_a_killed_rollout_answers_with_its_kill():
-    """
-    Asked why nothing happened, a rollout to which something did happen says what.
-    """
-    assert f"checkout-v2 in production is killed: {KILL}" == why_not(view(status="killed", explanation=KILL))
-
-
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
@@ -411,24 +453,3 @@ def test_numbers_keep_what_matters(shown, expected):
     Numbers are short, and neither round to nothing nor to everything what is neither.
     """
     assert expected == shown
-
-
-@given(
-    status=st.sampled_from(["planned", "running", "holding", "paused", "killed", "completed"]),
-    counts=st.lists(st.tuples(st.integers(0, 10**9), st.floats(0, 1)), max_size=3),
-    rows=st.lists(st.tuples(st.none() | st.floats(-1e6, 1e6), st.floats(0, 800)), max_size=3),
-    guardrail=st.sampled_from(["error_rate > 5%", "latency_p95 > 2x control", "no_data for 2m", ""]),
-)
-def test_every_rollout_can_say_why(status, counts, rows, guardrail):
-    """
-    However a rollout stands, why it stands there is one line.
-    """
-    arms = tuple(ArmView(variation=f"v{i}", n=n, errors=int(n * rate)) for i, (n, rate) in enumerate(counts))
-    guardrails = tuple(
-        GuardrailView(guardrail=guardrail, variation=f"v{i}", action="kill", log_e=log_e, log_threshold=threshold)
-        for i, (log_e, threshold) in enumerate(rows)
-    )
-    line = why_not(view(status=status, arms=arms, guardrails=guardrails))
-
-    assert line.splitlines() == [line]
-    assert "checkout-v2 in production" in line

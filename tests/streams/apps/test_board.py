@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from streams.apps import board as boards
 from streams.apps.board import Board, RolloutNow
-from streams.apps.history import MOST_POINTS, MOST_ROLLOUTS, Histories, History
-from tests.support.published import GUARDRAIL, decision, receipt, rollout
+from streams.apps.history import MOST_POINTS, MOST_ROLLOUTS, SEGMENTS_KEPT, Histories, History
+from tests.support.published import GUARDRAIL, decision, evidence, receipt, rollout
 
 NOW_MS = 1_800_000_000_000
 
@@ -116,6 +116,36 @@ def test_the_chart_shows_the_evidence_of_the_decision():
     assert lines.t == [NOW_MS, NOW_MS + 200, NOW_MS + 500]
     assert (evidence.guardrail, evidence.log_e) == (GUARDRAIL, [1.9, 7.4, None])
     assert [line.rate for line in lines.rates] == [[0.01] * 3, [0.01] * 3]
+
+
+def test_segments_have_lines_of_their_own():
+    """
+    A segment's evidence is not that of the whole; of many segments those with the most evidence are kept.
+    """
+    (whole,) = rollout(at_ms=NOW_MS).guardrails
+    parts = [whole.model_copy(update={"segment": f"n={i}", "log_e": i - 10.0}) for i in range(20)]
+    unknown = whole.model_copy(update={"segment": "n=unknown", "log_e": None})
+    of = decision(at_ms=NOW_MS + 200, evidence=evidence(segment="n=3"))
+    history = History()
+    history.add_view(rollout(at_ms=NOW_MS, guardrails=(whole, *parts, unknown)))
+    history.add_decision(of)
+    lines = {line.segment: line.log_e for line in history.lines().evidence}
+
+    assert lines.pop("") == [1.9, 1.9]
+    assert lines.pop("n=3") == [None, 7.4]
+    assert sorted(lines) == [f"n={i}" for i in range(20 - SEGMENTS_KEPT, 20)]
+
+
+def test_guardrails_are_shown_with_their_numbers_in_words():
+    """
+    The page is handed what a guardrail reads and by how much the variation differs as people read it.
+    """
+    (row,) = rollout(at_ms=NOW_MS).guardrails
+    numbers = {"value": 0.099, "value_control": 0.0097, "interval": (4.61, 22.9)}
+    (shown,) = now(guardrails=(row.model_copy(update=numbers),)).guardrails
+
+    assert shown.model_dump()["values"] == "9.9 % against 1.0 %"
+    assert shown.model_dump()["differs"] == "4.6 to 23 times"
 
 
 def test_no_requests_are_no_rate():

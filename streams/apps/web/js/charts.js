@@ -107,15 +107,16 @@ function decades(low, high) {
 export const evidenceChart = () => chart("Evidence over time", times, decades);
 export const rateChart = () => chart("Error rate by variation", percent, null);
 
-export function evidenceShown(lines, guardrail, marks, colours) {
-  const rows = [...lines.evidence.values()].filter((line) => line.guardrail === guardrail);
+export function evidenceShown(lines, lead, marks, colours) {
+  const segment = lead.segment || "";
+  const rows = [...lines.evidence.values()].filter((line) => line.guardrail === lead.guardrail && (line.segment || "") === segment);
   const tops = rows.flatMap((line) => line.log_threshold.filter((v) => v !== null));
   const top = Math.max(...tops, 1);
   const [x, values] = withGaps(lines.t, rows.flatMap((line) => [line.log_e, line.log_threshold]));
   return {
     x,
     series: rows.flatMap((line, i) => [
-      { label: line.variation, colour: colours(line.variation), values: values[2 * i] },
+      { label: segment ? `${line.variation} in ${segment}` : line.variation, colour: colours(line.variation), values: values[2 * i] },
       { label: "acts at", colour: "kill", values: filled(values[2 * i + 1]), dashed: true },
     ]),
     marks,

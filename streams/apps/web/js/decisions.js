@@ -2,7 +2,7 @@
 
 import { chain } from "./chain.js";
 import { attr, h, keyed, sentence, show, text } from "./dom.js";
-import { ago, clock } from "./format.js";
+import { ago, clock, pValue } from "./format.js";
 import { decisionLink, rolloutLink } from "./route.js";
 import { decisionsOf, keyOf, now, state } from "./state.js";
 
@@ -48,12 +48,15 @@ function numbersOf(decision) {
     ["Evidence to", decision.evidence_to],
   ];
   if (!evidence) return found;
-  const bounds = (evidence.interval || []).map((one) => (one === null ? "–" : Number(one.toPrecision(3)))).join(" to ");
   return found.concat([
     ["Test", evidence.lane ? `${evidence.test}, ${evidence.lane} lane` : evidence.test],
+    ...(evidence.segment ? [["Segment", evidence.segment]] : []),
     ["Log evidence", `${evidence.log_e.toFixed(2)}, acts at ${evidence.log_threshold.toFixed(2)}`],
     ["Failed units", evidence.units],
-    ...(evidence.ratio ? [["Ratio to control", `${Number(evidence.ratio.toPrecision(3))}${bounds ? ` (${bounds})` : ""}`]] : []),
+    ...(evidence.p === null ? [] : [["Anytime p-value", pValue(evidence.p)]]),
+    ...(evidence.ratio ? [["Ratio to control", Number(evidence.ratio.toPrecision(3))]] : []),
+    ...(decision.differs ? [["Interval to control, 95 %", decision.differs]] : []),
+    ...(decision.rests_on ? [["Rests on", decision.rests_on]] : []),
   ]);
 }
 

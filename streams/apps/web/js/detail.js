@@ -4,8 +4,9 @@ import { armTable, colourOf } from "./arms.js";
 import { evidenceChart, evidenceShown, rateChart, ratesShown } from "./charts.js";
 import { decisionCard } from "./decisions.js";
 import { attr, h, keyed, sentence, show, text } from "./dom.js";
-import { guardrailRow, nearest } from "./evidence.js";
-import { addDecision, addView, emptyLines, fromServer, rowKey } from "./lines.js";
+import { nearest } from "./evidence.js";
+import { guardrailList } from "./guardrails.js";
+import { addDecision, addView, emptyLines, fromServer } from "./lines.js";
 import { freshness, pill, shareNow } from "./list.js";
 import { get, onEvent } from "./live.js";
 import { askOverride } from "./override.js";
@@ -24,7 +25,10 @@ export function detailView() {
   const why = h("p", { class: "why" });
   const mixed = h("p", { class: "warning", role: "status" });
   const arms = armTable();
-  const rows = h("div", { class: "guardrails" });
+  const rows = guardrailList((row) => {
+    chosen = row;
+    changed();
+  });
   const evidence = evidenceChart();
   const rates = rateChart();
   const decisions = h("div", { class: "decision-list" });
@@ -40,11 +44,11 @@ export function detailView() {
     h("section", { class: "panel", "aria-labelledby": "h-arms" }, h("h2", { id: "h-arms" }, "Error rate by variation"), arms.el,
       h("p", { class: "caption" }, "Since this share began. Bars are 95 % intervals that hold however often one looks.")),
     h("section", { class: "panel", "aria-labelledby": "h-evidence" }, h("h2", { id: "h-evidence" }, "Evidence"),
-      h("p", { class: "caption" }, "How many times likelier the data is if the variation breaks the guardrail. At the dashed line the guardian acts."), evidence.el, rows),
+      h("p", { class: "caption" }, "How many times likelier the data is if the variation breaks the guardrail. At the dashed line the guardian acts."), evidence.el, rows.el,
+      h("p", { class: "caption" }, "Intervals (95 %) are of the ratio to control, or of the difference, and p is anytime: all hold however often one looks.")),
     h("section", { class: "panel", "aria-labelledby": "h-rates" }, h("h2", { id: "h-rates" }, "Error rate, last minutes"), rates.el),
     earlier);
 
-  const rowParts = new Map();
   const earlierParts = new Map();
   let key = null;
   let lines = emptyLines();
@@ -118,9 +122,8 @@ export function detailView() {
       .map((one) => ({ t: Date.parse(one.decided_at) / 1000, colour: "kill" }));
     const colours = (variation) => colourOf(view, variation);
     const lead = chosen || nearest(view) || view.guardrails[0] || [...lines.evidence.values()][0];
-    keyed(rows, rowParts, view.guardrails, rowKey, () => guardrailRow((row) => { chosen = row; changed(); }));
-    for (const [name, part] of rowParts) part.chosen(Boolean(lead) && name === rowKey(lead));
-    if (lead) evidence.update(evidenceShown(lines, lead.guardrail, marks, colours));
+    rows.update(view, lead);
+    if (lead) evidence.update(evidenceShown(lines, lead, marks, colours));
     rates.update(ratesShown(lines, marks, colours));
   }
 

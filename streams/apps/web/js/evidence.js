@@ -1,7 +1,7 @@
 // Evidence: how near each guardrail is to acting. Numbers are natural logs; people read "so many times".
 
 import { attr, h, text } from "./dom.js";
-import { count, titled } from "./format.js";
+import { count } from "./format.js";
 
 const ACTION = { kill_flag: "kill of the flag", step_back: "step back" };
 export const actionName = (action) => ACTION[action] || action;
@@ -20,8 +20,10 @@ export function nearest(view) {
   return measured.sort((a, b) => nearness(b) - nearness(a))[0] || null;
 }
 
+export const standing = (row) => (row.log_e > 0 ? `${times(row.log_e)} of ${times(row.log_threshold)}` : "none so far");
+
 // A thin bar from nothing to the threshold; full is what acts.
-export function evidenceMeter() {
+export function evidenceMeter({ inSegment = false } = {}) {
   const bar = h("i");
   const label = h("span", { class: "meter-label" });
   const meter = h("div", { class: "meter", role: "meter", "aria-valuemin": "0", "aria-valuemax": "100" }, bar);
@@ -35,29 +37,12 @@ export function evidenceMeter() {
       return;
     }
     const shown = Math.round(Math.min(part, 1) * 100);
-    const stands = row.log_e > 0 ? `${times(row.log_e)} of ${times(row.log_threshold)}` : "none so far";
-    text(label, `Evidence for a ${actionName(row.action)}: ${stands}`);
+    const stands = standing(row);
+    text(label, `Evidence for ${row.action === "alert" ? "an" : "a"} ${actionName(row.action)}${inSegment && row.segment ? ` in ${row.segment}` : ""}: ${stands}`);
     attr(meter, "aria-valuenow", shown);
-    attr(meter, "aria-label", `Evidence on ${row.variation} by ${row.guardrail}`);
+    attr(meter, "aria-label", `Evidence on ${row.variation} by ${row.guardrail}${row.segment ? ` in ${row.segment}` : ""}`);
     bar.style.width = `${shown}%`;
     attr(meter, "class", `meter ${part >= 1 ? "full" : part >= 0.6 ? "high" : ""}`);
   };
   return { el, update };
-}
-
-// One line per guardrail; a press shows it in the chart.
-export function guardrailRow(choose) {
-  const name = h("code");
-  const on = h("span", { class: "on" });
-  const meter = evidenceMeter();
-  const el = h("button", { type: "button", class: "guardrail" }, h("span", {}, name, on), meter.el);
-  let row = null;
-  el.addEventListener("click", () => choose(row));
-  const update = (given) => {
-    row = given;
-    text(name, row.guardrail);
-    text(on, `${titled(actionName(row.action))} · ${row.variation}`);
-    meter.update(row);
-  };
-  return { el, update, chosen: (yes) => attr(el, "aria-pressed", yes) };
 }

@@ -15,6 +15,8 @@ export function percent(proportion) {
 export const share = (proportion) =>
   proportion === null || proportion === undefined ? "–" : `${Number((proportion * 100).toPrecision(4))} %`;
 
+export const pValue = (p) => (p < 0.0001 ? "p < 0.0001" : `p = ${Number(p.toPrecision(2))}`);
+
 export function duration(ms) {
   const seconds = ms / 1000;
   if (seconds < 0.9995) return `${Math.round(ms)} ms`;

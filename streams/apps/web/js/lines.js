@@ -7,7 +7,7 @@ export function emptyLines() {
   return { t: [], rates: new Map(), evidence: new Map() };
 }
 
-export const rowKey = (row) => `${row.guardrail}\n${row.variation}`;
+export const rowKey = (row) => `${row.guardrail}\n${row.variation}\n${row.segment || ""}`;
 
 export function fromServer(given) {
   const lines = emptyLines();
@@ -34,7 +34,7 @@ export function addDecision(lines, decision) {
   if (!decision.evidence) return;
   const at = place(lines, Date.parse(decision.decided_at));
   for (const values of columns(lines)) values[at] ??= values[at - 1] ?? null; // all else is as it was just before
-  const line = evidenceLine(lines, { guardrail: decision.guardrail, variation: decision.variant });
+  const line = evidenceLine(lines, { guardrail: decision.guardrail, variation: decision.variant, segment: decision.evidence.segment });
   line.log_e[at] = decision.evidence.log_e;
   line.log_threshold[at] = decision.evidence.log_threshold;
 }
@@ -43,7 +43,7 @@ function evidenceLine(lines, row) {
   const key = rowKey(row);
   if (!lines.evidence.has(key)) {
     const empty = () => new Array(lines.t.length).fill(null);
-    lines.evidence.set(key, { guardrail: row.guardrail, variation: row.variation, log_e: empty(), log_threshold: empty() });
+    lines.evidence.set(key, { guardrail: row.guardrail, variation: row.variation, segment: row.segment || "", log_e: empty(), log_threshold: empty() });
   }
   return lines.evidence.get(key);
 }

@@ -47,7 +47,7 @@ function card() {
   const where = h("span", { class: "where" });
   const shadow = h("span", { class: "tag" }, "Shadow");
   const arms = armRows();
-  const meter = evidenceMeter();
+  const meter = evidenceMeter({ inSegment: true });
   const fresh = freshness();
   const mixed = h("span", { class: "tag warn" }, "Services disagree");
   const el = h("li", { class: "card" },
