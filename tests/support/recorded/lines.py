@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -38,9 +38,9 @@ class Recording:
     """
 
     world: World
-    requests: Requests
-    arrival_ms: Ints
-    lines: list[bytes]
+    requests: Requests = field(repr=False)
+    arrival_ms: Ints = field(repr=False)
+    lines: list[bytes] = field(repr=False)
 
     def recorded(self) -> Iterator[Recorded]:
         """Yield the lines as replay reads them, each with the time at which it arrived."""
@@ -52,9 +52,9 @@ class Recording:
         path.write_bytes(b"\n".join(self.lines) + b"\n")
 
     def treated_between(self, from_s: float, to_s: float) -> int:
-        """Return how many requests of the treatment were heard of that started in ``[from_s, to_s)``."""
+        """Return how many requests of the treatment started in ``[from_s, to_s)``, heard of or not."""
         made = self.requests
-        return int((made.is_treated & made.is_heard & (made.start_s >= from_s) & (made.start_s < to_s)).sum())
+        return int((made.is_treated & (made.start_s >= from_s) & (made.start_s < to_s)).sum())
 
 
 def record(world: World) -> Recording:

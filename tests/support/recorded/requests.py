@@ -51,8 +51,9 @@ def requests(world: World, rng: np.random.Generator) -> Requests:
     attributes = {
         name: _drawn(weights, hashed(user, f"{name} {world.seed}")) for name, weights in world.attributes.items()
     }
+    operation = _drawn(world.operations, rng.random(n))
     treated = hashed(user, f"share {world.seed}") < _share(world, start_s)
-    harmed = treated & (start_s >= harm.from_s) & _has(world, attributes, harm)
+    harmed = treated & (start_s >= harm.from_s) & _has(world, harm, attributes, operation)
     swing = 1.0 + world.drift * np.sin(2.0 * np.pi * start_s / world.drift_s)
     failed = rng.random(n) < _error(world, harm, start_s, user, harmed) * swing
     gone = harmed & (hashed(user, f"lost {world.seed}") < harm.lost) | (harmed & harm.silent)
@@ -63,7 +64,7 @@ def requests(world: World, rng: np.random.Generator) -> Requests:
         start_s=start_s, user=user, is_treated=treated, is_harmed=harmed, is_failed=failed,
         latency_ms=_latency(world, harm, rng, harmed, failed) * swing,
         is_heard=~gone, is_ended=~gone & ~endless,
-        operation=_drawn(world.operations, rng.random(n)), attributes=attributes,
+        operation=operation, attributes=attributes,
         quality=np.clip(quality, 0.0, 1.0), converted=rng.random(n) < bought,
     )  # fmt: skip
 
@@ -87,10 +88,11 @@ def _share(world: World, start_s: Floats) -> Floats:
     return np.asarray(shares[np.searchsorted(begins, start_s, side="right") - 1])
 
 
-def _has(world: World, attributes: dict[str, Ints], harm: Harm) -> Bools:
-    has: Bools = np.asarray(True)
+def _has(world: World, harm: Harm, attributes: dict[str, Ints], operation: Ints) -> Bools:
+    has: Bools = np.ones(operation.size, dtype=bool)
     for name, value in harm.only.items():
-        has = has & (attributes[name] == list(world.attributes[name]).index(value))
+        column, names = (operation, world.operations) if name == "operation" else (attributes[name], world.attributes[name])
+        has &= column == list(names).index(value)
     return has
 
 

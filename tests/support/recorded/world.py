@@ -54,7 +54,8 @@ class Feedback:
 @dataclass(frozen=True, slots=True)
 class Harm:
     """
-    What the treatment does to its requests from ``from_s`` on; to those whose user has the attributes ``only``.
+    What the treatment does to its requests from ``from_s`` on; to those alone that have the attributes ``only``, among
+    them ``operation``.
 
     ``errors``, ``reports``, ``thumbs_down`` and ``conversion`` multiply chances. ``slower`` multiplies the latency of
     a ``slower_part`` of the requests. ``csat_drop`` is the chance that a rating is one level lower, ``nps_drop`` the
