@@ -63,7 +63,7 @@ class Scene:
 
     def policy(self, *shares: str, stage_s: int = 15, per_rollout: float = 0.001) -> Policy:
         """Return the policy of this guardrail alone, with a stage for each share."""
-        guardrail = {"when": self.when, "then": self.then}
+        guardrail: dict[str, Any] = {"when": self.when, "then": self.then}
         if self.segments:
             guardrail |= {"segments": list(self.segments)}
         stages = [{"share": share, "for": f"{stage_s}s"} for share in shares[:-1]] + [{"share": shares[-1]}]
