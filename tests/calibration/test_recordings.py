@@ -177,8 +177,13 @@ OUTCOME_WAIT_S = 15.0
 
 
 def silences(world: World) -> list[tuple[str, str, float]]:
-    """Return action, kind and time of what was decided on a silence that begins at ``ONSET_S``."""
-    made = decisions(record(replace(world, seconds=45.0)), QUIET.policy("50%"))
+    """
+    Return action, kind and time of what was decided on a silence that begins at ``ONSET_S``.
+
+    The end of the recording is a silence, too, and none of the service's: what is decided then is left out.
+    """
+    world = replace(world, seconds=45.0)
+    made = [d for d in decisions(record(world), QUIET.policy("50%")) if decided_s(d) < world.seconds]
     return [(d.action, d.evidence.silence if d.evidence else "", decided_s(d) - ONSET_S) for d in made]
 
 
