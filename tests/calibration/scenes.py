@@ -23,7 +23,7 @@ WORLD = World(
     seconds=25.0,
     duplicates=0.01,
     late=0.002,
-    attributes={"country": {"DE": 0.2, "FR": 0.2, "US": 0.6}, "plan": {"free": 0.8, "pro": 0.2}},
+    attributes={"country": {"DE": 0.1, "FR": 0.3, "US": 0.6}, "plan": {"free": 0.9, "pro": 0.1}},
     quality=0.8,
     conversion=0.4,
     feedback=Feedback(ratings=0.3, nps=0.3, thumbs=0.3, reports=0.01),
@@ -80,8 +80,8 @@ class Scene:
         )
 
     def harmed(self, seed: int) -> World:
-        """Return the world in which the harm begins, long enough to find it in twice the time that it should take."""
-        needed_s = 2.0 * self.within / (self.world.rps * self.world.share[0][1])
+        """Return the world in which the harm begins, long enough to find it in three times the time that it should take."""
+        needed_s = 3.0 * self.within / (self.world.rps * self.world.share[0][1])
         return replace(self.world, seconds=round(ONSET_S + needed_s + 5.0), seed=seed, harm=self.harm)
 
 
@@ -95,19 +95,18 @@ SCENES = {
     "errors, more than control's": Scene("error_rate > control + 1%", _harm(errors=5.0), 1_263, then="kill"),
     "errors, of a bound": Scene("error_rate > 3%", _harm(errors=8.0), 576, then="kill", is_fixed=True),
     "errors of a country": Scene(
-        "error_rate > 1.2x control", _harm(errors=20.0, only={"country": "DE"}), 127 / 0.2,
+        "error_rate > 5x control", _harm(errors=40.0, only={"country": "DE"}), 280 / 0.1,
         segments=_SEGMENTS, segment="country=DE",
     ),
     "errors of a plan": Scene(
-        "error_rate > 1.2x control", _harm(errors=20.0, only={"plan": "pro"}), 127 / 0.2,
+        "error_rate > 5x control", _harm(errors=40.0, only={"plan": "pro"}), 280 / 0.1,
         segments=_SEGMENTS, segment="plan=pro",
     ),
-    "errors, narrowed": Scene("german_error_rate > 1.2x control", _harm(errors=20.0, only={"country": "DE"}), 105 / 0.2),
+    "errors, narrowed": Scene("german_error_rate > 1.2x control", _harm(errors=20.0, only={"country": "DE"}), 105 / 0.1),
     "latency, half as slow again": Scene("latency_p95 > 1.1x control", _harm(slower=1.5), 534),
     "latency, a quarter slower": Scene("latency_p95 > 1.1x control", _harm(slower=1.25), 2_211),
     "latency of a tenth": Scene("latency_p95 > 1.1x control", _harm(slower=8.0, slower_part=0.1), 511),
     "latency, of a bound": Scene("latency_p95 > 400ms", _harm(slower=2.0), 455, then="kill", is_fixed=True),
-    "latency that never ends": Scene("latency_p95 > 400ms", _harm(hang=0.2), 174, then="kill", is_fixed=True),
     "latency, narrowed": Scene(
         "search_latency_p95 > 1.1x control", _harm(slower=1.5, only={"operation": "GET /search"}), 450 / 0.6
     ),
@@ -119,4 +118,7 @@ SCENES = {
     "conversion": Scene("converted < control - 0.1", _harm(conversion=0.5), 1_386),
     "shares": Scene("sample_ratio off", _harm(lost=0.5), 264),
 }  # fmt: skip
-"""By a name that says what is harmed; for silence see ``test_recordings``."""
+"""
+By a name that says what is harmed; for silence see ``test_recordings``. Harm to a country or a plan is as much as the
+guardrail allows all traffic together, so that nothing but the segment can be named.
+"""

@@ -89,7 +89,7 @@ def test_harm_is_found(scene: Scene):
 @pytest.mark.timeout(600)
 def test_harm_is_found_long(scene: Scene):
     """
-    Likewise in the median of twenty rollouts, and in each of them within twice as much.
+    Likewise in the median of twenty rollouts, and in each of them within three times as much as the test needs.
     """
     _found(scene, SEEDS_LONG)
 
