@@ -14,9 +14,10 @@ from guardian.events import Feedback as FeedbackEvent
 from guardian.events import Outcome, read_event
 from streams.apps.recordings import read
 from tests.calibration.scenes import WORLD
-from tests.support.recorded import T0_MS, Harm, Outage, Recording, record
+from tests.support.recorded import T0_MS, Feedback, Harm, Outage, Recording, record
 
-LONG = replace(WORLD, seconds=100.0)
+RICH = replace(WORLD, feedback=Feedback(ratings=0.3, nps=0.3, thumbs=0.3, reports=0.01))
+LONG = replace(RICH, seconds=100.0)
 HALF_S = 50.0
 
 
@@ -41,7 +42,7 @@ def test_every_line_is_an_event():
     """
     The event contract takes every line of a world with everything in it.
     """
-    recording = record(replace(WORLD, seconds=10.0))
+    recording = record(replace(RICH, seconds=10.0))
     read_as = [read_event(json.loads(line), bare=True) for line in recording.lines]
 
     assert {"exposure", "outcome", "feedback"} == {event.type for event in read_as if event}
@@ -77,7 +78,7 @@ def test_lines_stand_in_the_order_of_arrival(tmp_path: Path):
     """
     Times of arrival never fall, and a file is read as what was recorded, for what came in time.
     """
-    recording = record(replace(WORLD, seconds=10.0, late=0.0, duplicates=0.0))
+    recording = record(replace(RICH, seconds=10.0, late=0.0, duplicates=0.0))
     recording.write(tmp_path / "events.jsonl")
     in_file = list(read([str(tmp_path / "events.jsonl")], []))
 

@@ -26,7 +26,8 @@ SLACK = 1.5
 """Times as many treated requests as the test alone needs on average."""
 WAIT_S = 3.0
 """Until requests have ended, were heard of, and their tick is mature."""
-SEEDS, SEEDS_LONG = (1,), tuple(range(1, 21))
+ONCE, THRICE, OFTEN = (1,), (21, 22, 23), tuple(range(1, 21))
+"""Seeds."""
 GOES_ON = {"advance", "complete"}
 
 RAMP = replace(
@@ -62,15 +63,16 @@ def decided_s(made: Decision) -> float:
     return (parse_time(made.decided_at) - T0_MS) / 1_000.0
 
 
-def alarms(scene: Scene, world: World, *shares: str, per_rollout: float = 0.001) -> list[str]:
-    """Return what was decided of a healthy rollout; holding an incident that is above a fixed bound is right."""
+def alarms(scene: Scene, world: World, seeds: tuple[int, ...], *shares: str, per_rollout: float = 0.001) -> list[list[str]]:
+    """
+    Return what was decided in each of some healthy rollouts.
+
+    Holding an incident that is above a fixed bound is right, so it is left out.
+    """
     policy = scene.policy(*shares, per_rollout=per_rollout)
     allowed = {"hold"} if scene.is_fixed else set()
-    return [made.explanation for made in decisions(record(world), policy) if made.action not in allowed]
-
-
-def lasts(world: World, seeds: tuple[int, ...]) -> list[World]:
-    return [replace(world, seed=1_000 + seed) for seed in seeds]
+    recordings = (record(scene.within_world(world, 1_000 + seed)) for seed in seeds)
+    return [[d.explanation for d in decisions(one, policy) if d.action not in allowed] for one in recordings]
 
 
 # ---------------------------------------------------------------------------- harm
@@ -79,9 +81,10 @@ def lasts(world: World, seeds: tuple[int, ...]) -> list[World]:
 @scenes
 def test_harm_is_found(scene: Scene):
     """
-    Harm to a signal is acted on by its guardrail, after it began and within half as much again as the test needs alone.
+    Harm to a signal is acted on by its guardrail, after it began and, in the median of three rollouts, within half as
+    much again as the test needs alone.
     """
-    _found(scene, SEEDS)
+    _found(scene, THRICE)
 
 
 @scenes
@@ -91,7 +94,7 @@ def test_harm_is_found_long(scene: Scene):
     """
     Likewise in the median of twenty rollouts, and in each of them within three times as much as the test needs.
     """
-    _found(scene, SEEDS_LONG)
+    _found(scene, OFTEN)
 
 
 def _found(scene: Scene, seeds: tuple[int, ...]) -> None:
@@ -122,7 +125,7 @@ def test_without_harm_nothing_is_decided(scene: Scene, world: World, shares: tup
     The same guardrail leaves the same service alone while both arms are alike: at a steady share; through a ramp, a drift
     and an incident; and with users of very unequal activity, of whom one in a hundred fails most of the time.
     """
-    assert [] == [said for one in lasts(world, SEEDS) for said in alarms(scene, one, *shares)]
+    assert [[]] == alarms(scene, world, ONCE, *shares)
 
 
 @scenes
@@ -143,7 +146,7 @@ def test_without_harm_nothing_is_decided_long(scene: Scene, world: World, shares
     """
     Twenty rollouts each; also where exposures are not told apart from outcomes, and where nobody says who it was.
     """
-    assert [] == [said for one in lasts(world, SEEDS_LONG) for said in alarms(scene, one, *shares)]
+    assert [[]] * len(OFTEN) == alarms(scene, world, OFTEN, *shares)
 
 
 @scenes
@@ -154,10 +157,9 @@ def test_false_alarms_stay_within_the_budget_long(scene: Scene):
     Of forty ramps with a budget of one alarm in twenty, no more have one than chance allows.
     """
     runs, budget = 40, 0.05
-    worlds = lasts(RAMP, tuple(range(100, 100 + runs)))
-    alarmed = sum(bool(alarms(scene, world, "5%", "20%", "50%", per_rollout=budget)) for world in worlds)
+    made = alarms(scene, RAMP, tuple(range(100, 100 + runs)), "5%", "20%", "50%", per_rollout=budget)
 
-    assert alarmed <= binom.ppf(0.99, runs, budget)
+    assert sum(map(bool, made)) <= binom.ppf(0.99, runs, budget)
 
 
 @scenes
@@ -165,7 +167,7 @@ def test_an_outage_of_everything_kills_nothing(scene: Scene):
     """
     While every request of both arms fails, and while nothing is heard at all, no guardrail blames the treatment.
     """
-    assert [] == [said for one in lasts(TROUBLED, SEEDS) for said in alarms(scene, one, "50%")]
+    assert [[]] == alarms(scene, TROUBLED, ONCE, "50%")
 
 
 # ---------------------------------------------------------------------------- silence

@@ -48,7 +48,7 @@ class Feedback:
     promoters: float = 0.5
     detractors: float = 0.2
     down: float = 0.1
-    after_s: float = 2.0
+    after_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
