@@ -23,6 +23,7 @@ WORLD = World(
     seconds=25.0,
     duplicates=0.01,
     late=0.002,
+    late_s=5.0,
     attributes={"country": {"DE": 0.1, "FR": 0.3, "US": 0.6}, "plan": {"free": 0.9, "pro": 0.1}},
     quality=0.8,
     conversion=0.4,
@@ -43,8 +44,8 @@ class Scene:
     One guardrail and harm to its signal.
 
     ``segments`` are those of the guardrail, ``segment`` the one that is harmed. ``feedback`` is what people say, where
-    the guardrail asks for it. ``is_fixed``: its bound knows no
-    control, so that an incident of both arms may be held, and is never called the treatment's.
+    the guardrail asks for it. ``is_fixed``: its bound knows no control, so that an incident of both arms may be held,
+    and is never called the treatment's.
     """
 
     when: str
@@ -79,14 +80,14 @@ class Scene:
             }
         )
 
-    def within_world(self, world: World, seed: int) -> World:
+    def placed_in(self, world: World, seed: int) -> World:
         """Return the world with this seed, and with the feedback that the guardrail asks for."""
         return replace(world, seed=seed, feedback=self.feedback)
 
     def harmed(self, seed: int) -> World:
         """Return the world in which the harm begins, long enough to find it in three times the time that it should take."""
         needed_s = 3.0 * self.within / (WORLD.rps * WORLD.share[0][1])
-        return replace(self.within_world(WORLD, seed), seconds=round(ONSET_S + needed_s + 5.0), harm=self.harm)
+        return replace(self.placed_in(WORLD, seed), seconds=round(ONSET_S + needed_s + 5.0), harm=self.harm)
 
 
 def _harm(**changes: Any) -> Harm:

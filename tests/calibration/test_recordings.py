@@ -71,7 +71,7 @@ def alarms(scene: Scene, world: World, seeds: tuple[int, ...], *shares: str, per
     """
     policy = scene.policy(*shares, per_rollout=per_rollout)
     allowed = {"hold"} if scene.is_fixed else set()
-    recordings = (record(scene.within_world(world, 1_000 + seed)) for seed in seeds)
+    recordings = (record(scene.placed_in(world, 1_000 + seed)) for seed in seeds)
     return [[d.explanation for d in decisions(one, policy) if d.action not in allowed] for one in recordings]
 
 
@@ -92,7 +92,7 @@ def test_harm_is_found(scene: Scene):
 @pytest.mark.timeout(600)
 def test_harm_is_found_long(scene: Scene):
     """
-    Likewise in the median of twenty rollouts, and in each of them within three times as much as the test needs.
+    The same holds in the median of twenty rollouts, and in each of them within three times as much as the test needs.
     """
     _found(scene, OFTEN)
 
