@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,22 +17,32 @@ from pydantic.json_schema import models_json_schema
 
 from guardian.policy import Policy
 from guardian.schedule import Schedule
+from guardian.tempering import tempering_notes
 from streams.policies import PolicyFile, read_policies
 
 DAYS_A_YEAR = 365
 
 
 def check(paths: list[Path], *, out: TextIO) -> int:
-    """Print what is wrong with the policies of *paths*; return the exit code, 1 for problems."""
+    """
+    Print what is wrong with the policies of *paths*; return the exit code, 1 for problems.
+
+    Of files without problems it also notes what their guardrails find later where events carry no unit id.
+    """
     files = read_policies(paths)
     for file in files:
         out.writelines(f"{problem}\n" for problem in file.problems)
         if not file.problems:
             out.write(f"{file.file}: OK, {_count(len(file.policies), 'policy', 'policies')}\n")
+            out.writelines(f"{file.file}: note: {policy.flag}: {note}\n" for policy, note in _notes(file))
     problems = sum(len(file.problems) for file in files)
     out.write(f"{_budget(files)}\n")
     out.write(f"{_count(len(files), 'file')}, {_count(problems, 'problem')}\n")
     return 1 if problems or not files else 0
+
+
+def _notes(file: PolicyFile) -> Iterator[tuple[Policy, str]]:
+    return ((policy, note) for policy in file.policies for note in tempering_notes(policy))
 
 
 def _budget(files: list[PolicyFile]) -> str:

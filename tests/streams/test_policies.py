@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from guardian.errors import Path as Field
 from guardian.errors import PolicyError, field_name
+from guardian.policy import parse_policy
+from guardian.tempering import tempering_notes
 from streams.apps.check import check, main, schema, schema_text
 from streams.policies import LARGEST_FILE, load_policies, read_policies, read_policy_text
 from tests.guardian.policy.examples import DECLARATIONS, EVERYTHING, SCHEDULE, SIMPLE
@@ -366,16 +368,30 @@ def test_check_prints_files_budget_and_problems(tmp_path: Path):
         tmp_path, a=other.replace("1.2x control", "5mss"), b=f"{SIMPLE}---\n{SIMPLE.replace('v2', 'v4')}"
     )
     advice = "'mss' does not fit error_rate; write a percentage such as 5%"
+    notes = list(tempering_notes(parse_policy(yaml.safe_load(SIMPLE))))
 
     assert (
         1,
         [
             f"{wrong}:4: guardrails[0].when: 'error_rate > 5mss': {advice}",
             f"{fine}: OK, 2 policies",
+            *(f"{fine}: note: {flag}: {note}" for flag in ("checkout-v2", "checkout-v4") for note in notes),
             "False kills allowed a year: 0.732 on average, over 2 policies",
             "2 files, 1 problem",
         ],
     ) == run_check(tmp_path)
+
+
+def test_check_notes_what_missing_unit_ids_cost(tmp_path: Path):
+    """
+    A note is no problem: the exit code stays 0. Where failures count as one each there is none.
+    """
+    fine, _ = put_files(tmp_path, a=SIMPLE, b=f"{SIMPLE.replace('v2', 'v3')}unit_cluster: 1\n")
+    code, lines = run_check(tmp_path)
+
+    assert (0, "2 files, 0 problems") == (code, lines[-1])
+    assert [fine] == [Path(line.split(": ")[0]) for line in lines if ": note: " in line]
+    assert any("error_rate > 1.2x control: where outcomes carry no unit id" in line for line in lines)
 
 
 def test_checking_nothing_is_no_success():

@@ -1,0 +1,73 @@
+"""
+What it costs that outcomes carry no unit id, measured: by the test itself, and by replay of recorded rollouts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from guardian.tempering import tempered_factor
+from tests.calibration.lab import KEEP, Delay, Peeking
+from tests.calibration.scenes import WORLD, Scene
+from tests.calibration.test_recordings import decisions
+from tests.support.recorded import Feedback, Harm, record
+
+RUNS, ALPHA = 400, 1e-3
+PLAIN = replace(
+    WORLD, seconds=45.0, rps=200.0, users=10_000_000, attributes={}, quality=None, conversion=None, feedback=Feedback()
+)
+"""Nearly every request is another user's, so that naming them changes nothing but the rule by which they count."""
+
+
+def until_found(rates: tuple[float, float], sizes: tuple[int, int], cluster: float, margin: float) -> Delay:
+    """Return the treated requests until harm is found, where each failure counts as ``1/cluster``."""
+    rng = np.random.default_rng(17)
+    peeking = Peeking(RUNS, margin=margin, keep=KEEP ** (sizes[0] / 10.0))
+    alive, seen, end = np.arange(RUNS), 0, np.full(RUNS, np.nan)
+    while alive.size:
+        seen += sizes[0]
+        x_t, x_c = (rng.binomial(n, p, alive.size) / cluster for n, p in zip(sizes, rates, strict=True))
+        going = peeking.read(float(sizes[0]), x_t, float(sizes[1]), x_c) < -math.log(ALPHA)
+        end[alive[~going]] = seen
+        alive = alive[going]
+        peeking.keep_only(going)
+    return Delay.of(end)
+
+
+@pytest.mark.parametrize(
+    ("p_t", "margin", "cluster"), [(0.02, 1.0, 2.0), (0.02, 1.0, 5.0), (0.05, 1.0, 2.0), (0.024, 1.2, 2.0)]
+)
+def test_the_factor_is_what_the_test_needs(p_t: float, margin: float, cluster: float):
+    """
+    With a tenth treated and 1 % of control failing, so many times as many requests are needed as the factor says.
+    """
+    whole, parts = (until_found((p_t, 0.01), (10, 90), one, margin) for one in (1.0, cluster))
+    ratio = parts.mean / whole.mean
+    error = ratio * math.hypot(whole.error / whole.mean, parts.error / parts.mean)
+
+    assert abs(tempered_factor(p_t, 0.01, 0.1, cluster, margin) / ratio - 1.0) < 0.05 + 2.0 * error / ratio
+
+
+@pytest.mark.parametrize(
+    ("when", "harm", "names_units", "acts"),
+    [
+        ("error_rate > 3%", 5.0, True, True),
+        ("error_rate > 3%", 5.0, False, False),
+        ("error_rate > 3%", 12.0, False, True),
+        ("error_rate > control + 2%", 4.5, True, True),
+        ("error_rate > control + 2%", 4.5, False, False),
+        ("error_rate > control + 2%", 12.0, False, True),
+    ],
+)
+def test_amounts_are_reached_at_a_multiple_of_them(when: str, harm: float, names_units: bool, acts: bool):
+    """
+    Without unit ids a guardrail with an amount acts above ``unit_cluster`` times the amount, and not below.
+    """
+    world = replace(PLAIN, names_units=names_units, harm=Harm(errors=harm))
+    made = list(decisions(record(world), Scene(when, Harm(), 0, then="kill").policy("50%")))
+
+    assert ["kill"] * acts == [decision.action for decision in made]
