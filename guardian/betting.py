@@ -49,13 +49,14 @@ class Past(msgspec.Struct):
     What earlier blocks said: all guesses come from here, so that none looks at the block that it is used on.
 
     ``rate`` is control's, ``t`` and ``c`` are both arms' sums, fading. ``is_coin`` says that every score so far was
-    the lowest or the highest that there is.
+    the lowest or the highest that there is, ``is_nameless`` that there were events without a unit.
     """
 
     rate: ControlRate = msgspec.field(default_factory=lambda: ControlRate(half_life_s=HALF_LIFE_S))
     t: Tally = msgspec.field(default_factory=Tally)
     c: Tally = msgspec.field(default_factory=Tally)
     is_coin: bool = True
+    is_nameless: bool = False
     to_ms: int = 0
 
     def remember(self, pair: Pair, ends: tuple[int, int]) -> None:
@@ -68,12 +69,18 @@ class Past(msgspec.Struct):
             if keep < 1.0:
                 held.fade(keep)
             held.add(fresh)
+            self.is_nameless = self.is_nameless or fresh.left > 0.0
             self.is_coin = self.is_coin and all(at in ends for at in fresh.counts)
 
 
-def log_e(condition: Condition, line: Line, pair: Pair, past: Past, share: float | None = None) -> Floats:
+def log_e(
+    condition: Condition, line: Line, pair: Pair, past: Past, *, share: float | None = None, cluster: float = 1.0
+) -> Floats:
     """
-    Return the log e-values of a block, shape ``(K,)``; ``share`` is treatment's part, where the line needs one.
+    Return the log e-values of a block, shape ``(K,)``.
+
+    ``share`` is treatment's part, where the line needs one; ``cluster`` how many events without a unit may be one's
+    (see ``Watch.read_block``).
 
     Raises TypeError for a condition that has no test on this line.
     """
@@ -88,19 +95,25 @@ def log_e(condition: Condition, line: Line, pair: Pair, past: Past, share: float
         return np.zeros(K) if share is None else share_block(pair.t.n, pair.c.n, share, tolerance=SPLIT_TOLERANCE)
     if line.kind == "reports" and isinstance(condition.bound, Relative):
         return np.zeros(K) if share is None else count_block(pair.t.x, pair.c.x, share, margin=condition.bound.factor)
-    return _rates(condition.bound, pair, past.rate.p_hat, condition.text)
+    return _rates(condition.bound, pair, past, cluster, condition.text)
 
 
-def _rates(bound: Bound, pair: Pair, p_hat: float, text: str) -> Floats:
-    # More events than units: somebody who reports twice, or reports what was shown before. They count once each.
-    n_t, n_c = max(pair.t.n, pair.t.x), max(pair.c.n, pair.c.x)
+def _rates(bound: Bound, pair: Pair, past: Past, cluster: float, text: str) -> Floats:
+    t, c = pair.t, pair.c
     if isinstance(bound, Relative):
-        return two_sample_block(n_t, pair.t.x, n_c, pair.c.x, p_hat=p_hat, margin=bound.factor)
+        # More events than units: somebody reports what was shown before. Each counts.
+        n_t, n_c = max(t.n, t.x), max(c.n, c.x)
+        return two_sample_block(n_t, t.x, n_c, c.x, p_hat=past.rate.p_hat, margin=bound.factor)
+    x_t, x_c = t.x + t.left, c.x + c.left
+    n_t, n_c = max(t.n, x_t), max(c.n, x_c)
     if isinstance(bound, Margin):
-        return additive_margin_block(n_t, pair.t.x, n_c, pair.c.x, p_hat=p_hat, delta=bound.delta)
-    if isinstance(bound, Absolute):
-        return threshold_block(n_t, pair.t.x, p0=bound.value)
-    raise TypeError(f"guardrail {text!r} has no test of rates")
+        p_hat = min(past.rate.p_hat + (past.c.left / past.c.n if past.c.n > 0.0 else 0.0), 1.0)
+        values = additive_margin_block(n_t, x_t, n_c, x_c, p_hat=p_hat, delta=bound.delta)
+    elif isinstance(bound, Absolute):
+        values = threshold_block(n_t, x_t, p0=bound.value)
+    else:
+        raise TypeError(f"guardrail {text!r} has no test of rates")
+    return values / cluster if past.is_nameless or t.left + c.left > 0.0 else values
 
 
 def _slowness(condition: Condition, pair: Pair, past: Past) -> Floats:

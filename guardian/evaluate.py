@@ -53,9 +53,11 @@ def _read_tick(
     if arm is not None:
         block.n_t += arm.outcomes
         block.x_t += arm.first
+        block.left_t += arm.left
     if base is not None:
         block.n_c += base.outcomes
         block.x_c += base.first
+        block.left_c += base.left
     block.to_ms = end_ms
     if block.n_t + block.n_c == 0:
         watch.open = None
@@ -85,6 +87,7 @@ def _read_alone(
     block.from_ms, block.to_ms = block.from_ms or start_ms, end_ms
     block.n_t += arm.outcomes
     block.x_t += arm.first
+    block.left_t += arm.left
     if not is_full_alone(block.n_t, block.to_ms - block.from_ms):
         return False
     watch.alone = None
@@ -95,6 +98,7 @@ def _read_block(state: RolloutState, policy: Policy, watch: VariationWatch, bloc
     _read(state, policy, watch, block, alone=False)
     elapsed_s = max(block.to_ms - watch.remembered_ms, 0) / 1_000.0 if watch.remembered_ms else 0.0
     watch.control_rate.remember(block.n_c, block.x_c, elapsed_s)
+    watch.left_rate.remember(block.n_c, min(block.left_c, float(block.n_c)), elapsed_s)
     watch.remembered_ms = block.to_ms
 
 
@@ -109,7 +113,8 @@ def _read(state: RolloutState, policy: Policy, watch: VariationWatch, block: Blo
     if chosen:
         _deposit(state, watch, guardrails)
     for guardrail, held in chosen:
-        held.read_block(guardrail.when, block, watch.control_rate.p_hat)
+        held.read_block(guardrail.when, block, watch.guesses, policy.unit_cluster)
+    watch.is_nameless = watch.is_nameless or block.is_nameless
     return bool(chosen)
 
 

@@ -81,7 +81,7 @@ def _share_at_risk(
 def _sum(history: History, second: int, width: int, names: tuple[str, str], into: tuple[Cell, Cell]) -> None:
     for cell in into:
         cell.exposures = cell.outcomes = cell.errors = 0
-        cell.first = 0.0
+        cell.first = cell.left = 0.0
     for at in range(second - width, second + width + 1):
         cells = history.at(at)
         for name, cell in zip(names, into, strict=True):

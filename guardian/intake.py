@@ -113,7 +113,8 @@ def _take_arm(
     arm, first = told
     # Without unit ids a cluster of failures may be one user: each counts as its part of one.
     failed = min(first + arm.anonymous / policy.unit_cluster, float(arm.outcomes))
-    cell = Cell(arm.exposures, arm.outcomes, arm.errors, failed)
+    left = min(first + arm.anonymous, float(arm.outcomes)) - failed
+    cell = Cell(arm.exposures, arm.outcomes, arm.errors, failed, left)
     population = state.population
     state.history.add(tick.start_ms, variation, cell)
     epoch = population.epoch_of(tick.start_ms)
@@ -133,6 +134,7 @@ def _take_arm(
         watch.alone = watch.alone or Block()
         watch.alone.n_t += cell.outcomes
         watch.alone.x_t += cell.first
+        watch.alone.left_t += cell.left
     if state.lines.wait_ms:
         state.hanging.take(tick.end_ms, variation, arm.exposures, arm.outcomes)
     if state.lines.silences and (arm.exposures or arm.outcomes):

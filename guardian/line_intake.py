@@ -71,7 +71,8 @@ def _tally(state: RolloutState, line: Line, arm: Arm, firsts: set[int], now_ms: 
     if line.kind == "failures":
         first = sum(unit in firsts for unit in arm.units)
         x = min(first + arm.anonymous / cluster, float(arm.outcomes))
-        return Tally(arm.outcomes, x) if arm.outcomes else None
+        left = min(first + arm.anonymous, float(arm.outcomes)) - x
+        return Tally(arm.outcomes, x, left=left) if arm.outcomes else None
     if line.kind == "latency":
         return Tally(sum(arm.latency.values()), 0.0, dict(arm.latency)) if arm.latency else None
     if line.kind == "over":
@@ -103,4 +104,4 @@ def _reports(state: RolloutState, arm: Arm, now_ms: Millis) -> Tally | None:
     starts = arm.exposures if state.population.by_exposures else arm.outcomes
     first = sum(state.reported.add(unit, now_ms) for unit in arm.reporters)
     x = first + arm.reports / state.policy.unit_cluster
-    return Tally(starts, x) if starts or x else None
+    return Tally(starts, x, left=first + arm.reports - x) if starts or x else None

@@ -97,7 +97,8 @@ def _read(
         _deposit(state, lines, segment, held, state.variations[variation])
     for at, block in chosen:
         share = _share(state, line, variation, block)
-        values = log_e(guardrails[at].when, line, block, held.past, share)
+        cluster = state.policy.unit_cluster
+        values = log_e(guardrails[at].when, line, block, held.past, share=share, cluster=cluster)
         held.watches[at].full.update(values)
         held.stories[at].read(block, values)
     if alone is not None and all(bounds.values()):
@@ -134,13 +135,16 @@ def part_of_all(guardrail: Guardrail, policy: Policy, lines: Lines) -> float:
 
 
 def _share(state: RolloutState, line: Line, variation: str, block: Pair) -> float | None:
-    """Return treatment's part where the line needs one: the configured one, or the largest that reports may go back to."""
+    """
+    Return treatment's part where the line needs one: the configured one, or the largest that reports may go back to.
+
+    Of whole epochs, by their starts so far: the largest of many small blocks would be a share that nobody ever had.
+    """
     if line.kind == "fresh":
         return configured_share(state, state.policy)
     if line.kind != "reports":
         return None
-    total = block.t.n + block.c.n
-    shares = [block.t.n / total] if total > 0.0 else []
+    shares = []
     population, control = state.population, state.policy.control
     for epoch, until_ms in zip(population.epochs, [*(e.start_ms for e in population.epochs[1:]), block.to_ms], strict=True):
         n_t, n_c = (epoch.size(name, population.by_exposures) for name in (variation, control))

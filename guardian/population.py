@@ -18,12 +18,17 @@ EPOCHS_MAX = 8
 
 
 class Cell(msgspec.Struct, array_like=True, gc=False):
-    """Sums of one variation: requests exposed, finished, failed, and first failures of units (the evidence)."""
+    """
+    Sums of one variation: requests exposed, finished, failed, and first failures of units (the evidence).
+
+    Of failures without a unit ``first`` holds a part, as they may be one's; ``left`` is what it leaves out.
+    """
 
     exposures: int = 0
     outcomes: int = 0
     errors: int = 0
     first: float = 0.0
+    left: float = 0.0
 
     def add(self, other: Cell) -> None:
         """Add the other's sums."""
@@ -31,6 +36,7 @@ class Cell(msgspec.Struct, array_like=True, gc=False):
         self.outcomes += other.outcomes
         self.errors += other.errors
         self.first += other.first
+        self.left += other.left
 
     def take_away(self, other: Cell) -> None:
         """Take the other's sums away; nothing falls below zero."""
@@ -38,6 +44,7 @@ class Cell(msgspec.Struct, array_like=True, gc=False):
         self.outcomes = max(self.outcomes - other.outcomes, 0)
         self.errors = max(self.errors - other.errors, 0)
         self.first = max(self.first - other.first, 0.0)
+        self.left = max(self.left - other.left, 0.0)
 
     def starts(self, by_exposures: bool) -> int:
         """Return how many starts are known."""

@@ -14,17 +14,20 @@ class Tally(msgspec.Struct, array_like=True):
     """
     How much of a line one arm has: ``n`` units or requests, ``x`` events among them.
 
-    ``counts`` says how ``n`` is distributed: by latency bucket, or by position of a score.
+    ``counts`` says how ``n`` is distributed: by latency bucket, or by position of a score. Of events without a unit
+    ``x`` holds a part, as they may be one's; ``left`` is what it leaves out.
     """
 
     n: float = 0.0
     x: float = 0.0
     counts: dict[int, float] = {}
+    left: float = 0.0
 
     def add(self, other: Tally) -> None:
         """Add the other's sums."""
         self.n += other.n
         self.x += other.x
+        self.left += other.left
         mine = self.counts
         for key, count in other.counts.items():
             mine[key] = mine.get(key, 0.0) + count
@@ -33,6 +36,7 @@ class Tally(msgspec.Struct, array_like=True):
         """Keep the part ``keep`` of everything; what has become very little is forgotten."""
         self.n *= keep
         self.x *= keep
+        self.left *= keep
         self.counts = {key: count * keep for key, count in self.counts.items() if count * keep > _GONE}
 
 

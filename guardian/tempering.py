@@ -2,15 +2,15 @@
 What it costs that events do not say who it was.
 
 Nobody knows then whether five failures are five users' or one's, so each counts as its part of one (``unit_cluster``).
-Failures and reports are counted so among whole requests, which divides their *rates*: harm against control takes more
-requests to find, and a fixed amount is reached later. Of scores, the good and the bad ones are counted so alike.
+Against control failures and reports are counted so among whole requests, which divides both *rates*; where an amount is
+compared, and of scores, the evidence itself is divided. Either way harm takes more requests to find.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guardian.conditions import Absolute, Condition, Kind, Margin, Relative
+from guardian.conditions import Condition, Kind, Relative
 from guardian.numerals import number, percent
 from guardian.policy import Policy
 from guardian.sequential import information
@@ -61,12 +61,6 @@ def tempering_notes(policy: Policy) -> Iterator[str]:
 
 def _cost(when: Condition, share: float, cluster: float) -> str:
     bound = when.bound
-    if when.signal.kind in RATES and isinstance(bound, Absolute):
-        least = cluster * bound.value
-        return f"it acts above {percent(least, exact=True)} only" if least < 1.0 else "it never acts"
-    if when.signal.kind in RATES and isinstance(bound, Margin):
-        least = cluster * bound.delta
-        return f"it acts above control + {percent(least, exact=True)} only" if least < 1.0 else "it never acts"
     if isinstance(bound, Relative) and when.signal.kind in RATES:
         p_c = min(EXAMPLE_RATE, EXAMPLE_RATE_MOST / bound.factor)
         p_t = EXAMPLE_HARM * bound.factor * p_c

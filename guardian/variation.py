@@ -8,7 +8,7 @@ from guardian.estimates import Estimates
 from guardian.line_watch import LineWatch
 from guardian.names import Millis
 from guardian.sequential import ControlRate
-from guardian.watch import CONTROL_HALF_LIFE_S, Block, Watch
+from guardian.watch import CONTROL_HALF_LIFE_S, Block, Guesses, Watch
 
 
 class VariationWatch(msgspec.Struct):
@@ -30,12 +30,20 @@ class VariationWatch(msgspec.Struct):
     open: Block | None = None
     open_epoch_ms: int = -1
     control_rate: ControlRate = msgspec.field(default_factory=lambda: ControlRate(half_life_s=CONTROL_HALF_LIFE_S))
+    left_rate: ControlRate = msgspec.field(default_factory=lambda: ControlRate(half_life_s=CONTROL_HALF_LIFE_S))
+    is_nameless: bool = False
     alone: Block | None = None
     remembered_ms: Millis = 0
     estimates: Estimates = msgspec.field(default_factory=Estimates)
     lines: dict[str, LineWatch] = {}
     killed: bool = False
     killed_at_ms: Millis = 0
+
+    @property
+    def guesses(self) -> Guesses:
+        """Control's rate in the blocks so far."""
+        named = self.control_rate.p_hat
+        return Guesses(named, min(named + self.left_rate.p_hat, 1.0), self.is_nameless)
 
     def reset(self) -> None:
         """Empty all accounts; what was deposited is spent."""

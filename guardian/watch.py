@@ -65,7 +65,7 @@ def is_full_alone(n_t: Any, span_ms: Any) -> Any:
 
 
 class Block(msgspec.Struct):
-    """Sums of one variation and control over the same starts: ``n`` finished, ``x`` first failures."""
+    """Sums of one variation and control over the same starts: ``n`` finished, ``x`` first failures, ``left`` as in `Cell`."""
 
     from_ms: int = 0
     to_ms: int = 0
@@ -73,6 +73,25 @@ class Block(msgspec.Struct):
     x_t: float = 0.0
     n_c: int = 0
     x_c: float = 0.0
+    left_t: float = 0.0
+    left_c: float = 0.0
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether failures without a unit are among them."""
+        return self.left_t + self.left_c > 0.0
+
+
+class Guesses(NamedTuple):
+    """
+    What past blocks say: control's rate, with failures without a unit as parts, and with all of them whole.
+
+    ``is_nameless`` says that there were such failures, of either arm.
+    """
+
+    named: float
+    whole: float
+    is_nameless: bool
 
 
 class Lane(msgspec.Struct):
@@ -123,20 +142,28 @@ class Watch(msgspec.Struct):
         if self.fast is not None:
             self.fast.deposit(offered, part * parts.fast)
 
-    def read_block(self, condition: Condition, block: Block, p_hat: float) -> None:
-        """Read a mature block; ``p_hat`` is control's rate in *past* blocks."""
+    def read_block(self, condition: Condition, block: Block, guesses: Guesses, cluster: float) -> None:
+        """
+        Read a mature block, with guesses from *past* blocks.
+
+        Where units are not named, ``cluster`` failures may be one's. Against control each counts as its part of one,
+        which leaves the ratio as it is. An amount would be missed by that: there they count whole, and the evidence
+        of the block is taken to the power ``1/cluster``, whose mean is at most 1 as well (Hölder).
+        """
         bound = condition.bound
         if isinstance(bound, Relative):
-            log_e = two_sample_block(block.n_t, block.x_t, block.n_c, block.x_c, p_hat=p_hat, margin=bound.factor)
-        elif isinstance(bound, Margin):
-            log_e = additive_margin_block(
-                block.n_t, block.x_t, block.n_c, block.x_c, p_hat=p_hat, delta=bound.delta
+            self.full.update(
+                two_sample_block(block.n_t, block.x_t, block.n_c, block.x_c, p_hat=guesses.named, margin=bound.factor)
             )
+            return
+        x_t, x_c = min(block.x_t + block.left_t, block.n_t), min(block.x_c + block.left_c, block.n_c)
+        if isinstance(bound, Margin):
+            log_e = additive_margin_block(block.n_t, x_t, block.n_c, x_c, p_hat=guesses.whole, delta=bound.delta)
         elif isinstance(bound, Absolute):
-            log_e = threshold_block(block.n_t, block.x_t, p0=bound.value)
+            log_e = threshold_block(block.n_t, x_t, p0=bound.value)
         else:
             raise TypeError(f"guardrail {condition.text!r} has no block test")
-        self.full.update(log_e)
+        self.full.update(log_e / cluster if guesses.is_nameless or block.is_nameless else log_e)
 
     def read_failures(self, condition: Condition, x_t: float, x_c: float, share: float) -> None:
         """Read first failures as they came; ``share`` is the variation's part of the starts still at risk."""

@@ -52,22 +52,24 @@ def test_the_factor_is_what_the_test_needs(p_t: float, margin: float, cluster: f
     assert abs(tempered_factor(p_t, 0.01, 0.1, cluster, margin) / ratio - 1.0) < 0.05 + 2.0 * error / ratio
 
 
-@pytest.mark.parametrize(
-    ("when", "harm", "names_units", "acts"),
-    [
-        ("error_rate > 3%", 5.0, True, True),
-        ("error_rate > 3%", 5.0, False, False),
-        ("error_rate > 3%", 12.0, False, True),
-        ("error_rate > control + 2%", 4.5, True, True),
-        ("error_rate > control + 2%", 4.5, False, False),
-        ("error_rate > control + 2%", 12.0, False, True),
-    ],
-)
-def test_amounts_are_reached_at_a_multiple_of_them(when: str, harm: float, names_units: bool, acts: bool):
+@pytest.mark.parametrize("names_units", [True, False])
+@pytest.mark.parametrize(("when", "harm"), [("error_rate > 3%", 5.0), ("error_rate > control + 2%", 5.0)])
+def test_amounts_are_the_same_without_unit_ids(when: str, harm: float, names_units: bool):
     """
-    Without unit ids a guardrail with an amount acts above ``unit_cluster`` times the amount, and not below.
+    A guardrail with an amount finds what lies above that amount, whether units are named or not.
     """
     world = replace(PLAIN, names_units=names_units, harm=Harm(errors=harm))
     made = list(decisions(record(world), Scene(when, Harm(), 0, then="kill").policy("50%")))
 
-    assert ["kill"] * acts == [decision.action for decision in made]
+    assert ["kill"] == [decision.action for decision in made]
+
+
+@pytest.mark.parametrize("when", ["error_rate > 5%", "error_rate > control + 4%"])
+def test_what_lies_below_an_amount_is_left_alone_without_unit_ids(when: str):
+    """
+    Failures without a unit that come in pairs of one user, at a rate below the amount, kill nothing.
+    """
+    for seed in range(6):
+        world = replace(PLAIN, names_units=False, harm=Harm(errors=4.0), seed=seed)
+
+        assert [] == list(decisions(record(world), Scene(when, Harm(), 0, then="kill").policy("50%")))

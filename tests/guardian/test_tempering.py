@@ -77,18 +77,17 @@ def test_guardrails_against_control_find_later():
     ] == notes("error_rate > 1.2x control")
 
 
-def test_amounts_are_reached_later():
+def test_amounts_take_as_many_times_more_requests():
     """
-    A fixed bound and a fixed difference act from ``unit_cluster`` times the amount on, if that can be at all.
+    A fixed bound and a fixed difference stand as they are, and take ``unit_cluster`` times as many requests.
     """
+    said = "no unit id, finding the same harm takes 3 times as many of them (unit_cluster: 3)"
+
     assert [
-        "error_rate > 5%: where outcomes carry no unit id, it acts above 15 % only (unit_cluster: 3)",
-        "error_rate > 40%: where outcomes carry no unit id, it never acts (unit_cluster: 3)",
-        "search_errors > control + 1%: where outcomes carry no unit id, it acts above control + 3 % only (unit_cluster: 3)",
-        "report_rate > 2%: where feedback carries no unit id, it acts above 6 % only (unit_cluster: 3)",
-    ] == notes(
-        "error_rate > 5%", "error_rate > 40%", "search_errors > control + 1%", "report_rate > 2%", unit_cluster=3.0
-    )
+        f"error_rate > 5%: where outcomes carry {said}",
+        f"search_errors > control + 1%: where outcomes carry {said}",
+        f"report_rate > 2%: where feedback carries {said}",
+    ] == notes("error_rate > 5%", "search_errors > control + 1%", "report_rate > 2%", unit_cluster=3.0)
 
 
 def test_scores_take_as_many_times_more_of_them():
