@@ -23,11 +23,11 @@ from tests.support.folds import content, plain_sums, totals, unit_of
 KEY = "production|checkout-v2"
 
 
-spoken = st.sampled_from(
+spoken: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [{"said": "rating", "score": 2.0, "scale": [1.0, 3.0]}, {"said": "rating", "score": 4.0}, {"said": "nps", "score": 7.0},
      {"said": "thumb", "score": 1.0}, {"said": "report"}]
 )  # fmt: skip
-told = st.fixed_dictionaries({
+told: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries({
     "operation": st.sampled_from([None, "GET /", "POST /"]),
     "error_type": st.sampled_from([None, "TimeoutError"]),
     "attributes": st.one_of(st.none(), st.dictionaries(
