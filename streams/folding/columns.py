@@ -170,11 +170,10 @@ class _Table:
             return
         self.detail[rows] = found = np.array(self._details.numbers(data, _raws([d.attributes or _EMPTY for d in data])))
         self.setting[rows] = np.where(found == WRONG, WRONG, settings)
-        at = np.arange(self.kind.size)[rows]
-        for index, name, value in self._details.measured(data):
+        for name, values in self._details.measured(data).items():
             if name not in self.measures:
                 self.measures[name] = np.full(self.kind.size, np.nan)
-            self.measures[name][at[index]] = value
+            self.measures[name][rows] = values
 
     def _fill_mixed(self, start: int, data: list[Any], kinds: list[int]) -> None:
         outcomes = [index for index, kind in enumerate(kinds) if kind == OUTCOME]

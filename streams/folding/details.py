@@ -108,16 +108,14 @@ class Details:
         self._details[number] = Detail(operation, service, error_type, attributes)
         return number
 
-    def measured(self, data: Sequence[Any]) -> list[tuple[int, str, float]]:
-        """Return the index, name and value of each measure that is wanted."""
-        wanted = self.measures
-        return [
-            (index, name, value)
-            for index, d in enumerate(data)
-            if d.measures
-            for name, value in d.measures.items()
-            if name in wanted
-        ]
+    def measured(self, data: Sequence[Any]) -> dict[str, Floats]:
+        """Return by name what outcomes measured, NaN for nothing; of what is wanted, and there at all."""
+        given = [d.measures for d in data]
+        there = self.measures.intersection(name for measures in given if measures for name in measures)
+        return {
+            name: np.array([None if measures is None else measures.get(name) for measures in given], dtype=np.float64)
+            for name in there
+        }
 
 
 def said(data: Any) -> tuple[int, int] | None:

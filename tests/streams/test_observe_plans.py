@@ -21,11 +21,11 @@ from streams.cloudevents import to_event
 from streams.observing import plans as plans_module
 from streams.observing.plans import Plans
 from streams.settings import Settings
+from tests.streams.test_observe_exact import FAST, observing, producer
 from tests.support.events import outcome
 from tests.support.movers import until
 from tests.support.observed import Journal, journal
 from tests.support.published import rollout
-from tests.streams.test_observe_exact import FAST, observing, producer
 
 KEY = "production|checkout-v2"
 PLAN = Plan(over_us=(300_000,), scores={"measure:n": (0.0, 1.0)}, segments=("country",), cuts=(Cut("c", (("operation", "x"),)),))
