@@ -153,6 +153,7 @@ class Observer(ConsumerRebalanceListener):
                 source = self._sources.get(at)
                 if source is not None:
                     source.reading.take(records)
+            self._plans.check()
             for source in list(self._sources.values()):
                 source.check()
                 if source.reading.is_batch_full:

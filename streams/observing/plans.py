@@ -50,6 +50,11 @@ class Plans:
         """Begin to follow."""
         self._task = asyncio.create_task(self._follower.run(), name="observe plans")
 
+    def check(self) -> None:
+        """Raise what ended the following before it was stopped; nothing while it goes on."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+
     async def stop(self) -> None:
         """Stop following; the plans stay as they are."""
         if self._task is not None:

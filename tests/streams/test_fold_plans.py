@@ -15,7 +15,7 @@ from guardian.plan import GRID, SEGMENTS_MAX, Cut, Plan, position
 from guardian.sequential.latency import bucket_key
 from guardian.summaries import Arm, FlagSums, Tick
 from streams import fold as fold_module
-from streams.codecs import Event
+from streams.codecs import Event, Line
 from streams.fold import Fold, FoldConfig
 from streams.folding.cadence import CYCLE
 from streams.folding.planned import FRESH_MAX
@@ -181,29 +181,56 @@ def test_plans_count_from_then_on(monkeypatch: pytest.MonkeyPatch):
     assert [(0, {}), (1, {300_000: 1}), (1, {300_000: 1}), (0, {})] == found
 
 
+COLD = [f"cold-{n}" for n in range(8)]
+CROWDED = FoldConfig(rows_max=4)
+
+
+def crowd(dice: random.Random, flushes: int) -> list[list[Line]]:
+    """One hot flag, one middling, eight with an event now and then: the records of each flush."""
+    found, offset = [], 0
+    for _ in range(flushes):
+        names = ["hot"] * 10 + ["middling"] * 2 + [dice.choice(COLD)]
+        made = [event for name in names for event in said_and_done(name, dice)]
+        found.append([line(event, offset + at) for at, event in enumerate(made)])
+        offset += len(made)
+    return found
+
+
+def run(flushes: list[list[Line]], config: FoldConfig, *, position: int = 0, note: str = "") -> tuple[Fold, list[FlagSums]]:
+    """Feed a fold flush by flush, from its position on."""
+    fold, sums = Fold("t/0", config, position=position, note=note), []
+    fold.plans = {f"production|{name}": EVERYTHING for name in ("hot", "middling", *COLD)}
+    for flush in flushes:
+        fold.take([record for record in flush if record.offset >= fold.position], NOON_MS)
+        sums += fold.flush()
+    return fold, sums
+
+
 def test_held_back_sums_hold_all_columns(dice: random.Random):
     """
     Among very many flags, those that go out rarely bring over a whole number of cycles what they would have brought.
     """
-    cold = [f"cold-{n}" for n in range(8)]
-    plans = {f"production|{name}": EVERYTHING for name in ("hot", "middling", *cold)}
-    flushes = [
-        [event for name in ["hot"] * 10 + ["middling"] * 2 + [dice.choice(cold)] for event in said_and_done(name, dice)]
-        for _ in range(3 * CYCLE)
-    ]
-    found = []
-    for config in (FoldConfig(rows_max=4), FoldConfig()):
-        fold, sums, offset = Fold("t/0", config), [], 0
-        fold.plans = plans
-        for flush in flushes:
-            fold.take([line(event, offset + at) for at, event in enumerate(flush)], NOON_MS)
-            offset += len(flush)
-            sums += fold.flush()
-        found.append(sums)
-    crowded, roomy = found
+    flushes = crowd(dice, 3 * CYCLE)
+    (_, crowded), (_, roomy) = run(flushes, CROWDED), run(flushes, FoldConfig())
 
     assert {200, 1_000, 5_000} == {tick.length_ms for flag in crowded for tick in flag.ticks}
     assert counted(roomy) == counted(crowded)
+
+
+def test_a_crash_while_sums_are_held_back_loses_and_doubles_nothing(dice: random.Random):
+    """
+    Whoever reads on from the committed offset and its note sends of all columns exactly what had not been sent.
+    """
+    flushes = crowd(dice, 4 * CYCLE)
+    crash = dice.randrange(CYCLE + 1, 2 * CYCLE)
+    first, sent = run(flushes[:crash], CROWDED)
+    point = first.savepoint()
+    assert point.note
+
+    second, again = run(flushes, CROWDED, position=point.position, note=point.note)
+    again += [flag for _ in range(2 * CYCLE) for flag in second.flush()]
+
+    assert counted(run(flushes, FoldConfig())[1]) == counted([*sent, *again])
 
 
 def said_and_done(flag: str, dice: random.Random) -> list[dict[str, Any]]:
