@@ -233,6 +233,24 @@ def test_a_crash_while_sums_are_held_back_loses_and_doubles_nothing(dice: random
     assert counted(run(flushes, FoldConfig())[1]) == counted([*sent, *again])
 
 
+def test_segments_never_choose_the_cadence(dice: random.Random):
+    """
+    Outcomes that are summed twice count once for how often a flag goes out.
+    """
+    flushes = [[("hot", "DE")] * 25 + [("middling", "DE")] * 3 + [(dice.choice(COLD), "FR")] for _ in range(2 * CYCLE)]
+    shapes = []
+    for plan in (Plan(), EVERYTHING):
+        fold, shape = Fold("t/0", CROWDED), []
+        fold.plans = {f"production|{name}": plan for name in ("hot", "middling", *COLD)}
+        for flush in flushes:
+            fold.take([line(outcome({flag: "t"}, attributes={"country": value, "plan": 1})) for flag, value in flush], NOON_MS)
+            shape.append([(flag.key, [tick.length_ms for tick in flag.ticks]) for flag in fold.flush()])
+        shapes.append(shape)
+
+    assert {200, 5_000} == {length_ms for flags in shapes[0][CYCLE:] for _, ticks in flags for length_ms in ticks}
+    assert shapes[0] == shapes[1]
+
+
 def said_and_done(flag: str, dice: random.Random) -> list[dict[str, Any]]:
     """An outcome of somebody new, a rating and a report."""
     flags, who = {flag: "t"}, f"u-{dice.randrange(10**9)}"
