@@ -16,9 +16,11 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
+from bench.events import FLAGS
 from streams import telemetry
 from streams.loops import new_loop
 from streams.observe import GARBAGE_AFTER, Observer
+from streams.observing.plans import Plans
 from streams.settings import Settings
 from streams.status import Status
 
@@ -65,13 +67,20 @@ async def ours(bootstrap: str, topic: str, count: int) -> dict[str, float]:
     settings = Settings.model_validate(
         {
             "kafka": {"bootstrap": bootstrap, "group_prefix": name},
-            "topics": {"exposures": [], "feedback": [], "outcomes": [topic], "journal": f"{topic}.journal"},
+            "topics": {
+                "exposures": [], "feedback": [], "outcomes": [topic], "journal": f"{topic}.journal",
+                "rollouts": f"{topic}.rollouts",
+            },
         }
-    )
-    observer = Observer(settings, Status("observe"))
+    )  # fmt: skip
+    plans = Plans(settings)
+    plans.start()
+    observer = Observer(settings, Status("observe"), plans)
     running = asyncio.ensure_future(observer.run())
     while not observer.is_reading:
         await asyncio.sleep(0.002)
+    assert all(plan.latency for plan in plans.now.values())
+    assert set(plans.now) == {f"production|{flag}" for flag in FLAGS}
     watch = Stopwatch()
     while observer.committed.outcomes < count:
         await asyncio.sleep(0.01)
@@ -81,6 +90,7 @@ async def ours(bootstrap: str, topic: str, count: int) -> dict[str, float]:
     assert observer.committed.dead + observer.committed.duplicates == 0
     running.cancel()
     await asyncio.wait({running})
+    await plans.stop()
     return found
 
 

@@ -6,12 +6,18 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+
+from guardian.decisions import ROLLOUT_TYPE, RolloutView
+from guardian.plan import Plan
+from streams.cloudevents import to_event
 
 UNITS = 50_000
 EVENTS_PER_S = 20_000
 ERROR_RATE = 0.01
+FLAGS = ("checkout-v2", "new-cart")
 START = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)
 
 
@@ -38,6 +44,19 @@ def make_topics(bootstrap: str, partitions: int, *names: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for made in admin.create_topics([NewTopic(name, partitions, 1) for name in names]).values():
         made.result(30)
+
+
+def want_latencies(bootstrap: str, topic: str) -> None:
+    """Write, as judge would, rollouts of both flags whose plans want the histogram of latencies."""
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for flag in FLAGS:
+        view = RolloutView(
+            key=f"production|{flag}", flag_key=flag, environment="production", control="control", status="running",
+            at=START.isoformat(), plan=msgspec.to_builtins(Plan(latency=True)),
+        )  # fmt: skip
+        event = to_event(ROLLOUT_TYPE, view, id=view.key, time=view.at, source="/bench")
+        producer.produce(topic, event, key=view.key.encode())
+    producer.flush()
 
 
 def produce(bootstrap: str, topic: str, count: int) -> int:

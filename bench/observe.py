@@ -1,10 +1,12 @@
 """
 How many outcomes a second one core takes from Kafka to the journal, beside reading alone and beside others.
 
-CloudEvents of some 420 bytes, each under two flags, on a real Kafka. Every
+CloudEvents of some 420 bytes, each under two flags whose plans want the
+histogram of latencies, as the peers make it, on a real Kafka. Every
 measurement is a process of its own, bound to one core (of the consumer; the
 broker has the others), timed from having its partitions to the last event.
-Ours and the limit take turns, and their medians count.
+Ours and the limit take turns, and their medians count. Of latencies, the peers
+count all; ours looks each up, and counts a unit's once per ten seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from bench.events import make_topics, produce
+from bench.events import make_topics, produce, want_latencies
 from tests.kafka import running_kafka
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "1200000"))
@@ -45,6 +47,8 @@ def run() -> dict[str, Any]:
         topic = f"bench-{uuid.uuid4().hex[:8]}"
         make_topics(bootstrap, PARTITIONS, topic)
         make_topics(bootstrap, JOURNAL_PARTITIONS, f"{topic}.journal")
+        make_topics(bootstrap, 1, f"{topic}.rollouts")
+        want_latencies(bootstrap, f"{topic}.rollouts")
         event_bytes = produce(bootstrap, topic, EVENTS)
         rounds = [{what: measure(what, bootstrap, topic) for what in ("raw", "ours")} for _ in range(ROUNDS)]
         peers, missing = measure_peers(bootstrap, topic)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 from pydantic import ValidationError
@@ -27,16 +27,16 @@ from guardian.events import (
     reason,
 )
 from streams.folding.wire import (
+    DETAILED,
+    PLAIN,
     UNREADABLE,
+    Decoders,
     Envelope,
     Fields,
     Headers,
     Line,
     Record,
     decode_any,
-    decode_envelope,
-    decode_fields,
-    decode_flat,
     decode_foreign,
 )
 
@@ -59,7 +59,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     ``kind`` is EXPOSURE, OUTCOME or FEEDBACK; an exposure has exactly one
     flag; ``latency_ms`` and ``context_id`` are None where the event has none;
-    ``weight`` is its ``sampledrate``.
+    ``weight`` is its ``sampledrate``. ``said`` is the kind of feedback, with
+    ``score`` and ``scale``; ``operation``, ``error_type``, ``attributes`` and
+    ``measures`` are those of an outcome.
     """
 
     kind: int
@@ -73,10 +75,17 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
     id: str | None = None
     source: str | None = None
+    operation: str | None = None
+    error_type: str | None = None
+    attributes: dict[str, Any] | None = None
+    measures: dict[str, float] | None = None
+    said: Literal["rating", "nps", "thumb", "report"] | None = None
+    score: float | None = None
+    scale: list[float] | None = None
 
 
 _UNREAD = "unread"
-_NOTHING = Envelope(specversion="1.0", type=cast("Any", _UNREAD), time="", data=Fields())
+_NOTHING: Envelope[Any] = Envelope(specversion="1.0", type=cast("Any", _UNREAD), time="", data=Fields())
 """Stands where a record could not be decoded."""
 _KINDS = {
     **{kind: number for number, kind in enumerate(MODELS)},
@@ -98,12 +107,17 @@ class Codec:
     Decodes the records of one source.
 
     ``bare`` says that records may be flat JSON objects; CloudEvents,
-    structured or binary, are read in any case.
+    structured or binary, are read in any case. While ``detailed``, the
+    attributes of outcomes are kept.
     """
 
     def __init__(self, *, bare: bool = False) -> None:
         self._bare = bare
-        self._decode: Callable[[Any], Any] = decode_flat if bare else decode_envelope
+        self.detailed = False
+
+    @property
+    def _decoders(self) -> Decoders:
+        return DETAILED if self.detailed else PLAIN
 
     def decode(self, records: Sequence[Record]) -> tuple[list[Any], list[Any], list[int], Sequence[int]]:
         """
@@ -111,7 +125,7 @@ class Codec:
 
         Never raises for what a record holds.
         """
-        decode = self._decode
+        decode = self._decoders.flat if self._bare else self._decoders.envelope
         try:
             envelopes = [decode(record.value) for record in records]
         except UNREADABLE:
@@ -123,7 +137,7 @@ class Codec:
         if _NOTHING in envelopes:
             data = [_NOTHING.data if envelope is _NOTHING else found for envelope, found in zip(envelopes, data, strict=True)]
         kinds = [_KINDS[of_type] for of_type in types]
-        return envelopes, data, kinds, [index for index, kind in enumerate(kinds) if kind > OUTCOME]
+        return envelopes, data, kinds, [index for index, kind in enumerate(kinds) if kind > FEEDBACK]
 
     def resolve(self, record: Record) -> Row:
         """
@@ -131,7 +145,7 @@ class Codec:
 
         Raises ``Refused`` with the field and what would be right.
         """
-        row = _quick(record)
+        row = _quick(record, self._decoders)
         return self.resolve_carefully(record) if row is None else row
 
     def resolve_carefully(self, record: Record) -> Row:
@@ -139,21 +153,20 @@ class Codec:
         return row_of(read_record(record.value, record.headers, bare=self._bare))
 
 
-def _quick(record: Record) -> Row | None:
+def _quick(record: Record, decoders: Decoders) -> Row | None:
     """Try the usual other forms with the fast decoders: Confluent framing, binary mode, a foreign type."""
     value = _unframed(record.value or b"")
     binary = None if _is_structured(record.headers) else _binary_envelope(record.headers)
     try:
         if binary is not None:
-            data = decode_fields(value)
+            data = decoders.fields(value)
             envelope = msgspec.convert({**binary, "data": Fields()}, Envelope)
         else:
-            envelope = decode_envelope(value)
+            envelope = decoders.envelope(value)
             data = envelope.data
     except UNREADABLE:
         return (UNKNOWN, None, None) if binary is None and _is_foreign(value) else None
-    kind = _KINDS[envelope.type]
-    return None if kind == FEEDBACK else (kind, envelope, data)
+    return _KINDS[envelope.type], envelope, data
 
 
 def _is_foreign(value: bytes) -> bool:
@@ -203,9 +216,12 @@ def _event_of(event: AnyEvent) -> Event | int:
         return Event(kind=EXPOSURE, flags={data.flag_key: data.variant}, **common)
     if isinstance(data, Outcome):
         error = data.outcome == "error"
-        return Event(kind=OUTCOME, flags=data.flags, error=error, latency_ms=data.latency_ms, **common)
+        return Event(
+            kind=OUTCOME, flags=data.flags, error=error, latency_ms=data.latency_ms, operation=data.operation,
+            error_type=data.error_type, attributes=data.attributes, measures=data.measures, **common,
+        )  # fmt: skip
     assert isinstance(data, Feedback)
-    return Event(kind=FEEDBACK, flags=data.flags, **common)
+    return Event(kind=FEEDBACK, flags=data.flags, said=data.kind, score=data.score, scale=data.scale, **common)
 
 
 def row_of(event: Event | int) -> Row:
@@ -213,11 +229,13 @@ def row_of(event: Event | int) -> Row:
     if isinstance(event, int):
         return event, None, None
     at = (_EPOCH + timedelta(milliseconds=event.time_ms)).isoformat(timespec="milliseconds")
-    data = Fields(
+    data: Fields[Any] = Fields(
         environment=event.environment, context_id=event.context_id, service_name=event.service_name,
-        latency_ms=event.latency_ms,
+        latency_ms=event.latency_ms, operation=event.operation, error_type=event.error_type, measures=event.measures,
+        attributes=None if event.attributes is None else msgspec.Raw(msgspec.json.encode(event.attributes)),
+        kind=event.said, score=event.score, scale=event.scale,
     )  # fmt: skip
-    envelope = Envelope(
+    envelope: Envelope[Any] = Envelope(
         specversion="1.0", type=cast("Any", _OUTCOME_TYPE), time=at, data=data, id=event.id, source=event.source,
         sampledrate=event.weight,
     )  # fmt: skip

@@ -7,13 +7,14 @@ Pure work over batches, without Kafka and without a clock: the loop in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 
 import numpy as np
 import numpy.typing as npt
 
 from guardian.names import Millis
+from guardian.plan import Plan
 from guardian.summaries import TICK_MS, FlagSums
 from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, Codec, Event, Record
 from streams.deadletters import DeadLetter, dead_letter
@@ -22,6 +23,7 @@ from streams.folding.chunk import Chunk, joined
 from streams.folding.columns import Batch, columns_of, read
 from streams.folding.memory import Memory
 from streams.folding.names import Names, Settings
+from streams.folding.planned import Planned
 from streams.folding.sights import UNIT_SHIFT, Sights
 from streams.folding.state import Counts, FoldConfig, Savepoint
 from streams.folding.sums import sums
@@ -44,7 +46,8 @@ class Fold:
     The sums depend on the sequence of events alone, not on how it was cut
     into batches. ``position`` and ``note`` are the committed offset and what
     was written beside it (``Savepoint.note``). ``counts`` says what became of
-    the events, ``reached_ms`` is the event time that reading has reached. One
+    the events, ``reached_ms`` is the event time that reading has reached.
+    ``plans`` say what is wanted of a flag beside requests and failures. One
     thread, one owner.
     """
 
@@ -58,6 +61,7 @@ class Fold:
         self.reached_ms: Millis = 0
         self._codec = Codec(bare=config.bare)
         self._repeats = Memory(config.duplicates_window)
+        self._planned = Planned(config.units_max)
         self._open: list[Chunk] = []
         self._held: Chunk | None = None
         self._can_roll_back = False
@@ -74,6 +78,20 @@ class Fold:
         At first it is the committed one, or one before it where sums had been held back.
         """
         return self._next
+
+    @property
+    def plans(self) -> Mapping[str, Plan]:
+        """
+        What is wanted, by the flag's key; set between batches, it counts for the events that are taken from then on.
+
+        It stays whatever else is forgotten or taken back. A mapping that has been set is not changed any more.
+        """
+        return self._planned.plans
+
+    @plans.setter
+    def plans(self, plans: Mapping[str, Plan]) -> None:
+        self._planned.follow(plans)
+        self._codec.detailed = self._planned.details.wanted
 
     @property
     def is_due(self) -> bool:
@@ -115,12 +133,12 @@ class Fold:
 
     def take_events(self, events: Sequence[Event], arrivals_ms: Sequence[Millis]) -> None:
         """Take decoded events with the time at which each arrived; raises ValueError for one that is not valid."""
-        batch = columns_of(events, self._settings)
+        batch = columns_of(events, self._settings, self._planned.details)
         self._add(batch, np.array(arrivals_ms, dtype=np.int64)[batch.at])
 
     def decode(self, records: Sequence[Record]) -> Batch:
-        """Return the records as columns, for ``take_batch``; valid until the next flush or ``decode``."""
-        return read(records, self._codec, self._settings)
+        """Return the records as columns, for ``take_batch``; valid until the next flush, ``decode`` or other plans."""
+        return read(records, self._codec, self._settings, self._planned.details)
 
     def take_batch(self, batch: Batch, arrivals_ms: Millis | Int64s) -> None:
         """Take a batch that ``decode`` returned, or a part of one, with the time at which each event arrived."""
@@ -152,6 +170,7 @@ class Fold:
     def confirm(self, point: Savepoint) -> None:
         """What was summed up to ``point`` is committed: give up the possibility to go back behind it."""
         self._repeats.confirm(point.repeats_mark)
+        self._planned.confirm(point.planned_mark)
         point.sights.confirm(point.sights_mark)
 
     def rollback(self, point: Savepoint) -> None:
@@ -161,6 +180,7 @@ class Fold:
         self._settings, self._sights = point.settings, point.sights
         self._sights.undo(point.sights_mark)
         self._repeats.undo(point.repeats_mark)
+        self._planned.undo(point.planned_mark)
         self._open = []
         self._next, self.reached_ms = point.position, point.reached_ms
 
@@ -168,6 +188,7 @@ class Fold:
         return Savepoint(
             copy(self.counts), self._cadence.note(), self._next, self.reached_ms, self._cadence, self._held, self._cycle.copy(),
             self._settings, self._sights, self._sights.mark(), self._repeats.mark(),
+            self._planned.mark(),
         )  # fmt: skip
 
     def _forget_names(self) -> None:
@@ -218,24 +239,28 @@ class Fold:
         latency_ms = batch.latency_ms
         start_ms = np.floor(time_ms - np.where(np.isnan(latency_ms), 0.0, latency_ms)).astype(np.int64)
         event, arm = self._settings.pairs(batch.setting)
-        unsent = None if offsets is None else self._unsent(offsets[event], arm)
-        unit = batch.unit.take(event)
-        named = slice(None) if batch.unit.all() else np.flatnonzero(unit)
-        service = self._settings.service[batch.setting[event[named]]]
-        tell = None if unsent is None else unsent[named]
-        self._sights.see(unit[named], arm[named], service, start_ms[event[named]], tell)
+        self._see(batch, start_ms, event, arm, offsets)
+        pairs = self._planned.pairs(batch, self._settings.names, start_ms, event, arm)
         chunk = Chunk(
             tick=start_ms // TICK_MS,
-            outcome=batch.kind == OUTCOME,
+            kind=batch.kind,
             error=self._settings.error[batch.setting],
             weight=batch.weight,
             latency_ms=batch.latency_ms,
             unit=(batch.unit >> UNIT_SHIFT).astype(np.int64),
             delay_ms=arrival_ms - start_ms,
-            event=event,
-            arm=arm,
-        )
-        self._open.append(chunk if unsent is None else chunk.choose(unsent))
+            event=pairs.event, arm=pairs.arm, marks=pairs.marks, pair=pairs.pair, column=pairs.column, place=pairs.place,
+        )  # fmt: skip
+        self._open.append(chunk if offsets is None else chunk.choose(self._unsent(offsets[chunk.event], chunk.arm)))
+
+    def _see(self, batch: Batch, start_ms: Int64s, event: Int64s, arm: Int64s, offsets: Int64s | None) -> None:
+        """See who was shown what; feedback shows nobody anything."""
+        unit = batch.unit if (batch.kind != FEEDBACK).all() else np.where(batch.kind == FEEDBACK, 0, batch.unit)
+        named = slice(None) if unit.all() else np.flatnonzero(unit.take(event))
+        seen, under = event[named], arm[named]
+        service = self._settings.service[batch.setting[seen]]
+        tell = None if offsets is None else self._unsent(offsets[seen], under)
+        self._sights.see(unit.take(seen), under, service, start_ms[seen], tell)
 
     def _classes(self) -> Int64s:
         return self._cadence.classes(self._settings.names.flag_hash)
@@ -256,7 +281,9 @@ class Fold:
                 self._held = chunk.choose(~due).compact()
                 chunk = chunk.choose(due)
         if names.flag_hash.size > self.config.rows_max:
-            self._cycle += np.bincount(names.flag_of_arm[chunk.arm], minlength=self._cycle.size)
-        found = sums(chunk, names, ticks_of_flag)
+            whole = chunk.arm[~names.is_part[chunk.arm]]
+            self._cycle += np.bincount(names.flag_of_arm[whole], minlength=self._cycle.size)
+        chunk, fresh_shifts = self._planned.thin(chunk, names)
+        found = sums(chunk, names, ticks_of_flag, fresh_shifts)
         self._sights.hand_over(found)
         return found

@@ -23,6 +23,7 @@ from streams.environment import WORKER_VARIABLE
 from streams.fold import Counts
 from streams.observing.light import gulp, lighten
 from streams.observing.metrics import LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
+from streams.observing.plans import Plans
 from streams.observing.reading import now_ms
 from streams.observing.source import Committed, Source
 from streams.reading import fetch_wait_ms
@@ -49,6 +50,8 @@ async def run_observe(settings: Settings, status: Status) -> None:
     """
     Read events and write summaries until cancelled; then what has been read goes out first.
 
+    Events are read when the plans are, or after five seconds of waiting for them.
+
     A broker that is away is waited for, and that is said: in the status, and in the log every ten seconds.
     """
     # Brokers answer so while the transaction before still ends; it is tried again within 20 ms, several times a second.
@@ -56,7 +59,9 @@ async def run_observe(settings: Settings, status: Status) -> None:
     before = gc.get_threshold()
     gc.set_threshold(GARBAGE_AFTER, 20, 50)
     gc.freeze()
-    observer = Observer(settings, status)
+    plans = Plans(settings)
+    observer = Observer(settings, status, plans)
+    plans.start()
     telling = asyncio.create_task(observer.tell(), name="observe status")
     said_s = -SAY_S
     try:
@@ -75,13 +80,15 @@ async def run_observe(settings: Settings, status: Status) -> None:
         gc.set_threshold(*before)
         telling.cancel()
         await asyncio.wait({telling})
+        await plans.stop()
 
 
 class Observer(ConsumerRebalanceListener):
     """The sources of this worker, as the group assigns them."""
 
-    def __init__(self, settings: Settings, status: Status) -> None:
+    def __init__(self, settings: Settings, status: Status, plans: Plans) -> None:
         self.why = "starting"
+        self._plans = plans
         self._settings = settings
         self._status = status
         self._group = f"{settings.kafka.group_prefix}-observe"
@@ -126,6 +133,8 @@ class Observer(ConsumerRebalanceListener):
             await consumer.start()
             lighten(consumer)
             self._consumer = consumer
+            self.why = "reading what the rollouts want summed"
+            await self._plans.wait()
             self.why = "waiting for partitions"
             consumer.subscribe(list(self._settings.topics.inputs), listener=self)
             await self._read(consumer)
@@ -144,6 +153,7 @@ class Observer(ConsumerRebalanceListener):
                 source = self._sources.get(at)
                 if source is not None:
                     source.reading.take(records)
+            self._plans.check()
             for source in list(self._sources.values()):
                 source.check()
                 if source.reading.is_batch_full:
@@ -168,7 +178,7 @@ class Observer(ConsumerRebalanceListener):
         kept, self._kept = self._kept, {}
         for at in assigned:
             source = Source(
-                self._settings, self._group, consumer, at, call=lambda: self._call, kept=kept.get(at)
+                self._settings, self._group, consumer, at, self._plans, call=lambda: self._call, kept=kept.get(at)
             )
             self._sources[at] = source
             source.start()

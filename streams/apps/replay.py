@@ -21,6 +21,7 @@ from guardian.decisions import Decision
 from guardian.effects import Decide
 from guardian.errors import GuardianError
 from guardian.journal import Beat, Entry, PolicyEntry, ReceiptEntry, Summary
+from guardian.lines import plan_of
 from guardian.names import Millis, rollout_key
 from guardian.policy import Policy, policy_hash
 from guardian.summaries import FlagSums
@@ -58,12 +59,12 @@ class Report:
 
 
 class Observer:
-    """What observe does, on the clock of the events: fold what came, flush every 100 ms."""
+    """What observe does, on the clock of the events: fold what came by the policies' plans, flush every 100 ms."""
 
-    def __init__(self, report: Report, watched: set[str]) -> None:
+    def __init__(self, report: Report, policies: Iterable[Policy]) -> None:
         self._fold = Fold(SOURCE, FoldConfig(bare=True))
+        self._fold.plans = {policy.key: plan_of(policy) for policy in policies}
         self._report = report
-        self._watched = watched
 
     def summary(self, events: list[Recorded], at_ms: Millis) -> Summary:
         """Return the summary of one flush. What came further out of order than could be mended arrives now."""
@@ -81,7 +82,7 @@ class Observer:
         report.events = counts.exposures + counts.outcomes + counts.feedback
         report.skipped, report.duplicates = counts.skipped + counts.unknown, counts.duplicates
         for sums in flags:
-            if sums.key not in self._watched:
+            if sums.key not in self._fold.plans:
                 report.unwatched[sums.key] = report.unwatched.get(sums.key, 0) + _size(sums)
         offsets = [first, report.lines - 1] if events else []
         return Summary(source=SOURCE, at_ms=at_ms, passed_ms=at_ms, offsets=offsets, flags=flags)
@@ -169,7 +170,7 @@ def replay(
 ) -> Iterator[Decision]:
     """Yield the decisions that a live guardian would have taken on these events."""
     config = config or JudgeConfig()
-    observer = Observer(report, {policy.key for policy in policies})
+    observer = Observer(report, policies)
     return Replay(policies, report, config).decisions(entries(events, observer, report, config))
 
 

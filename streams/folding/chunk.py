@@ -3,35 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
+
+COUNTED, TIMED, BUCKETED, FRESH, REPORTED = (np.uint8(1 << bit) for bit in range(5))
+"""
+Marks of a pair. COUNTED: an outcome whose latency and measures count; TIMED: it has a wanted latency; BUCKETED: and the
+histogram of it is wanted; FRESH: the unit was met for the first time; REPORTED: a person reported a problem.
+"""
+
+_OF_EVENTS = ("tick", "kind", "error", "weight", "latency_ms", "unit", "delay_ms")
+_OF_PAIRS = ("arm", "marks")
+_OF_ROWS = ("column", "place")
 
 
 @dataclass(slots=True, frozen=True)
-class Chunk:
+class Pairs:
     """
-    Columns of events, and of pairs (event, arm): a request under many flags is one event and many pairs.
+    Pairs (event, arm), and rows: what pairs add to columns that only some flags have.
 
-    ``tick`` counts ticks since the epoch, ``unit`` is the hashed unit id (52
-    bits, 0 for none), ``delay_ms`` arrival minus start; ``latency_ms`` is NaN
-    where there is none. ``event`` and ``arm`` have one entry a pair.
+    ``event`` and ``arm`` have one entry a pair, and so have its ``marks``. A
+    row belongs to the pair with the index ``pair``; ``column`` numbers the
+    name of a score (then ``place`` is its position) or a bound that the
+    latency is over (then it is 0).
+    """
+
+    event: Int64s
+    arm: Int64s
+    marks: Bytes
+    pair: Int64s
+    column: Int64s
+    place: Int64s
+
+
+@dataclass(slots=True, frozen=True)
+class Chunk(Pairs):
+    """
+    Columns of events, and the pairs of each: a request under many flags is one event and many pairs.
+
+    ``tick`` counts ticks since the epoch, ``kind`` is that of ``codecs``,
+    ``unit`` is the hashed unit id (52 bits, 0 for none), ``delay_ms`` arrival
+    minus start; ``latency_ms`` is NaN where there is none.
     """
 
     tick: Int64s
-    outcome: Bools
+    kind: Int64s
     error: Bools
     weight: Int64s
     latency_ms: Floats
     unit: Int64s
     delay_ms: Int64s
-    event: Int64s
-    arm: Int64s
 
     @property
     def pairs(self) -> int:
@@ -40,33 +69,37 @@ class Chunk:
 
     def choose(self, pairs: Bools) -> Chunk:
         """Return the part with the pairs that the mask chooses; the columns of events are shared."""
-        return Chunk(
-            self.tick, self.outcome, self.error, self.weight, self.latency_ms, self.unit, self.delay_ms,
-            self.event[pairs], self.arm[pairs],
+        rows = pairs[self.pair]
+        return replace(
+            self, event=self.event[pairs], arm=self.arm[pairs], marks=self.marks[pairs],
+            pair=(np.cumsum(pairs) - 1)[self.pair[rows]], column=self.column[rows], place=self.place[rows],
         )  # fmt: skip
 
     def compact(self) -> Chunk:
         """Return the same pairs without the events that none of them needs."""
         events, event = np.unique(self.event, return_inverse=True)
-        return Chunk(
-            self.tick[events], self.outcome[events], self.error[events], self.weight[events],
-            self.latency_ms[events], self.unit[events], self.delay_ms[events], event, self.arm,
-        )  # fmt: skip
+        needed: dict[str, Any] = {name: getattr(self, name)[events] for name in _OF_EVENTS}
+        return replace(self, event=event, **needed)
 
 
 def joined(chunks: Sequence[Chunk]) -> Chunk:
     """Return one chunk with the pairs of all, in their order."""
     if len(chunks) == 1:
         return chunks[0]
-    before = np.cumsum([0, *[chunk.tick.size for chunk in chunks[:-1]]])
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in (*_OF_EVENTS, *_OF_PAIRS, *_OF_ROWS)
+    }
+    events = np.cumsum([0, *[chunk.tick.size for chunk in chunks[:-1]]])
+    pairs = np.cumsum([0, *[chunk.pairs for chunk in chunks[:-1]]])
     return Chunk(
-        np.concatenate([chunk.tick for chunk in chunks]),
-        np.concatenate([chunk.outcome for chunk in chunks]),
-        np.concatenate([chunk.error for chunk in chunks]),
-        np.concatenate([chunk.weight for chunk in chunks]),
-        np.concatenate([chunk.latency_ms for chunk in chunks]),
-        np.concatenate([chunk.unit for chunk in chunks]),
-        np.concatenate([chunk.delay_ms for chunk in chunks]),
-        np.concatenate([chunk.event + start for chunk, start in zip(chunks, before, strict=True)]),
-        np.concatenate([chunk.arm for chunk in chunks]),
+        event=np.concatenate([chunk.event + before for chunk, before in zip(chunks, events, strict=True)]),
+        pair=np.concatenate([chunk.pair + before for chunk, before in zip(chunks, pairs, strict=True)]),
+        **columns,
     )
+
+
+def spread(first: Int64s, count: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the numbers ``first`` to ``first + count`` of each entry, one after the other, and whose each one is."""
+    owner = np.repeat(np.arange(count.size), count)
+    within = np.arange(owner.size) - np.repeat(np.cumsum(count) - count, count)
+    return owner, first[owner] + within

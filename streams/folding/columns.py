@@ -23,6 +23,7 @@ from streams.codecs import (
     Row,
     row_of,
 )
+from streams.folding.details import Details, said
 from streams.folding.names import SETTINGS_MAX, SKIP, WRONG, Settings
 from streams.folding.times import parse_times
 
@@ -35,7 +36,8 @@ BLOCK = 256
 """Records decoded at a stretch: as many as fit the processor's cache with all that is made of them."""
 _hash = xxhash.xxh3_64_intdigest
 _SEPARATOR = b"\x00"
-"""Never part of valid JSON, so that it can separate the flags of events."""
+"""Never part of valid JSON, so that it can separate what is still JSON of many events."""
+_EMPTY = b""
 
 
 @dataclass(slots=True)
@@ -45,8 +47,11 @@ class Batch:
 
     ``setting`` numbers what the event ran under. ``unit`` is the hash of its
     context id, 0 without. ``key`` is the hash of (source, id), and ``keyed``
-    is None where all have an id. ``reasons`` says, by index, why a record
-    was refused.
+    is None where all have an id. ``said`` is the kind of feedback (a place in
+    ``details.SAID``, -1 for none) and ``score`` its position. ``detail``
+    numbers what outcomes told (-1 for all else), ``measures`` holds by name
+    what they measured (NaN for nothing), of what is wanted. ``reasons`` says,
+    by index, why a record was refused.
     """
 
     at: Int64s
@@ -58,6 +63,10 @@ class Batch:
     unit: Keys
     key: Keys
     keyed: Bools | None
+    said: Int64s
+    score: Int64s
+    detail: Int64s
+    measures: dict[str, Floats]
     unknown: int = 0
     skipped: int = 0
     reasons: dict[int, str] = field(default_factory=dict)
@@ -71,18 +80,20 @@ class Batch:
         return Batch(
             self.at[which], self.kind[which], self.time_ms[which], self.latency_ms[which], self.weight[which],
             self.setting[which], self.unit[which], self.key[which], keyed,
+            self.said[which], self.score[which], self.detail[which],
+            {name: values[which] for name, values in self.measures.items()},
         )  # fmt: skip
 
 
-def read(records: Sequence[Record], codec: Codec, settings: Settings) -> Batch:
+def read(records: Sequence[Record], codec: Codec, settings: Settings, details: Details) -> Batch:
     """
-    Decode records into columns.
+    Decode records into columns; the codec must be ``detailed`` where details are wanted.
 
     A record that the fast way does not take, or whose values turn out wrong,
     is read the careful way, and the reason kept where it is refused; nothing
     is raised for what records hold.
     """
-    table = _Table(len(records), settings)
+    table = _Table(len(records), settings, details)
     times: list[Any] = []
     unread: list[int] = []
     for start in range(0, len(records), BLOCK):
@@ -101,9 +112,9 @@ def read(records: Sequence[Record], codec: Codec, settings: Settings) -> Batch:
     return table.batch()
 
 
-def columns_of(events: Sequence[Event], settings: Settings) -> Batch:
+def columns_of(events: Sequence[Event], settings: Settings, details: Details) -> Batch:
     """Return decoded events as columns; raises ValueError for one that is not valid."""
-    table = _Table(len(events), settings)
+    table = _Table(len(events), settings, details)
     for index, event in enumerate(events):
         if not table.put(index, row_of(event)):
             raise ValueError(f"event {index}: should have names and flags, not {event}")
@@ -113,10 +124,12 @@ def columns_of(events: Sequence[Event], settings: Settings) -> Batch:
 class _Table:
     """The columns while they are filled."""
 
-    def __init__(self, count: int, settings: Settings) -> None:
+    def __init__(self, count: int, settings: Settings, details: Details) -> None:
         if len(settings) > SETTINGS_MAX:
             settings.clear()
+        details.make_room()
         self._settings = settings
+        self._details = details
         self._reasons: dict[int, str] = {}
         self.kind = np.full(count, OUTCOME, dtype=np.int64)
         self.time_ms = np.zeros(count, dtype=np.int64)
@@ -126,16 +139,19 @@ class _Table:
         self.unit = np.zeros(count, dtype=np.uint64)
         self.key = np.zeros(count, dtype=np.int64)
         self.keyed: Bools | None = None
+        self.said = np.full(count, -1, dtype=np.int64)
+        self.score = np.zeros(count, dtype=np.int64)
+        self.detail = np.full(count, -1, dtype=np.int64)
+        self.measures: dict[str, Floats] = {}
 
     def fill(self, start: int, envelopes: list[Any], data: list[Any], kinds: list[int]) -> None:
         """Fill the rows from ``start`` on. Few at a time: the objects should not have left the processor's cache."""
         rows = slice(start, start + len(kinds))
         if kinds.count(OUTCOME) == len(kinds):
-            self.setting[rows] = _outcome_settings(data, self._settings)
+            self._fill_outcomes(rows, data)
         else:
             self.kind[rows] = kinds
-            self.setting[rows] = _mixed_settings(data, kinds, self._settings)
-        self.latency_ms[rows] = [d.latency_ms for d in data]
+            self._fill_mixed(start, data, kinds)
         self.unit[rows] = _hash_units([d.context_id for d in data])
         weights = [e.sampledrate for e in envelopes]
         if weights.count(1) != len(weights):
@@ -144,6 +160,38 @@ class _Table:
         self.key[rows] = np.fromiter(map(hash, zip([e.source for e in envelopes], ids, strict=True)), np.int64, len(ids))
         if not all(ids):
             self._are_keyed()[rows] = [bool(i) for i in ids]
+
+    def _fill_outcomes(self, rows: Any, data: Sequence[Any]) -> None:
+        """Fill what only outcomes have."""
+        settings = _outcome_settings(data, self._settings)
+        self.setting[rows] = settings
+        self.latency_ms[rows] = [d.latency_ms for d in data]
+        if not self._details.wanted:
+            return
+        self.detail[rows] = found = np.array(self._details.numbers(data, _raws([d.attributes or _EMPTY for d in data])))
+        self.setting[rows] = np.where(found == WRONG, WRONG, settings)
+        for name, values in self._details.measured(data).items():
+            if name not in self.measures:
+                self.measures[name] = np.full(self.kind.size, np.nan)
+            self.measures[name][rows] = values
+
+    def _fill_mixed(self, start: int, data: list[Any], kinds: list[int]) -> None:
+        outcomes = [index for index, kind in enumerate(kinds) if kind == OUTCOME]
+        if outcomes:
+            self._fill_outcomes(np.array(outcomes) + start, [data[index] for index in outcomes])
+        for index, kind in enumerate(kinds):
+            if kind == EXPOSURE:
+                self.setting[start + index] = _exposure_setting(data[index], self._settings)
+            elif kind == FEEDBACK:
+                self._put_feedback(start + index, data[index])
+
+    def _put_feedback(self, index: int, data: Any) -> None:
+        found = said(data)
+        if found is None:
+            self.setting[index] = WRONG
+        else:
+            self.said[index], self.score[index] = found
+            self.setting[index] = self._settings.feedback(data.environment, bytes(data.flags))
 
     def resolve(self, index: int, record: Record, *ways: Callable[[Record], Row]) -> None:
         """Read one row again, in these ways, until one takes it."""
@@ -160,13 +208,9 @@ class _Table:
         self.kind[index], self.setting[index] = kind, self._settings.nothing
         if kind > FEEDBACK:
             return True
-        if kind == OUTCOME:
-            self.setting[index] = _outcome_settings([data], self._settings)[0]
-        elif kind == EXPOSURE:
-            self.setting[index] = _exposure_setting(data, self._settings)
+        self._fill_mixed(index, [data], [kind])
         times_ms, wrong = parse_times([envelope.time])
         self.time_ms[index] = times_ms[0]
-        self.latency_ms[index] = np.nan if data.latency_ms is None else data.latency_ms
         self.weight[index] = envelope.sampledrate
         self.unit[index] = _hash_units([data.context_id])[0]
         self.key[index] = hash((envelope.source, envelope.id))
@@ -186,6 +230,7 @@ class _Table:
         whole = Batch(
             at=np.arange(self.kind.size), kind=self.kind, time_ms=self.time_ms, latency_ms=self.latency_ms,
             weight=self.weight, setting=self.setting, unit=self.unit, key=self.key.view(np.uint64), keyed=self.keyed,
+            said=self.said, score=self.score, detail=self.detail, measures=self.measures,
         )  # fmt: skip
         batch = whole if counted.all() else whole.take(counted)
         batch.unknown, batch.reasons = unknown, self._reasons
@@ -193,11 +238,15 @@ class _Table:
         return batch
 
 
+def _raws(raws: Sequence[Any]) -> list[bytes]:
+    """Return the bytes of what is still JSON."""
+    # One join and one split take the bytes of all out in a third of the time of one by one.
+    found = _SEPARATOR.join(raws).split(_SEPARATOR)
+    return found if len(found) == len(raws) else [bytes(raw) for raw in raws]
+
+
 def _outcome_settings(data: Sequence[Any], settings: Settings) -> list[int]:
-    # One join and one split take the bytes of all flags out in a third of the time of one by one.
-    flags = _SEPARATOR.join([d.flags for d in data]).split(_SEPARATOR)
-    if len(flags) != len(data):
-        flags = [bytes(d.flags) for d in data]
+    flags = _raws([d.flags for d in data])
     keys = [(d.environment, d.service_name, d.outcome, f) for d, f in zip(data, flags, strict=True)]
     numbers = list(map(settings.met.get, keys))
     if None in numbers:
@@ -207,17 +256,6 @@ def _outcome_settings(data: Sequence[Any], settings: Settings) -> list[int]:
 
 def _exposure_setting(data: Any, settings: Settings) -> int:
     return settings.exposure(data.environment, data.service_name, data.flag_key, data.variant, data.reason)
-
-
-def _mixed_settings(data: list[Any], kinds: list[int], settings: Settings) -> list[int]:
-    numbers = [settings.nothing] * len(kinds)
-    outcomes = [index for index, kind in enumerate(kinds) if kind == OUTCOME]
-    for index, number in zip(outcomes, _outcome_settings([data[i] for i in outcomes], settings), strict=True):
-        numbers[index] = number
-    for index, kind in enumerate(kinds):
-        if kind == EXPOSURE:
-            numbers[index] = _exposure_setting(data[index], settings)
-    return numbers
 
 
 def _hash_units(units: Sequence[str | None]) -> Keys:

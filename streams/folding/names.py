@@ -35,7 +35,7 @@ class Column:
         self._array: npt.NDArray[Any] = np.zeros(64, dtype=dtype)
         self._count = 0
 
-    def append(self, *values: int) -> None:
+    def append(self, *values: float) -> None:
         """Append the values."""
         if self._count + len(values) > self._array.size:
             self._array = np.resize(self._array, 2 * (self._count + len(values)))
@@ -52,28 +52,48 @@ class Column:
 
 
 class Names:
-    """Numbers of flags, of their variations, and of services, each given when it is first seen."""
+    """
+    Numbers of flags, of their variations, and of services, each given when it is first seen.
+
+    A variation within a segment is an arm of its own; ``segments`` holds the
+    segment of each arm, empty for the arm that has all. ``columns`` are the
+    names of scores, and the bounds that latencies are counted over.
+    """
 
     def __init__(self) -> None:
-        self._arms: dict[tuple[str, str], int] = {}
+        self._arms: dict[tuple[str, str, str], int] = {}
         self._flags: dict[str, int] = {}
         self._services: dict[str, int] = {}
+        self._columns: dict[str | int, int] = {}
         self.flag_keys: list[str] = []
         self.variations: list[str] = []
+        self.segments: list[str] = []
         self.services: list[str] = []
+        self.columns: list[str | int] = []
         self._flag_of_arm = Column(np.int64)
+        self._is_part = Column(np.bool_)
         self._flag_hash = Column(np.uint64)
 
     def __len__(self) -> int:
         return len(self.variations)
 
-    def arm(self, key: str, variation: str) -> int:
-        """Return the number of one variation of one flag; ``key`` is ``environment|flag_key``."""
-        number = self._arms.get((key, variation))
+    def arm(self, key: str, variation: str, segment: str = "") -> int:
+        """Return the number of one variation of one flag, or of a segment of it; ``key`` is ``environment|flag_key``."""
+        number = self._arms.get((key, variation, segment))
         if number is None:
-            number = self._arms[key, variation] = len(self.variations)
+            number = self._arms[key, variation, segment] = len(self.variations)
             self.variations.append(variation)
+            self.segments.append(segment)
             self._flag_of_arm.append(self.flag(key))
+            self._is_part.append(bool(segment))
+        return number
+
+    def column(self, name: str | int) -> int:
+        """Return the number of a score's name, or of a bound of latencies in microseconds."""
+        number = self._columns.get(name)
+        if number is None:
+            number = self._columns[name] = len(self.columns)
+            self.columns.append(name)
         return number
 
     def service(self, name: str) -> int:
@@ -97,6 +117,11 @@ class Names:
     def flag_of_arm(self) -> npt.NDArray[np.int64]:
         """The flag's number, by the arm's number."""
         return self._flag_of_arm.array
+
+    @property
+    def is_part(self) -> npt.NDArray[np.bool_]:
+        """Whether an arm is that of a segment, by the arm's number."""
+        return self._is_part.array
 
     @property
     def flag_hash(self) -> npt.NDArray[np.uint64]:
@@ -144,6 +169,14 @@ class Settings:
             number = self._numbers[key] = self._read_exposure(environment, service, flag, variant, why)
         return number
 
+    def feedback(self, environment: str | None, flags: bytes) -> int:
+        """Return the number of a feedback's setting, or WRONG."""
+        key = (environment, flags)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = self._read_flags(environment, flags, False, None)
+        return number
+
     def pairs(self, numbers: Int64s) -> tuple[Int64s, Int64s]:
         """Return, for each flag of each event with these settings, the event's position and the arm."""
         count = self.count[numbers]
@@ -156,13 +189,16 @@ class Settings:
         return event, self.arms[self.first[numbers][event] + within]
 
     def _read_outcome(self, environment: str | None, service: str | None, ended: str | None, raw: bytes) -> int:
-        if not _is_environment(environment) or ended is None:
+        return WRONG if ended is None else self._read_flags(environment, raw, ended == "error", service)
+
+    def _read_flags(self, environment: str | None, raw: bytes, error: bool, service: str | None) -> int:
+        if not _is_environment(environment):
             return WRONG
         try:
             flags = _decode_flags(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return WRONG
-        return self._add([(f"{environment}|{flag}", variant) for flag, variant in flags.items()], ended == "error", service)
+        return self._add([(f"{environment}|{flag}", variant) for flag, variant in flags.items()], error, service)
 
     def _read_exposure(
         self, environment: str | None, service: str | None, flag: str | None, variant: str | None, why: str | None

@@ -73,3 +73,4 @@ class Savepoint:
     sights: Sights
     sights_mark: Any
     repeats_mark: int
+    planned_mark: Any

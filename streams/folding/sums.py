@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from guardian.summaries import TICK_MS, Arm, FlagSums, Tick
+from streams.codecs import EXPOSURE, OUTCOME
 from streams.folding.buckets import delay_buckets, latency_buckets
-from streams.folding.chunk import Chunk
+from streams.folding.chunk import BUCKETED, FRESH, REPORTED, TIMED, Bools, Chunk
 from streams.folding.names import Names
+from streams.folding.rows import add_rows
 
 Int64s = npt.NDArray[np.int64]
 
@@ -37,12 +39,13 @@ class _Groups:
         return self.arm.size
 
 
-def sums(chunk: Chunk, names: Names, ticks_of_flag: Int64s | None = None) -> list[FlagSums]:
+def sums(chunk: Chunk, names: Names, ticks_of_flag: Int64s | None, fresh_shifts: Int64s) -> list[FlagSums]:
     """
     Return the sums of a chunk, sorted by flag key, tick and variation.
 
     ``ticks_of_flag`` says, by the flag's number, how many ticks are summed
-    into one; all ones if it is None.
+    into one; all ones if it is None. ``fresh_shifts`` says, by the flag's
+    number, which fresh units are in the chunk.
     """
     if not chunk.pairs:
         return []
@@ -52,6 +55,9 @@ def sums(chunk: Chunk, names: Names, ticks_of_flag: Int64s | None = None) -> lis
         tick -= tick % length
     groups = _group(chunk.arm, tick)
     found = _arms(chunk, groups)
+    if chunk.marks.any():
+        _add_marked(chunk, groups, found, fresh_shifts[names.flag_of_arm[groups.arm]])
+    add_rows(chunk, groups.of_pair, names, found)
     flags: dict[str, FlagSums] = {}
     ticks: dict[tuple[int, int], Tick] = {}
     flag_of_arm = names.flag_of_arm[groups.arm].tolist()
@@ -62,7 +68,9 @@ def sums(chunk: Chunk, names: Names, ticks_of_flag: Int64s | None = None) -> lis
             at = ticks[flag, start] = Tick(start_ms=start * TICK_MS, length_ms=many * TICK_MS, arms={})
             key = names.flag_keys[flag]
             flags.setdefault(key, FlagSums(key=key, ticks=[], delays={}, mixed=[], cohort=[])).ticks.append(at)
-        at.arms[names.variations[arm]] = made
+        segment = names.segments[arm]
+        arms = at.segments.setdefault(segment, {}) if segment else at.arms
+        arms[names.variations[arm]] = made
     _add_delays(chunk, names, flags)
     return [_sorted(flags[key]) for key in sorted(flags)]
 
@@ -72,6 +80,8 @@ def _sorted(flag: FlagSums) -> FlagSums:
     for tick in flag.ticks:
         if len(tick.arms) > 1:
             tick.arms = dict(sorted(tick.arms.items()))
+        if tick.segments:
+            tick.segments = {name: dict(sorted(arms.items())) for name, arms in sorted(tick.segments.items())}
     flag.delays = dict(sorted(flag.delays.items()))
     return flag
 
@@ -98,35 +108,57 @@ def _group(arm: Int64s, tick: Int64s) -> _Groups:
 
 
 def _arms(chunk: Chunk, groups: _Groups) -> list[Arm]:
-    """Return the sums of each group."""
-    weight = chunk.weight[chunk.event]
-    outcome = chunk.outcome[chunk.event]
+    """Return the sums of each group that no plan has to want."""
+    weight, kind = chunk.weight[chunk.event], chunk.kind[chunk.event]
     error = chunk.error[chunk.event]
     unit = chunk.unit[chunk.event]
-
-    def total(mask: npt.NDArray[np.bool_]) -> list[int]:
-        counted = np.bincount(groups.of_pair[mask], weights=weight[mask], minlength=len(groups))
-        found: list[int] = counted.astype(np.int64).tolist()
-        return found
-
-    counts = zip(total(~outcome), total(outcome), total(error), total(error & (unit == 0)), strict=True)
+    counts = zip(
+        *(
+            _total(groups, mask, weight)
+            for mask in (kind == EXPOSURE, kind == OUTCOME, error, error & (unit == 0))
+        ),
+        strict=True,
+    )
     arms = [Arm(exposures=n, outcomes=m, errors=x, anonymous=a, units=[], latency={}) for n, m, x, a in counts]
-    for group, buckets in _latencies(chunk, groups, weight):
-        arms[group].latency = buckets
     for group, units in _units(groups.of_pair[error], unit[error]):
         arms[group].units = units
     return arms
 
 
+def _total(groups: _Groups, mask: Bools, weight: Int64s) -> list[int]:
+    counted = np.bincount(groups.of_pair[mask], weights=weight[mask], minlength=len(groups))
+    found: list[int] = counted.astype(np.int64).tolist()
+    return found
+
+
+def _add_marked(chunk: Chunk, groups: _Groups, arms: list[Arm], fresh_shift: Int64s) -> None:
+    """Add what the marks of pairs say; ``fresh_shift`` is that of each group."""
+    weight, unit = chunk.weight[chunk.event], chunk.unit[chunk.event]
+    reported = chunk.marks & REPORTED != 0
+    timed, reports = (_total(groups, mask, weight) for mask in (chunk.marks & TIMED != 0, reported & (unit == 0)))
+    for arm, times, number in zip(arms, timed, reports, strict=True):
+        arm.timed, arm.reports = times, number
+    for group, buckets in _latencies(chunk, groups, weight):
+        arms[group].latency = buckets
+    for group, units in _units(groups.of_pair[reported], unit[reported]):
+        arms[group].reporters = units
+    fresh = chunk.marks & FRESH != 0
+    for group, units in _units(groups.of_pair[fresh], unit[fresh]):
+        arms[group].fresh, arms[group].fresh_shift = units, int(fresh_shift[group])
+
+
 def _latencies(chunk: Chunk, groups: _Groups, weight: Int64s) -> Iterator[tuple[int, dict[int, int]]]:
-    measured = ~np.isnan(chunk.latency_ms)
-    bucket = latency_buckets(np.where(measured, chunk.latency_ms, 1.0))
-    pairs = measured[chunk.event]
-    return _histograms(groups.of_pair[pairs], len(groups), bucket[chunk.event[pairs]], weight[pairs])
+    pairs = chunk.marks & BUCKETED != 0
+    event = chunk.event[pairs]
+    needed = np.zeros(chunk.tick.size, dtype=np.bool_)
+    needed[event] = True
+    bucket = np.zeros(chunk.tick.size, dtype=np.int64)
+    bucket[needed] = latency_buckets(chunk.latency_ms[needed])
+    return _histograms(groups.of_pair[pairs], len(groups), bucket[event], weight[pairs])
 
 
 def _add_delays(chunk: Chunk, names: Names, flags: dict[str, FlagSums]) -> None:
-    pairs = chunk.outcome[chunk.event]
+    pairs = (chunk.kind == OUTCOME)[chunk.event] & ~names.is_part[chunk.arm]
     event, arm = chunk.event[pairs], chunk.arm[pairs]
     bucket = delay_buckets(chunk.delay_ms)
     for number, buckets in _histograms(arm, len(names), bucket[event], chunk.weight[event]):

@@ -8,8 +8,8 @@ fails on purpose, so that the careful way gets the event.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -66,10 +66,15 @@ Bare = Literal[
     "dev.rolloutguardian.feedback.v1",
 ]
 SampledRate = Annotated[int, msgspec.Meta(ge=1, le=SAMPLED_RATE_MAX)]
+AttributesT = TypeVar("AttributesT")
 
 
-class Fields(msgspec.Struct, gc=False):
-    """The data of exposures and outcomes in one, in the order in which they are mostly written."""
+class Fields(msgspec.Struct, Generic[AttributesT], gc=False):
+    """
+    The data of all events in one, in the order in which they are mostly written.
+
+    Attributes are only checked to be an object (``Anything | None``), or kept as they are written (``Raw``).
+    """
 
     flags: msgspec.Raw = msgspec.Raw(b"")
     environment: str | None = None
@@ -79,11 +84,15 @@ class Fields(msgspec.Struct, gc=False):
     error_type: str | None = None
     latency_ms: Annotated[float, msgspec.Meta(ge=0, le=LATENCY_MS_MAX)] | None = None
     context_id: str | None = None
-    attributes: Anything | None = None
+    attributes: AttributesT = cast("Any", None)
     measures: dict[str, float] | None = None
     flag_key: str | None = None
     variant: str | None = None
     reason: str | None = None
+    kind: Literal["rating", "nps", "thumb", "report"] | None = None
+    score: float | None = None
+    scale: Annotated[list[float], msgspec.Meta(min_length=2, max_length=2)] | None = None
+    dotted_error: str | None = msgspec.field(default=None, name="error.type")
     dotted_context: Elsewhere = msgspec.field(default=None, name="feature_flag.context.id")
     dotted_reason: Elsewhere = msgspec.field(default=None, name="feature_flag.result.reason")
     dotted_reason_old: Elsewhere = msgspec.field(default=None, name="feature_flag.evaluation.reason")
@@ -92,7 +101,7 @@ class Fields(msgspec.Struct, gc=False):
     dotted_service: Elsewhere = msgspec.field(default=None, name="service.name")
 
 
-class Envelope(msgspec.Struct, gc=False, kw_only=True):
+class Envelope(msgspec.Struct, Generic[AttributesT], gc=False, kw_only=True):
     """A structured CloudEvent of one of our types; all that makes it one is required."""
 
     specversion: Literal["1.0"]
@@ -101,10 +110,10 @@ class Envelope(msgspec.Struct, gc=False, kw_only=True):
     type: Structured
     time: str | int | float
     sampledrate: SampledRate = 1
-    data: Fields
+    data: Fields[AttributesT]
 
 
-class Flat(Fields, gc=False, kw_only=True):
+class Flat(Fields[AttributesT], Generic[AttributesT], gc=False, kw_only=True):
     """The bare form: envelope and data in one object."""
 
     specversion: Elsewhere = None
@@ -122,9 +131,23 @@ class Foreign(msgspec.Struct, gc=False):
     type: Annotated[str, msgspec.Meta(min_length=1)]
 
 
-decode_envelope = msgspec.json.Decoder(Envelope).decode
-decode_flat = msgspec.json.Decoder(Flat).decode
-decode_fields = msgspec.json.Decoder(Fields).decode
+class Decoders(NamedTuple):
+    """Bytes to a CloudEvent, to its bare form, and to its data alone."""
+
+    envelope: Callable[[Any], Any]
+    flat: Callable[[Any], Any]
+    fields: Callable[[Any], Any]
+
+
+def _decoders(attributes: Any) -> Decoders:
+    shapes: tuple[Any, ...] = (Envelope, Flat, Fields)
+    return Decoders(*(msgspec.json.Decoder(shape[attributes]).decode for shape in shapes))
+
+
+PLAIN = _decoders(Anything | None)
+"""Leave the content of attributes alone."""
+DETAILED = _decoders(msgspec.Raw)
+"""Keep attributes, unread, not even checked to be an object; ``None`` where there are none."""
 decode_foreign = msgspec.json.Decoder(Foreign).decode
 decode_any = msgspec.json.Decoder().decode
 UNREADABLE = (msgspec.MsgspecError, TypeError, ValueError, RecursionError)

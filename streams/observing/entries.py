@@ -109,26 +109,46 @@ def _halves_told(flag: FlagSums) -> tuple[list[FlagSums], list[FlagSums]] | None
 
 
 def _halves_tick(key: str, tick: Tick) -> tuple[list[FlagSums], list[FlagSums]] | None:
-    names = sorted(tick.arms)
-    if len(names) > 1:
-        middle = len(names) // 2
-        first = {name: tick.arms[name] for name in names[:middle]}
-        second = {name: tick.arms[name] for name in names[middle:]}
+    cells = [(segment, name) for segment, arms in (("", tick.arms), *tick.segments.items()) for name in sorted(arms)]
+    if len(cells) > 1:
+        middle = len(cells) // 2
+        halves = ({cell: _arm(tick, cell) for cell in half} for half in (cells[:middle], cells[middle:]))
     else:
-        arm = tick.arms[names[0]]
-        if len(arm.units) < 2:
+        parts = _halves_arm(_arm(tick, cells[0])) if cells else None
+        if parts is None:
             return None
-        middle = len(arm.units) // 2
-        failed = len(arm.units) - middle
+        halves = ({cells[0]: part} for part in parts)
+    first, second = (_one(key, tick, half) for half in halves)
+    return [first], [second]
+
+
+def _halves_arm(arm: Arm) -> tuple[Arm, Arm] | None:
+    """Return two arms that add up to one: the longest of its lists is divided."""
+    name = max(("units", "reporters", "fresh"), key=lambda name: len(getattr(arm, name)))
+    hashed: list[int] = getattr(arm, name)
+    if len(hashed) < 2:
+        return None
+    middle = len(hashed) // 2
+    if name == "units":
         # Each failing unit keeps an error and an outcome beside it: neither part says more failed than ran.
-        second = {names[0]: Arm(outcomes=failed, errors=failed, units=arm.units[middle:])}
-        first = {
-            names[0]: msgspec.structs.replace(
-                arm, outcomes=arm.outcomes - failed, errors=arm.errors - failed, units=arm.units[:middle]
-            )
-        }
-    return [_one(key, tick, first)], [_one(key, tick, second)]
+        failed = len(hashed) - middle
+        rest = {"outcomes": arm.outcomes - failed, "errors": arm.errors - failed}
+        second = Arm(outcomes=failed, errors=failed, units=hashed[middle:])
+    else:
+        rest = {}
+        second = Arm(fresh_shift=arm.fresh_shift if name == "fresh" else 0)
+        setattr(second, name, hashed[middle:])
+    return msgspec.structs.replace(arm, **{name: hashed[:middle]}, **rest), second
 
 
-def _one(key: str, tick: Tick, arms: dict[str, Arm]) -> FlagSums:
-    return FlagSums(key=key, ticks=[Tick(start_ms=tick.start_ms, length_ms=tick.length_ms, arms=arms)])
+def _arm(tick: Tick, cell: tuple[str, str]) -> Arm:
+    segment, name = cell
+    return (tick.segments[segment] if segment else tick.arms)[name]
+
+
+def _one(key: str, tick: Tick, cells: dict[tuple[str, str], Arm]) -> FlagSums:
+    made = Tick(start_ms=tick.start_ms, length_ms=tick.length_ms, arms={}, segments={})
+    for (segment, name), arm in cells.items():
+        arms = made.segments.setdefault(segment, {}) if segment else made.arms
+        arms[name] = arm
+    return FlagSums(key=key, ticks=[made])

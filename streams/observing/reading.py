@@ -20,6 +20,7 @@ from guardian.names import Millis
 from streams.deadletters import DeadLetter
 from streams.fold import Fold
 from streams.folding.wire import Record
+from streams.observing.plans import Plans
 
 BATCH_RECORDS = 8_000
 """Records folded at a stretch, some 20 ms of work; only who is behind has so many at once."""
@@ -42,18 +43,21 @@ class Taken:
 
 class Reading:
     """
-    Takes what the consumer read of one partition, and folds it.
+    Takes what the consumer read of one partition, and folds it by the plans of that moment.
 
     ``call`` returns the number of the consumer's read that is going on, or
     was the last. ``has_some`` is set while anything waits for a flush,
     ``is_full`` when so much does that reading pauses.
     """
 
-    def __init__(self, consumer: AIOKafkaConsumer, at: TopicPartition, waiting_max: int, call: Callable[[], int]) -> None:
+    def __init__(
+        self, consumer: AIOKafkaConsumer, at: TopicPartition, plans: Plans, waiting_max: int, call: Callable[[], int]
+    ) -> None:
         self.has_some = asyncio.Event()
         self.is_full = asyncio.Event()
         self._consumer = consumer
         self._at = at
+        self._plans = plans
         self._waiting_max = waiting_max
         self._call = call
         self._set_at_call = 0
@@ -115,6 +119,8 @@ class Reading:
     def fold(self) -> None:
         """Fold what was taken: in batches as large as a flush allows, since that is where the speed comes from."""
         if self._unfolded and self._fold is not None:
+            if self._fold.plans is not self._plans.now:
+                self._fold.plans = self._plans.now
             counts, times_ms = zip(*self._arrivals, strict=True)
             self._letters += self._fold.take(self._unfolded, np.repeat(np.array(times_ms, dtype=np.int64), counts))
             self._unfolded, self._arrivals = [], []

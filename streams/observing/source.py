@@ -23,6 +23,7 @@ from streams.fold import Counts, Fold, FoldConfig, Savepoint
 from streams.observing.entries import Journalist, dead_letters
 from streams.observing.metrics import count_events
 from streams.observing.offsets import Offsets
+from streams.observing.plans import Plans
 from streams.observing.reading import Reading, now_ms
 from streams.observing.transactions import Message, TransactionFailed, Transactions
 from streams.settings import Settings
@@ -67,6 +68,7 @@ class Source:
         group: str,
         consumer: AIOKafkaConsumer,
         at: TopicPartition,
+        plans: Plans,
         *,
         call: Callable[[], int],
         kept: Committed | None = None,
@@ -74,7 +76,7 @@ class Source:
         self.at = at
         self.name = f"{at.topic}/{at.partition}"
         self.why = f"{self.name}: not started"
-        self.reading = Reading(consumer, at, settings.observe.max_flush_records, call)
+        self.reading = Reading(consumer, at, plans, settings.observe.max_flush_records, call)
         self.transactions = Transactions(settings, group, at)
         self._offsets = Offsets(consumer, at)
         self._settings = settings

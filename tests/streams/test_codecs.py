@@ -14,19 +14,33 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from guardian.events import Feedback
+from guardian.plan import Plan, position
 from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, SKIPPED, UNKNOWN, Codec, Event, Line, Refused, read_record
 from streams.folding.columns import read
+from streams.folding.details import Details
 from streams.folding.names import Names, Settings
 from tests.support.events import NOON_MS, documents, exposure, feedback, flat, iso, line, outcome
 
 FRAME = b"\x00\x00\x00\x00\x07"
+MEASURES = ("quality", "n")
 
 
-def fast(records: list[Line], *, bare: bool = False) -> list[Any]:
-    """Return what the hot path makes of each record: the values that the sums need, or the reason it is refused."""
+PLANS = {"production|a": Plan(segments=("country",), scores={f"measure:{name}": (0.0, 1.0) for name in MEASURES})}
+
+
+def fast(records: list[Line], *, bare: bool = False, detailed: bool = True) -> list[Any]:
+    """
+    Return what the hot path makes of each record: the values that the sums need, or the reason it is refused.
+
+    Where it is ``detailed``, also those that only some plans want.
+    """
     names = Names()
     table = Settings(names)
-    batch = read(records, Codec(bare=bare), table)
+    details = Details(PLANS if detailed else {})
+    codec = Codec(bare=bare)
+    codec.detailed = detailed
+    batch = read(records, codec, table, details)
     found: list[Any] = [batch.reasons.get(at, "not counted") for at in range(len(records))]
     for i, at in enumerate(batch.at.tolist()):
         number = int(batch.setting[i])
@@ -40,12 +54,14 @@ def fast(records: list[Line], *, bare: bool = False) -> list[Any]:
         found[at] = (
             int(batch.kind[i]), int(batch.time_ms[i]), arms, bool(table.error[number]),
             latency, int(batch.unit[i]), names.services[int(table.service[number])],
-            int(batch.weight[i]), keyed,
+            int(batch.weight[i]), keyed, (int(batch.said[i]), int(batch.score[i])),
+            tuple(details[int(batch.detail[i])]) if batch.detail[i] >= 0 else None,
+            {name: float(values[i]) for name, values in batch.measures.items() if not math.isnan(values[i])},
         )  # fmt: skip
     return found
 
 
-def careful(record: Line, *, bare: bool = False) -> Any:
+def careful(record: Line, *, bare: bool = False, detailed: bool = True) -> Any:
     """Return what the documented models make of a record, as the same values."""
     try:
         event = read_record(record.value, record.headers, bare=bare)
@@ -55,22 +71,51 @@ def careful(record: Line, *, bare: bool = False) -> Any:
         assert event in (SKIPPED, UNKNOWN)
         return "not counted"
     unit = xxhash.xxh3_64_intdigest(event.context_id.encode()) if event.context_id else 0
-    is_feedback = event.kind == FEEDBACK
-    arms = [] if is_feedback else [(f"{event.environment}|{flag}", v) for flag, v in event.flags.items()]
-    service = "" if is_feedback else event.service_name or ""
-    return (event.kind, event.time_ms, arms, event.error, event.latency_ms, unit, service, event.weight, bool(event.id))
+    arms = [(f"{event.environment}|{flag}", v) for flag, v in event.flags.items()]
+    service = "" if event.kind == FEEDBACK else event.service_name or ""
+    told = event.operation, event.service_name, event.error_type, event.attributes or {}
+    is_told = detailed and event.kind == OUTCOME
+    measures = {name: value for name, value in (event.measures or {}).items() if name in MEASURES and detailed}
+    return (
+        event.kind, event.time_ms, arms, event.error, event.latency_ms, unit, service, event.weight, bool(event.id),
+        said_of(event), told if is_told else None, measures,
+    )  # fmt: skip
 
 
-@given(st.lists(documents(), max_size=20))
-@settings(max_examples=200, deadline=None)
-def test_the_fast_way_agrees_with_the_models(events: list[dict[str, Any]]):
+def said_of(event: Event) -> tuple[int, int]:
+    """Return the kind of feedback and the position of its score, as the models have them."""
+    if event.kind != FEEDBACK:
+        return -1, 0
+    model = Feedback.model_validate(
+        {"flags": event.flags, "environment": "e", "kind": event.said, "score": event.score, "scale": event.scale}
+    )
+    kinds = ["rating", "nps", "thumb", "report"]
+    return kinds.index(model.kind), 0 if model.kind == "report" else position(model.score or 0.0, *model.bounds)
+
+
+@given(st.lists(documents(), max_size=20), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_the_fast_way_agrees_with_the_models(events: list[dict[str, Any]], detailed: bool):
     """
     For valid and invalid CloudEvents alike, the hot path and the documented models accept the same values, or both
-    refuse with the same reason.
+    refuse with the same reason; also of feedback, and of what outcomes tell where a plan wants it.
     """
     records = [line(event, offset) for offset, event in enumerate(events)]
 
-    assert [careful(record) for record in records] == fast(records)
+    assert [careful(record, detailed=detailed) for record in records] == fast(records, detailed=detailed)
+
+
+def test_feedback_is_read_the_fast_way():
+    """
+    Valid feedback of each kind is read without the models.
+    """
+    given_events = [feedback("rating", 2, scale=[0, 3]), feedback("nps", 9), feedback("thumb", 0), feedback("report", None)]
+    codec = Codec()
+
+    _, _, kinds, odd = codec.decode([line(event) for event in given_events])
+
+    assert ([FEEDBACK] * 4, []) == (kinds, list(odd))
+    assert [careful(line(event)) for event in given_events] == fast([line(event) for event in given_events])
 
 
 @given(st.lists(documents(), max_size=20))
@@ -153,7 +198,7 @@ def test_foreign_types_are_unknown_not_wrong():
     """
     odd_data: tuple[Any, ...] = (1, {})
     records = [line({"specversion": "1.0", "type": "com.example.sold", "data": data}) for data in odd_data]
-    batch = read(records, Codec(), Settings(Names()))
+    batch = read(records, Codec(), Settings(Names()), Details({}))
 
     assert (2, 0, {}) == (batch.unknown, len(batch), batch.reasons)
 

@@ -23,6 +23,21 @@ from tests.support.folds import content, plain_sums, totals, unit_of
 KEY = "production|checkout-v2"
 
 
+spoken: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{"said": "rating", "score": 2.0, "scale": [1.0, 3.0]}, {"said": "rating", "score": 4.0}, {"said": "nps", "score": 7.0},
+     {"said": "thumb", "score": 1.0}, {"said": "report"}]
+)  # fmt: skip
+told: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries({
+    "operation": st.sampled_from([None, "GET /", "POST /"]),
+    "error_type": st.sampled_from([None, "TimeoutError"]),
+    "attributes": st.one_of(st.none(), st.dictionaries(
+        st.sampled_from(["country", "plan"]),
+        st.one_of(st.sampled_from(["DE", "FR", True, 3, 2.0, 0.5, None, [1]]), st.integers(0, 40), st.just("x" * 70)),
+    )),
+    "measures": st.one_of(st.none(), st.dictionaries(st.sampled_from(["quality", "n", "other"]), st.floats(-1, 6))),
+})  # fmt: skip
+
+
 @st.composite
 def events(draw: st.DrawFn) -> Event:
     """Events of a few flags, units and seconds, so that they meet."""
@@ -38,6 +53,7 @@ def events(draw: st.DrawFn) -> Event:
         latency_ms=draw(st.one_of(st.none(), st.floats(0, 5_000), st.just(0.0))) if kind == OUTCOME else None,
         context_id=draw(st.sampled_from([None, "u-1", "u-2", "u-3"])),
         service_name=draw(st.sampled_from([None, "api", "web"])),
+        **draw(spoken if kind == FEEDBACK else told if kind == OUTCOME else st.just({})),
         weight=draw(st.sampled_from([1, 1, 1, 10])),
         id=draw(st.one_of(st.none(), st.integers(0, 60).map(str))),
         source="/a",
@@ -65,7 +81,7 @@ def fold_all(parts: list[list[Event]], config: FoldConfig | None = None) -> tupl
 @settings(max_examples=80, deadline=None)
 def test_the_sums_are_those_of_the_plainest_fold(given_events: list[Event]):
     """
-    Ticks, arms, units, latencies and delays are those that one gets by adding event after event.
+    Ticks, arms, units and delays are those that one gets by adding event after event.
     """
     _, flags = fold_all([given_events])
 
@@ -137,7 +153,7 @@ def test_an_outcome_counts_where_it_started():
     (tick,) = flags[0].ticks
     arm = tick.arms["treatment"]
     assert (NOON_MS - 800, TICK_MS) == (tick.start_ms, tick.length_ms)
-    assert (1, 1, [unit_of("u-1")], {bucket_key(812): 1}) == (arm.outcomes, arm.errors, arm.units, arm.latency)
+    assert (1, 1, [unit_of("u-1")], {}) == (arm.outcomes, arm.errors, arm.units, arm.latency)
     assert {"treatment": {delay_bucket(832): 1}} == flags[0].delays
 
 

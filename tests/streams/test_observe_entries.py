@@ -22,15 +22,20 @@ from tests.conftest import Cluster
 from tests.support.events import NOON_MS, outcome
 from tests.support.folds import content
 
+hashes = st.tuples(st.integers(0, 2**48), st.integers(0, 40)).map(lambda drawn: [drawn[0] + n for n in range(drawn[1])])
 arms = st.builds(
-    lambda failed, fine, anonymous, latency: Arm(
+    lambda failed, fine, anonymous, latency, reporters, fresh: Arm(
         outcomes=len(failed) + fine + anonymous, errors=len(failed) + anonymous, anonymous=anonymous,
-        units=sorted(failed), latency=latency,
+        units=failed, latency=latency, reporters=reporters, fresh=fresh, fresh_shift=3 if fresh else 0,
+        timed=fine, over={5: fine} if fine else {}, scores={"measure:n": {7: 0.5}} if fine else {},
     ),
-    st.sets(st.integers(0, 2**52), max_size=40), st.integers(0, 5), st.integers(0, 3),
-    st.dictionaries(st.integers(-5, 900), st.integers(1, 9), max_size=5),
+    hashes, st.integers(0, 5), st.integers(0, 3), st.dictionaries(st.integers(-5, 900), st.integers(1, 9), max_size=5),
+    hashes, hashes,
 )  # fmt: skip
-ticks = st.dictionaries(st.integers(0, 20), st.dictionaries(st.sampled_from("abc"), arms, min_size=1), max_size=5)
+cells = st.dictionaries(st.sampled_from("abc"), arms, min_size=1, max_size=2)
+ticks = st.dictionaries(
+    st.integers(0, 20), st.tuples(cells, st.dictionaries(st.sampled_from(["country=DE", "x"]), cells, max_size=1)), max_size=3
+)
 units = st.integers(0, 2**52)
 mixed = st.builds(
     MixedUnit, unit=units, from_ms=st.just(0), variations=st.just(["a", "b"]), services=st.just(["api"])
@@ -44,12 +49,15 @@ flags = st.builds(
 )
 
 
-def sums(key: str, starts: dict[int, dict[str, Arm]], delays: Any, mixed: Any, cohort: Any) -> FlagSums:
-    made = [Tick(start_ms=NOON_MS + 200 * start, arms=arms) for start, arms in sorted(starts.items())]
+def sums(key: str, starts: dict[int, Any], delays: Any, mixed: Any, cohort: Any) -> FlagSums:
+    made = [
+        Tick(start_ms=NOON_MS + 200 * start, arms=arms, segments=segments)
+        for start, (arms, segments) in sorted(starts.items())
+    ]
     return FlagSums(key=key, ticks=made, delays=delays, mixed=mixed, cohort=cohort)
 
 
-@given(st.lists(flags, min_size=1, max_size=3), st.integers(400, 3_000))
+@given(st.lists(flags, min_size=1, max_size=3), st.integers(700, 3_000))
 @settings(max_examples=100, deadline=None)
 def test_a_large_summary_is_written_in_parts(drawn: list[Any], most: int):
     """
@@ -67,7 +75,8 @@ def test_a_large_summary_is_written_in_parts(drawn: list[Any], most: int):
         assert [x for f in whole.flags for x in getattr(f, name)] == [x for f in together for x in getattr(f, name)]
     for flag in together:
         for tick in flag.ticks:
-            assert all(len(arm.units) + arm.anonymous <= arm.errors <= arm.outcomes for arm in tick.arms.values())
+            summed = [arm for arms in (tick.arms, *tick.segments.values()) for arm in arms.values()]
+            assert all(len(arm.units) + arm.anonymous <= arm.errors <= arm.outcomes for arm in summed)
 
 
 def test_summaries_go_where_their_flags_live():

@@ -90,10 +90,16 @@ times = st.one_of(
 _optional: dict[str, st.SearchStrategy[Any]] = {
     "service_name": st.sampled_from(["checkout-api", "search", ""]),
     "context_id": st.sampled_from(["u-1", "u-2", "ü", ""]),
-    "operation": st.just("GET /"),
-    "error_type": st.just("TimeoutError"),
-    "attributes": st.just({"country": "DE", "n": [1, {"a": None}]}),
-    "measures": st.just({"quality": 0.5, "n": 1}),
+    "operation": st.sampled_from(["GET /", "", "ü"]),
+    "error_type": st.sampled_from(["TimeoutError", ""]),
+    "error.type": st.one_of(st.just("dotted-error"), odd),
+    "attributes": st.one_of(
+        st.just({"country": "DE", "n": [1, {"a": None}]}),
+        st.dictionaries(st.sampled_from(["country", "plan", ""]), odd, max_size=2), odd,
+    ),
+    "measures": st.one_of(
+        st.just({"quality": 0.5, "n": 1}), st.dictionaries(st.sampled_from(["quality", "n", "x"]), odd, max_size=2), odd,
+    ),
     "feature_flag.context.id": st.just("dotted"),
     "service.name": st.just("dotted-service"),
     "unknown_field": odd,
@@ -111,6 +117,7 @@ _exposures = st.fixed_dictionaries(
     optional={
         "variant": variations,
         "feature_flag.result.variant": variations,
+        "latency_ms": st.just(3.5),
         "reason": st.sampled_from(["TARGETING_MATCH", "split", "DEFAULT", "error", "stale", "Disabled"]),
         "feature_flag.result.reason": st.sampled_from(["split", "default"]),
         **_optional,
@@ -123,8 +130,9 @@ _feedback = st.fixed_dictionaries(
         "kind": st.sampled_from(["rating", "nps", "thumb", "report"]),
     },
     optional={
-        "score": st.one_of(st.integers(-1, 11), st.floats(0, 5)),
-        "scale": st.sampled_from([[1, 5], [5, 1], [0, 1]]),
+        "score": st.one_of(st.integers(-1, 11), st.floats(0, 5), odd),
+        "scale": st.one_of(st.sampled_from([[1, 5], [5, 1], [0, 1], [0, 10.5], [1], [1, "2"], [0, 1, 2]]), odd),
+        "latency_ms": st.just(3.5), **_optional,
     },
 )
 

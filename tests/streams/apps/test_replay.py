@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from guardian.plan import Plan
+from streams.apps import replay
+from streams.apps.recordings import Recorded
 from streams.apps.replay import main
-from tests.support.traffic import Request, Traffic
+from streams.policies import load_policies
+from tests.support.traffic import T0_MS, Request, Traffic
 
 BUG = Traffic(seconds=20, rps=200, error=lambda v, s: 0.25 if v == "treatment" and s > 8 else 0.01, seed=5)
 POLICY = """
@@ -147,3 +151,18 @@ def test_a_missing_file_and_a_bad_policy_say_so(tmp_path: Path, policy: Path) ->
     code, _, err = run(bad, tmp_path / "nowhere.jsonl")
     assert 2 == code
     assert "error_rate > 5ms" in err
+
+
+def test_what_is_summed_follows_the_policies(policy: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    Of the policies' flags all is summed that their plans want.
+    """
+    monkeypatch.setattr(replay, "plan_of", lambda _: Plan(over_us=(1_000,)))
+    observer = replay.Observer(replay.Report(), load_policies([policy]))
+    events = [Recorded(T0_MS, "line", line.encode()) for line in lines(BUG.requests()[:20])]
+
+    (flag,) = observer.summary(events, T0_MS).flags
+
+    arms = [arm for tick in flag.ticks for arm in tick.arms.values()]
+    assert sum(arm.outcomes for arm in arms) == 20
+    assert 0 < sum(arm.timed for arm in arms) <= 20

@@ -1,0 +1,119 @@
+"""The plans of all rollouts, as judge shows them: followed while observe runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+import structlog
+
+from guardian.errors import EventError
+from guardian.plan import NO_PLAN, Plan
+from streams.cloudevents import read_event
+from streams.folding.wire import UNREADABLE
+from streams.reading import Follower
+from streams.settings import Settings
+
+log = structlog.get_logger()
+
+PATIENCE_S = 5.0
+"""For so long events wait for the plans; then they are summed without."""
+
+
+class _Shown(msgspec.Struct):
+    """What is read of a rollout's view."""
+
+    plan: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_decode_shown = msgspec.json.Decoder(_Shown).decode
+_decode_plan = msgspec.json.Decoder(Plan).decode
+
+
+class Plans:
+    """
+    Follows ``guardian.rollouts.v1`` from its beginning, all partitions, without a group.
+
+    ``now`` holds the plans by ``environment|flag``, of those flags whose plan
+    wants anything. When one changes, ``now`` is another mapping: one that was
+    handed on stays as it was.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.now: Mapping[str, Plan] = {}
+        self._raw: dict[str, bytes] = {}
+        self._follower = Follower(settings, settings.topics.rollouts, self.take)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._task = asyncio.create_task(self._follower.run(), name="observe plans")
+
+    def check(self) -> None:
+        """Raise what ended the following before it was stopped; nothing while it goes on."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+
+    async def stop(self) -> None:
+        """Stop following; the plans stay as they are."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def wait(self) -> None:
+        """Wait until the topic was once read to its end, but no longer than ``PATIENCE_S``, and say so."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._follower.caught_up.wait()
+        except TimeoutError:
+            log.warning("plans_not_read", seconds=PATIENCE_S, meaning="events are summed without plans until they are read")
+
+    def take(self, key: str, value: bytes | None) -> None:
+        """
+        Take a record of the topic: a rollout's view as a CloudEvent, or None where it ended.
+
+        What cannot be read is logged, and means that nothing is wanted.
+        """
+        if value is None:
+            self._raw.pop(key, None)
+            self._set(key, NO_PLAN)
+            return
+        try:
+            raw = bytes(_decode_shown(read_event(value).data).plan)
+        except (EventError, *UNREADABLE) as error:
+            self._raw.pop(key, None)
+            self._refuse(key, error)
+            return
+        # Views change all the time, plans hardly ever.
+        if self._raw.get(key) == raw:
+            return
+        self._raw[key] = raw
+        try:
+            self._set(key, read_plan(raw))
+        except UNREADABLE as error:
+            self._refuse(key, error)
+
+    def _refuse(self, key: str, error: Exception) -> None:
+        log.warning("plan_not_readable", key=key, reason=str(error))
+        self._set(key, NO_PLAN)
+
+    def _set(self, key: str, plan: Plan) -> None:
+        if self.now.get(key, NO_PLAN) == plan:
+            return
+        others = {name: other for name, other in self.now.items() if name != key}
+        self.now = others if plan == NO_PLAN else {**others, key: plan}
+
+
+def read_plan(raw: bytes) -> Plan:
+    """
+    Return the plan that JSON means.
+
+    Raises:
+        msgspec.MsgspecError, ValueError: it is none; the text says what is wrong.
+    """
+    plan = _decode_plan(raw)
+    for name, (low, high) in plan.scores.items():
+        if not low < high:
+            raise ValueError(f"scores: {name}: should rise, not from {low:g} to {high:g}")
+    return plan
