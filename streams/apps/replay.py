@@ -16,7 +16,8 @@ from typing import TextIO
 
 import numpy as np
 
-from guardian.bank import Bank, JudgeConfig
+from guardian.bank import SWEEP_MS, Bank, JudgeConfig
+from guardian.conditions import Silence
 from guardian.decisions import Decision
 from guardian.effects import Decide
 from guardian.errors import GuardianError
@@ -92,13 +93,12 @@ def _size(sums: FlagSums) -> int:
     return sum(arm.exposures + arm.outcomes for tick in sums.ticks for arm in tick.arms.values())
 
 
-def entries(events: Iterable[Recorded], observer: Observer, report: Report, config: JudgeConfig) -> Iterator[Entry]:
+def entries(events: Iterable[Recorded], observer: Observer, report: Report, patience_ms: int) -> Iterator[Entry]:
     """
     Yield what observe would have written: a summary every 100 ms of event time, beats while nothing happens.
 
-    A silence longer than anything that judge waits for is passed over in one step.
+    A silence longer than ``patience_ms`` is passed over in one step.
     """
-    patience_ms = config.lag_max_ms + config.idle_source_ms + 2 * config.propagation_ms
     batch: list[Recorded] = []
     at_ms = 0
     for event in events:
@@ -116,6 +116,14 @@ def entries(events: Iterable[Recorded], observer: Observer, report: Report, conf
     if at_ms:
         yield observer.summary(batch, at_ms)
         yield from _beats(at_ms + FLUSH_MS, at_ms + patience_ms)
+
+
+def patience_ms(policies: list[Policy], config: JudgeConfig) -> int:
+    """Return how long a silence lasts until nothing more can follow from it: lag, receipts, ``no_data`` guardrails."""
+    waits = [guardrail.when.bound.for_s for policy in policies for guardrail in policy.guardrails
+             if isinstance(guardrail.when.bound, Silence)]  # fmt: skip
+    longest_ms = round(1_000 * max(waits, default=0.0)) + SWEEP_MS
+    return max(config.lag_max_ms + config.idle_source_ms + 2 * config.propagation_ms, longest_ms + SWEEP_MS)
 
 
 def _boundary(time_ms: Millis) -> Millis:
@@ -171,7 +179,7 @@ def replay(
     """Yield the decisions that a live guardian would have taken on these events."""
     config = config or JudgeConfig()
     observer = Observer(report, policies)
-    return Replay(policies, report, config).decisions(entries(events, observer, report, config))
+    return Replay(policies, report, config).decisions(entries(events, observer, report, patience_ms(policies, config)))
 
 
 def main(

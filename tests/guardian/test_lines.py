@@ -14,7 +14,7 @@ from guardian.journal import Override, PolicyEntry
 from guardian.lines import lines_of, plan_of
 from guardian.plan import RATING, THUMB, Cut, Plan
 from guardian.policy import policy_hash
-from tests.support.sums import Law, World, ratings
+from tests.support.sums import Law, Rate, World, ratings
 from tests.support.traffic import KEY, T0_MS, judged, policy
 
 BUG_S = 20.0
@@ -40,7 +40,8 @@ def quality(drop: float) -> Law:
     return draw
 
 
-def hurt(good: float, bad: float):  # type: ignore[no-untyped-def]
+def hurt(good: float, bad: float) -> Rate:
+    """A rate of treatment that is bad from the bug on."""
     return lambda variation, s: bad if variation == "treatment" and s >= BUG_S else good
 
 
@@ -118,7 +119,7 @@ def test_no_harm_no_decision(when: str, world: World, signals: dict[str, object]
     assert [] == decided(healthy, when, signals)
 
 
-def _both(rate):  # type: ignore[no-untyped-def]
+def _both(rate: Rate) -> Rate:
     return lambda variation, s: rate("control", s)
 
 

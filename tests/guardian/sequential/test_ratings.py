@@ -98,7 +98,7 @@ def test_a_mean_at_the_bound_or_above_gives_no_evidence_on_average(levels, weigh
     assume(law @ y >= bound)
     expected = np.zeros(8)
     for drawn in itertools.product(range(y.size), repeat=n):
-        counts = np.bincount(drawn, minlength=y.size)
+        counts = np.bincount(drawn, minlength=y.size).astype(float)
         expected += math.prod(law[one] for one in drawn) * np.exp(mean_block(y, counts, bound=bound))
 
     assert (expected <= 1.0 + 1e-12).all()
