@@ -32,21 +32,26 @@ def decide(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Decision
     Turn standing breaches into decisions, at most one a variation, the strictest first.
 
     Changes the state as the decision demands: a kill ends the watch of its
-    variation, anything milder empties the accounts that cried.
+    variation, anything milder empties the accounts that cried. Harm that goes
+    on under a pause is no news: a guardrail speaks once until the next known
+    change, such as a resume.
     """
     decisions = []
     for variation in state.alive():
         # A kill of the flag ends the watch of those that come after.
         found = [] if state.variations[variation].killed else breaches(state, policy, variation)
-        if found:
-            held, breach = max(found, key=lambda one: (one[0].guardrail.then.severity, one[1].log_e))
-            decisions.append(_act_on(state, policy, variation, held, breach, now_ms))
+        for held, breach in sorted(found, key=lambda one: (one[0].guardrail.then.severity, one[1].log_e), reverse=True):
+            made = _act_on(state, policy, variation, held, breach, now_ms)
+            if made is not None:
+                decisions.append(made)
+                break
     return decisions
 
 
 def _act_on(
     state: RolloutState, policy: Policy, variation: str, held: Held, breach: Breach, now_ms: Millis
-) -> Decision:
+) -> Decision | None:
+    """Return the decision that a breach leads to; None where the guardrail has led to as much already."""
     said = testimony(state, policy, variation, held, breach)
     action, reason = held.guardrail.then, ""
     if said.is_shared and action >= Action.KILL:
@@ -55,9 +60,13 @@ def _act_on(
             "control is above the same bound at the same time: "
             "this looks like a shared incident, not like the variation"
         )
+    spoken = state.variations[variation].spoken
+    if held.name in spoken and Action(spoken[held.name]) >= action:
+        return None
     if action < Action.KILL:
         for one in together(state, policy, variation, held.guardrail.then) if breach.lane == POOLED else [held]:
             one.watch.reset()
+            spoken[one.name] = str(action)
     share = _carry_out(state, policy, action, variation, now_ms)
     return record(
         state, policy, now_ms, action=action, variation=variation, guardrail=held.guardrail.when.text,

@@ -217,7 +217,7 @@ def _renew(watch: VariationWatch, policy: Policy) -> None:
 def _revive(state: RolloutState, variations: list[str]) -> None:
     for name in variations:
         watch = state.variations.get(name)
-        if watch is not None and watch.killed:
+        if watch is not None and (watch.killed or watch.spoken):
             watch.killed = False
             watch.reset()
         state.verify.pop(name, None)

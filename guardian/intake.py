@@ -49,8 +49,11 @@ def offer(state: RolloutState, amount: float, variations: list[str]) -> None:
 
 
 def known_change(state: RolloutState, policy: Policy, at_ms: Millis, why: str) -> None:
-    """A change of shares that was told: open an epoch, and offer the budget of a step."""
+    """A change of shares that was told: open an epoch, and offer the budget of a step; whoever has spoken begins anew."""
     state.population.open(at_ms, why)
+    for variation in state.alive():
+        if state.variations[variation].spoken:
+            state.variations[variation].reset()
     offer(state, policy.false_kills.per_step, state.alive())
 
 

@@ -21,7 +21,8 @@ class VariationWatch(msgspec.Struct):
     is the block that waits for its second arm, ``alone`` the one for fixed
     bounds, which know no other arm and no epoch; ``estimates`` say by how
     much the variation differs within the standing epoch. ``lines`` holds all that the
-    other guardrails read, by ``Line.key``.
+    other guardrails read, by ``Line.key``. ``spoken`` holds, by the
+    name of a guardrail, what milder than a kill it led to since the last known change.
     """
 
     guardrails: list[Watch] = []
@@ -36,6 +37,7 @@ class VariationWatch(msgspec.Struct):
     remembered_ms: Millis = 0
     estimates: Estimates = msgspec.field(default_factory=Estimates)
     lines: dict[str, LineWatch] = {}
+    spoken: dict[str, str] = {}
     killed: bool = False
     killed_at_ms: Millis = 0
 
@@ -46,7 +48,8 @@ class VariationWatch(msgspec.Struct):
         return Guesses(named, min(named + self.left_rate.p_hat, 1.0), self.is_nameless)
 
     def reset(self) -> None:
-        """Empty all accounts; what was deposited is spent."""
+        """Empty all accounts; what was deposited is spent. Whoever has spoken may speak again."""
+        self.spoken = {}
         held = [*self.guardrails, *(watch for line in self.lines.values() for watch in line.watches.values())]
         for watch in held:
             watch.reset()

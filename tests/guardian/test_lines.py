@@ -152,6 +152,28 @@ def test_segments_never_cost_more_than_their_part() -> None:
     assert 0.9 * watch.offered < sum(lane.account.total_deposited for lane in lanes) <= watch.offered
 
 
+def test_harm_that_goes_on_under_a_pause_is_no_news() -> None:
+    """A guardrail that paused a rollout speaks once, until a person resumes; then it may pause again."""
+    world = World(errors=hurt(0.01, 0.2), timed=False, seconds=90, rps=100)
+    entries = list(world.entries())
+    at = next(at for at, entry in enumerate(entries) if entry.at_ms > T0_MS + 60_000)
+    resumed = Override(at_ms=T0_MS + 60_000, key=KEY, action="resume", by="ann", reason="looked at it", id="r1")
+    terms = policy(guardrails=[{"when": "error_rate > 5%", "then": "pause"}])
+    made = judged([*entries[:at], resumed, *entries[at:]], terms=terms)
+
+    assert ["pause", "resume", "pause"] == [one.action for one in made]
+    assert seconds(made[0].decided_at) < 60.0 < seconds(made[2].decided_at)
+
+
+def test_a_hold_for_a_shared_incident_does_not_keep_a_kill_back() -> None:
+    """Where control recovers from an incident and treatment does not, the guardrail that held kills."""
+    rate = lambda v, s: 0.3 if BUG_S < s < 40.0 or (v == "treatment" and s > 40.0) else 0.01  # noqa: E731
+    terms = policy(guardrails=[{"when": "error_rate > 10%", "then": "kill"}])
+    made = judged(World(errors=rate, timed=False, seconds=90).entries(), terms=terms)
+
+    assert ["hold", "kill"] == [one.action for one in made]
+
+
 def test_a_known_change_is_looked_at_with_fresh_budget() -> None:
     """A build that is told of offers the budget of a step, once by its id; the harm it brings is found sooner."""
     terms = policy(guardrails=[{"when": "error_rate > 1x control", "then": "kill"}])
