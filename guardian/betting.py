@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -74,13 +74,13 @@ class Past(msgspec.Struct):
 
 
 def log_e(
-    condition: Condition, line: Line, pair: Pair, past: Past, *, share: float | None = None, cluster: float = 1.0
+    condition: Condition, line: Line, pair: Pair, past: Past, *, shares: Sequence[float] = (), cluster: float = 1.0
 ) -> Floats:
     """
     Return the log e-values of a block, shape ``(K,)``.
 
-    ``share`` is treatment's part, where the line needs one; ``cluster`` how many events without a unit may be one's
-    (see ``Watch.read_block``).
+    ``shares`` are treatment's parts, where the line needs one: of several that may be in force the one that says least
+    is believed. ``cluster`` is how many events without a unit may be one's (see ``Watch.read_block``).
 
     Raises TypeError for a condition that has no test on this line.
     """
@@ -92,9 +92,10 @@ def log_e(
     if line.kind == "score" and condition.signal.kind != "thumbs_down_rate":
         return _scores(condition, line, pair, past)
     if line.kind == "fresh":
-        return np.zeros(K) if share is None else share_block(pair.t.n, pair.c.n, share, tolerance=SPLIT_TOLERANCE)
+        found = [share_block(pair.t.n, pair.c.n, share, tolerance=SPLIT_TOLERANCE) for share in shares]
+        return np.min(found, axis=0) if found else np.zeros(K)
     if line.kind == "reports" and isinstance(condition.bound, Relative):
-        return np.zeros(K) if share is None else count_block(pair.t.x, pair.c.x, share, margin=condition.bound.factor)
+        return count_block(pair.t.x, pair.c.x, max(shares), margin=condition.bound.factor) if shares else np.zeros(K)
     return _rates(condition.bound, pair, past, cluster, condition.text)
 
 

@@ -85,7 +85,9 @@ def _carry_out(
             state.variations[name].killed_at_ms = now_ms
     if action == Action.STEP_BACK and policy.stages:
         state.stage, state.stage_since_ms = max(state.stage - 1, 0), now_ms
-        return policy.stages[state.stage].share
+        share = policy.stages[state.stage].share
+        state.population.will_change(share)
+        return share
     return None
 
 

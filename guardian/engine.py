@@ -245,6 +245,7 @@ def _stage(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:
     state.stage += 1
     state.stage_since_ms = now.at_ms
     stage = policy.stages[state.stage]
+    state.population.will_change(stage.share)
     alive = state.alive()
     decision = record(
         state, policy, now.at_ms, action="advance", variation=alive[0] if len(alive) == 1 else "", guardrail="",

@@ -50,11 +50,16 @@ def offer(state: RolloutState, amount: float, variations: list[str]) -> None:
 
 def known_change(state: RolloutState, policy: Policy, at_ms: Millis, why: str) -> None:
     """A change of shares that was told: open an epoch, and offer the budget of a step; whoever has spoken begins anew."""
-    state.population.open(at_ms, why)
+    state.population.open(at_ms, why, stage_share(state, policy))
     for variation in state.alive():
         if state.variations[variation].spoken:
             state.variations[variation].reset()
     offer(state, policy.false_kills.per_step, state.alive())
+
+
+def stage_share(state: RolloutState, policy: Policy) -> float | None:
+    """Return the share that the standing stage says; None without stages."""
+    return policy.stages[state.stage].share if policy.stages else None
 
 
 def is_tested(policy: Policy, variation: str) -> bool:
@@ -83,7 +88,8 @@ def _notice(state: RolloutState, policy: Policy, sums: FlagSums) -> None:
     for variation in sorted(began):
         state.variations[variation] = VariationWatch(guardrails=[Watch.begin(g.when) for g in tested(policy)])
     if began:
-        state.population.open(min(began.values()), f"{', '.join(sorted(began))} began")
+        began_ms, who = min(began.values()), ", ".join(sorted(began))
+        state.population.open(began_ms, f"{who} began", stage_share(state, policy))
         _offer_start(state, policy, sorted(began))
     if exposed_ms is not None:
         state.population.by_exposures = True

@@ -96,9 +96,9 @@ def _read(
     if chosen:
         _deposit(state, lines, segment, held, state.variations[variation])
     for at, block in chosen:
-        share = _share(state, line, variation, block)
+        shares = _shares(state, line, variation, block)
         cluster = state.policy.unit_cluster
-        values = log_e(guardrails[at].when, line, block, held.past, share=share, cluster=cluster)
+        values = log_e(guardrails[at].when, line, block, held.past, shares=shares, cluster=cluster)
         held.watches[at].full.update(values)
         held.stories[at].read(block, values)
     if alone is not None and all(bounds.values()):
@@ -134,31 +134,32 @@ def part_of_all(guardrail: Guardrail, policy: Policy, lines: Lines) -> float:
     return (1.0 - SEGMENT_PART if segments_of(guardrail, policy) else 1.0) / lines.accounts
 
 
-def _share(state: RolloutState, line: Line, variation: str, block: Pair) -> float | None:
+def _shares(state: RolloutState, line: Line, variation: str, block: Pair) -> list[float]:
     """
-    Return treatment's part where the line needs one: the configured one, or the largest that reports may go back to.
+    Return treatment's part where the line needs one: those configured, or the largest that reports may go back to.
 
     Of whole epochs, by their starts so far: the largest of many small blocks would be a share that nobody ever had.
     """
-    if line.kind == "fresh":
-        return configured_share(state, state.policy)
-    if line.kind != "reports":
-        return None
-    shares = []
     population, control = state.population, state.policy.control
+    if line.kind == "fresh":
+        return configured_shares(state, population.epoch_of(block.from_ms))
+    if line.kind != "reports":
+        return []
+    shares = []
     for epoch, until_ms in zip(population.epochs, [*(e.start_ms for e in population.epochs[1:]), block.to_ms], strict=True):
         n_t, n_c = (epoch.size(name, population.by_exposures) for name in (variation, control))
         if until_ms >= block.from_ms - REMEMBERED_MS and n_t + n_c >= ENOUGH:
             shares.append(n_t / (n_t + n_c))
     largest = max(shares, default=0.0)
-    return largest if 0.0 < largest < 1.0 else None
+    return [largest] if 0.0 < largest < 1.0 else []
 
 
-def configured_share(state: RolloutState, policy: Policy) -> float | None:
-    """Return the part of the new units that the one variation under test should get; None where nobody said."""
-    if not policy.stages or len(state.variations) != 1:
-        return None
-    share = policy.stages[state.stage].share
-    return share if share < 1.0 else None
+def configured_shares(state: RolloutState, epoch: Epoch | None) -> list[float]:
+    """
+    Return the parts of the new units that the one variation under test may be meant to get; none where nobody said.
 
-
+    With several variations it is not said how they divide theirs; at a share of 100 % there is no control.
+    """
+    if epoch is None or len(state.variations) != 1:
+        return []
+    return [share for share in epoch.shares if share < 1.0] if all(share < 1.0 for share in epoch.shares) else []

@@ -66,12 +66,15 @@ class Epoch(msgspec.Struct):
     """
     Everybody who started while the shares stood still.
 
-    ``arms`` sums all starts of the epoch as they become known.
+    ``arms`` sums all starts of the epoch as they become known. ``shares`` are
+    the shares that were configured: one, or two from the decision to change
+    it on until it is known that the store has done so; none where nobody said.
     """
 
     start_ms: Millis
     why: str
     arms: Cells = {}
+    shares: list[float] = []
 
     def size(self, variation: str, by_exposures: bool) -> int:
         """Return how many starts of the variation are known."""
@@ -101,12 +104,22 @@ class Population(msgspec.Struct):
     by_exposures: bool = False
     looked_ms: Millis = 0
 
-    def open(self, at_ms: Millis, why: str) -> Epoch:
-        """Open an epoch at the next tick boundary; the eight latest are kept."""
+    def open(self, at_ms: Millis, why: str, share: float | None = None) -> Epoch:
+        """
+        Open an epoch at the next tick boundary; the eight latest are kept.
+
+        ``share`` is what is configured from now on; None leaves that as it was.
+        """
         start_ms = -(-at_ms // TICK_MS) * TICK_MS
-        epoch = Epoch(start_ms=start_ms, why=why)
+        known = list(self.epochs[-1].shares) if self.epochs else []
+        epoch = Epoch(start_ms=start_ms, why=why, shares=known if share is None else [share])
         self.epochs = [*[e for e in self.epochs if e.start_ms < start_ms][-(EPOCHS_MAX - 1) :], epoch]
         return epoch
+
+    def will_change(self, share: float) -> None:
+        """The share is about to be ``share``: from now on until the next told epoch either may be in force."""
+        if self.epochs and share not in self.epochs[-1].shares:
+            self.epochs[-1].shares = [*self.epochs[-1].shares[-1:], share]
 
     def epoch_of(self, start_ms: Millis) -> Epoch | None:
         """Return the epoch that a start belongs to; ``None`` before the first."""

@@ -10,7 +10,7 @@ from guardian.decide import iso
 from guardian.decisions import ArmView, GuardrailView, RolloutView
 from guardian.evidence import Inconclusive, NoData
 from guardian.history import RECENT_MS
-from guardian.line_reading import configured_share, part_of_budget
+from guardian.line_reading import configured_shares, part_of_budget
 from guardian.names import Millis, split_rollout_key
 from guardian.policy import Policy
 from guardian.population import Cell
@@ -108,7 +108,7 @@ def _values(
         past = held.read.past
         figures = figures_of(held, Pair(0, 0, past.t, past.c))
         if held.line is not None and held.line.kind == "fresh":
-            return figures.value, configured_share(state, policy)
+            return figures.value, next(iter(reversed(configured_shares(state, state.population.now))), None)
         return figures.value, figures.value_control
     came = state.history.since(now_ms - RECENT_MS, variation, policy.control)
     return _rate(came.arm), _rate(came.control)

@@ -216,6 +216,16 @@ def test_the_configured_share_is_no_mismatch() -> None:
     assert [] == judged(ratio(0.0).entries(), terms=terms)
 
 
+@pytest.mark.parametrize("late_s", [0.0, 8.0])
+def test_a_stage_that_takes_its_time_is_no_mismatch(late_s: float) -> None:
+    """From the decision to go on until clients follow, either share is right; nobody answers that it was done."""
+    stages = [{"share": "10%", "for": "30s"}, {"share": "50%", "for": "1h"}, {"share": "100%"}]
+    guardrails = [{"when": "sample_ratio off", "then": "pause"}, {"when": "error_rate > 2x control", "then": "kill"}]
+    world = World(share=lambda s: 0.1 if s < 30.0 + late_s else 0.5, timed=False, seconds=80)
+
+    assert ["advance"] == [one.action for one in judged(world.entries(), terms=policy(guardrails=guardrails, stages=stages))]
+
+
 NO_DATA = [{"when": "no_data for 10s", "then": "kill"}]
 
 
