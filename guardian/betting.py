@@ -199,13 +199,17 @@ def _centre(condition: Condition, line: Line, past: Past) -> float:
     counts = {at: past.t.counts.get(at, 0.0) + past.c.counts.get(at, 0.0) for at in {*past.t.counts, *past.c.counts}}
     positions = np.array(sorted(counts), dtype=np.int64)
     weights = np.array([counts[at] for at in positions.tolist()])
-    return float(centre_of(condition, line.range, positions, weights))
+    return min(max(float(centre_of(condition, line.range, positions, weights)), 0.0), 1.0)
 
 
 def centre_of(condition: Condition, values: Range, positions: NDArray[np.int64], counts: Floats) -> Any:
-    """Return where the scores of both arms were so far, as a level of control's: shape ``S`` from counts ``S + (L,)``."""
+    """
+    Return where the scores of both arms were so far, as a level of control's: shape ``S`` from counts ``S + (L,)``.
+
+    It lies in [0, 1] but for rounding.
+    """
     total = counts @ compared(condition, positions, values).c + _CENTRE * _CENTRE_WEIGHT
-    return np.minimum(np.maximum(total / (counts.sum(axis=-1) + _CENTRE_WEIGHT), 0.0), 1.0)
+    return total / (counts.sum(axis=-1) + _CENTRE_WEIGHT)
 
 
 def _coins(condition: Condition, factor: float, pair: Pair, past: Past) -> Floats:

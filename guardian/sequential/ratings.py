@@ -124,7 +124,8 @@ def mean_block(
     """
     check_open_unit("bound", bound)
     y = _levels("levels", levels)
-    return _against(y, _counts("counts", counts, y), np.asarray(bound), _parts(bets))
+    stakes = _parts(bets)[:, np.newaxis] * (bound - y) / (1.0 - bound)
+    return np.asarray((np.log1p(stakes) * _counts("counts", counts, y)).sum(axis=-1))
 
 
 def mean_blocks(
@@ -144,15 +145,8 @@ def mean_blocks(
     given = _counts("counts", counts, y)
     least, _ = spread({"bound": bound, "counts": given.sum(axis=-1)})
     check_open_units("bound", least)
-    return _against(y, given, least, _parts(bets))
-
-
-def _against(y: Floats, counts: Floats, bound: Floats, parts: Floats) -> Floats:
-    """
-    Return the log e-values of `mean_block`, unchecked, for ``bound`` of the shape that the counts have but their last.
-    """
-    falls = (bound[..., np.newaxis] - y) / (1.0 - bound[..., np.newaxis])
-    return _weighted(np.log1p(parts[:, np.newaxis] * falls[..., np.newaxis, :]), counts)
+    falls = (least[..., np.newaxis] - y) / (1.0 - least[..., np.newaxis])
+    return _weighted(np.log1p(_parts(bets)[:, np.newaxis] * falls[..., np.newaxis, :]), given)
 
 
 def _parts(bets: Sequence[float] | Floats) -> Floats:
