@@ -17,6 +17,9 @@ HORIZON_S = DAY_S
 GOOD_S = DAY_S
 """How long all is well before harm that begins late."""
 
+RUNS_IN_ALL, FEWEST_RUNS, MOST_RUNS = 600, 40, 300
+"""Runs of each effect, where nobody says how many: over all guardrails of a policy, and of one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assumed:
@@ -25,7 +28,7 @@ class Assumed:
 
     ``rate`` is control's error rate, ``share`` one share for good instead of the policy's stages. Every outcome comes
     ``latency_ms`` after its start; ``by_exposures`` says whether starts are told by exposure events. ``runs`` is how
-    often each effect is tried.
+    often each effect is tried, see ``runs_of``.
 
     The rest is about control, too. A part ``rated`` of the requests brings a rating, an answer on NPS, a thumb; ratings
     are ``csat`` on average, answers from detractors, passives and promoters in the parts ``nps``, thumbs down in the
@@ -39,7 +42,7 @@ class Assumed:
     share: float | None = None
     latency_ms: float = 100.0
     by_exposures: bool = True
-    runs: int = 400
+    runs: int | None = None
     rated: float = 0.05
     csat: float = 4.15
     nps: tuple[float, float, float] = (0.2, 0.3, 0.5)
@@ -58,12 +61,17 @@ class Assumed:
             _check(name, getattr(self, name), 0.0 < getattr(self, name) <= 1.0, "a number above 0 and up to 1")
         _check("share", share, share is None or 0.0 < share < 1.0, "a number above 0 and below 1, or None")
         _check("latency_ms", self.latency_ms, 0.0 < self.latency_ms <= 15_000.0, "a number above 0 and up to 15000")
-        _check("runs", runs, runs == int(runs) and 1 <= runs <= 100_000, "a whole number from 1 to 100000")
+        right = runs is None or (runs == int(runs) and 1 <= runs <= 100_000)
+        _check("runs", runs, right, "a whole number from 1 to 100000, or None")
         _check("csat", self.csat, 1.0 < self.csat < 5.0, "a number above 1 and below 5")
         right = all(0.0 < part < 1.0 for part in self.nps) and abs(math.fsum(self.nps) - 1.0) < 1e-9
         _check("nps", self.nps, right, "three numbers above 0 of sum 1")
         _check("measure", self.measure, 0.05 <= self.measure <= 0.95, "a number from 0.05 to 0.95")
         _check("spread", self.spread, 0.05 <= self.spread <= 0.5, "a number from 0.05 to 0.5")
+
+    def runs_of(self, guardrails: int) -> int:
+        """Return how often each effect is tried where so many guardrails are played: fewer of more, in the same time."""
+        return self.runs or min(MOST_RUNS, max(FEWEST_RUNS, RUNS_IN_ALL // max(guardrails, 1)))
 
     @property
     def lag_s(self) -> float:

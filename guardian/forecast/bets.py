@@ -65,5 +65,7 @@ def _scores(watched: Watched, harm: Harm, block: Sums, past: Floats) -> Floats:
         # Sums of parts may miss the number of scores by a rounding.
         x_t, x_c = np.minimum(given_t @ edge_t(positions), block.n_t), np.minimum(given_c @ edge_c(positions), block.n_c)
         return coins(condition, condition.bound.factor, (block.n_t, x_t, block.n_c, x_c), np.minimum(p_hat, 1.0), MANY)
+    if isinstance(condition.bound, Absolute):
+        return scores(condition, values, positions, (given_t, given_c), 0.0, MANY)
     centre = np.clip(centre_of(condition, values, positions, past.sum(axis=0)), 0.0, 1.0)
     return scores(condition, values, positions, (given_t, given_c), centre, MANY)

@@ -66,11 +66,25 @@ class StageForecast(Figures):
     for_s: float | None
 
 
+class ControlFigures(Figures):
+    """What was assumed of control's other signals, as ``guardian.forecast.Assumed`` has it."""
+
+    rated: float
+    csat: float
+    nps: tuple[float, float, float]
+    thumbs_down: float
+    reports: float
+    measure: float
+    spread: float
+    narrowed: float
+
+
 class PolicyForecast(Figures):
     """One policy."""
 
     flag: str
     environment: str
+    runs: int = Field(description="Of each effect")
     stages: list[StageForecast]
     notes: list[str]
     false_kills_a_year: float = Field(description="Allowed by the budget for one rollout that lasts a year")
@@ -85,7 +99,8 @@ class Forecast(Figures):
     requests_per_s: float
     error_rate: float = Field(description="Control's")
     latency_ms: float
-    runs: int = Field(description="Of each effect; fewer where a policy has many guardrails")
+    control: ControlFigures
+    runs: int = Field(description="Of each effect, the most that a policy has")
     seed: int
     good_s: float
     horizon_s: float

@@ -13,6 +13,7 @@ from guardian.conditions import Silence
 from guardian.forecast.assumed import DAY_S, GOOD_S, HORIZON_S, Assumed
 from guardian.forecast.effects import harm_to, is_healthy
 from guardian.forecast.figures import (
+    ControlFigures,
     Finding,
     Forecast,
     GuardrailForecast,
@@ -24,7 +25,7 @@ from guardian.forecast.figures import (
 from guardian.forecast.harm import Harm
 from guardian.forecast.play import Tell, play
 from guardian.forecast.rate_effects import multiples
-from guardian.forecast.said import assumed_for, beyond, segments_note, silence_note
+from guardian.forecast.said import assumed_for, beyond, segments_note, silence_note, split_note
 from guardian.forecast.scene import Phase, Played, Scene, Watched, watched_of
 from guardian.policy import Guardrail, Policy
 from guardian.sequential.checks import Floats
@@ -57,9 +58,13 @@ def forecast(
         work += stepped
     return Forecast(
         requests_per_s=assumed.requests_per_s, error_rate=assumed.rate, latency_ms=assumed.latency_ms,
-        runs=assumed.runs, seed=seed, good_s=GOOD_S, horizon_s=HORIZON_S,
+        control=_control(assumed), runs=max((one.runs for one in done), default=0), seed=seed, good_s=GOOD_S, horizon_s=HORIZON_S,
         false_kills_a_year=math.fsum(one.false_kills_a_year for one in done), policies=done, work=work,
     )  # fmt: skip
+
+
+def _control(assumed: Assumed) -> ControlFigures:
+    return ControlFigures(**{name: getattr(assumed, name) for name in ControlFigures.model_fields})
 
 
 def allowed_a_year(policy: Policy) -> float:
@@ -76,7 +81,7 @@ def forecast_policy(
     watched = watched_of(policy)
     able = [one for one in watched if one is not None and is_healthy(one, assumed)]
     errors = tuple(one for one in able if one.line is None)
-    work = _Work(policy, assumed, phases, rng, tell)
+    work = _Work(policy, assumed, phases, assumed.runs_of(len(able)), rng, tell)
     work.scenes = 3 * len(able) + (3 if errors else 0)
     pairs = zip(policy.guardrails, watched, strict=True)
     guardrails = [_guardrail(work, guardrail, one, is_healthy=one in able) for guardrail, one in pairs]
@@ -89,7 +94,7 @@ def forecast_policy(
     healthy = work.healthy(able) if able else None
     work.tell(1.0)
     found = PolicyForecast(
-        flag=policy.flag, environment=policy.environment, notes=notes,
+        flag=policy.flag, environment=policy.environment, runs=work.runs, notes=notes,
         stages=[StageForecast(share=p.share, for_s=p.for_s if p.for_s < math.inf else None) for p in phases],
         false_kills_a_year=allowed_a_year(policy), guardrails=guardrails, whole=whole, healthy=healthy,
     )  # fmt: skip
@@ -119,9 +124,9 @@ class _Work:
     """Scenes of one policy, one after the other; ``done`` counts what they took."""
 
     def __init__(
-        self, policy: Policy, assumed: Assumed, phases: tuple[Phase, ...], rng: np.random.Generator, tell: Tell | None
+        self, policy: Policy, assumed: Assumed, phases: tuple[Phase, ...], runs: int, rng: np.random.Generator, tell: Tell | None
     ) -> None:
-        self.policy, self.assumed, self.phases = policy, assumed, phases
+        self.policy, self.assumed, self.phases, self.runs = policy, assumed, phases, runs
         self.scenes, self.done = 1, 0
         self._rng, self._tell, self._played = rng, tell, 0
 
@@ -134,14 +139,14 @@ class _Work:
         """Play harm from the start and harm that begins late."""
         found = []
         for onset, onset_s in _ONSETS:
-            played = self._play(guardrails, harm, onset_s, onset_s + HORIZON_S, self.assumed.runs)
+            played = self._play(guardrails, harm, onset_s, onset_s + HORIZON_S, self.runs)
             rows = np.split(np.arange(played.found_s.size), len(harm.effects))
             found += [_finding(harm, at, onset, played, row) for at, row in enumerate(rows)]
         return found
 
     def healthy(self, able: list[Watched]) -> Healthy:
         """Play without harm: guardrails on failures among all requests together, all others one by one."""
-        runs = HEALTHY_FACTOR * self.assumed.runs
+        runs = HEALTHY_FACTOR * self.runs
         until_s = min(math.fsum(p.for_s for p in self.phases if p.for_s < math.inf) or DAY_S, 2 * DAY_S)
         errors = tuple(one for one in able if one.line is None)
         groups = [*([errors] if errors else []), *((one,) for one in able if one.line is not None)]
@@ -175,13 +180,13 @@ def _guardrail(work: _Work, guardrail: Guardrail, watched: Watched | None, *, is
     notes: list[str] = []
     findings: list[Finding] = []
     if isinstance(bound, Silence):
-        notes.append(silence_note(bound, work.phases, assumed))
+        notes += silence_note(bound, work.phases, assumed)
     elif watched is None:
         notes.append("not tested live by this version: no forecast")
     elif not is_healthy:
         notes.append(f"{beyond(watched, assumed)}: a breach is held as a shared incident")
     else:
-        notes += segments_note(guardrail, policy)
+        notes += split_note() if watched.kind == "fresh" else segments_note(guardrail, policy)
         findings = work.findings((watched,), harm_to(watched, assumed))
     return GuardrailForecast(
         when=guardrail.when.text, then=str(guardrail.then), is_tested_live=is_run(guardrail, policy),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from guardian.conditions import Absolute, Relative
@@ -140,3 +142,26 @@ class Lanes:
         if self._fast is not None:
             self._fast.drop(rows)
         self._gain, self._units = self._gain[~rows], self._units[~rows]
+
+
+def cries_of(group: Sequence[Lanes], failed: Floats, least: int, *, is_ended: bool) -> tuple[Bools, Bools]:
+    """
+    Say of each run whether a full and a fast lane of guardrails of one action cry, with ``least`` units behind it.
+
+    Full lanes that do not cry alone are asked together, as ``guardian.standing`` does. Unless what cries ``is_ended`` by
+    it, its accounts are emptied.
+    """
+    full, fast = (np.zeros(failed.size, dtype=bool) for _ in range(2))
+    held = np.full(failed.size, -np.inf)
+    for lanes in group:
+        enough = lanes.enough(failed, least)
+        alone, soon = (cries & enough for cries in lanes.alarms())
+        full, fast = full | alone, fast | soon
+        held = np.logaddexp(held, np.where(enough, lanes.pooled, -np.inf))
+        if not is_ended:
+            lanes.reset(alone | soon)
+    together = (held >= 0.0) & ~full & ~fast
+    if not is_ended:
+        for lanes in group:
+            lanes.reset(together)
+    return full | together, fast

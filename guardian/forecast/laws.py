@@ -36,6 +36,12 @@ class Law(NamedTuple):
         return float(_middles(self.positions) @ self.chances)
 
     @property
+    def reach(self) -> tuple[float, float]:
+        """The lowest and the highest mean, parts of the range, that ``moved`` does not come to any more."""
+        parts = _middles(self.positions)
+        return float(parts[0]), float(parts[-1])
+
+    @property
     def beyond(self) -> Floats:
         """The chances to lie above each position but the last, shape ``(L - 1,)``."""
         return np.cumsum(self.chances[::-1])[::-1][1:]
@@ -47,9 +53,9 @@ class Law(NamedTuple):
         Nearest in Kullback and Leibler's sense: every chance is tilted by the same exponential. Raises ValueError for a
         mean that is not between the lowest and the highest position.
         """
-        parts = _middles(self.positions)
-        if not parts[0] < mean < parts[-1]:
-            raise ValueError(f"mean is {mean!r}: it must lie between {float(parts[0])!r} and {float(parts[-1])!r}")
+        parts, (low, high) = _middles(self.positions), self.reach
+        if not low < mean < high:
+            raise ValueError(f"mean is {mean!r}: it must lie between {low!r} and {high!r}")
         theta = brentq(lambda by: float(_tilted(self.chances, parts, by) @ parts) - mean, -_TILT_MAX, _TILT_MAX)
         return Law(self.positions, _tilted(self.chances, parts, theta))
 

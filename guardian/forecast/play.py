@@ -11,7 +11,7 @@ from guardian.engine import CALM_NATS
 from guardian.failures import ENOUGH
 from guardian.forecast.assumed import FLUSH_S
 from guardian.forecast.clock import TICK_S, instants
-from guardian.forecast.lanes import Lanes
+from guardian.forecast.lanes import Lanes, cries_of
 from guardian.forecast.scene import Phase, Played, Scene
 from guardian.forecast.sums import Blocks, Past, Sums
 from guardian.forecast.traffic import Newcomers, draw, report_shares, starts_share
@@ -75,7 +75,7 @@ class _Runs:
         self.newcomers = Newcomers(total) if "fresh" in kinds else None
         self.tells_reports = "reports" in kinds
         self.stage, self.since_s, self.epoch_s = np.zeros(total, dtype=np.intp), np.zeros(total), np.zeros(total)
-        self.held = np.zeros(total, dtype=bool)
+        self.held, self.begun = np.zeros(total, dtype=bool), np.zeros(total, dtype=bool)
         self.failed = np.zeros((total, _PARTS))
         self.part = 0
         self.exposed, self.hurt, self.alarms = (np.zeros(total) for _ in range(3))
@@ -141,8 +141,7 @@ class _Runs:
 
     def _read_blocks(self, drawn: Sums, from_s: float, to_s: float) -> None:
         if self.newcomers is not None:
-            self.newcomers.meet(self.rng, drawn)
-            drawn.clear(from_s < self.epoch_s + SETTLED_MS / 1_000.0 - 1e-9)
+            self._meet(self.newcomers, drawn, from_s)
         for when, blocks in self.blocks.items():
             full = blocks.add(drawn, to_s)
             if full.any():
@@ -154,6 +153,14 @@ class _Runs:
                 if not all(lanes.is_alone for lanes in self.lanes if lanes.when_full == when):
                     self.past.remember(blocks.open, full, to_s)
             blocks.begin(full, to_s)
+
+    def _meet(self, newcomers: Newcomers, drawn: Sums, from_s: float) -> None:
+        """Leave who counts as new: nobody before the variation was first heard of, nor in an epoch's first moments."""
+        begins = ~self.begun & (drawn.n_t > 0.0)
+        self.begun |= begins
+        self.epoch_s[begins] = from_s
+        newcomers.meet(self.rng, drawn)
+        drawn.clear(~self.begun | (from_s < self.epoch_s + SETTLED_MS / 1_000.0 - 1e-9))
 
     def _told(self, block: Sums, full: Bools, elapsed_s: float) -> Floats:
         """The share that blocks are compared with: the stage's, or those of live blocks that hold reports."""
@@ -170,7 +177,7 @@ class _Runs:
         fast_s = to_s - elapsed_s / 2 + assumed.latency_ms / 1_000.0 + FLUSH_S / 2
         full_s = assumed.mature_s(to_s - max(elapsed_s - TICK_S, 0.0) / 2)
         for then, group in self._by_action():
-            full, fast = self._cries(group, failed)
+            full, fast = cries_of(group, failed, self.scene.policy.min_units, is_ended=then == self.strictest)
             cries = full | fast
             if not cries.any():
                 continue
@@ -187,27 +194,6 @@ class _Runs:
     def _by_action(self) -> list[tuple[Action, list[Lanes]]]:
         actions = dict.fromkeys(lanes.then for lanes in self.lanes)
         return [(then, [lanes for lanes in self.lanes if lanes.then == then]) for then in actions]
-
-    def _cries(self, group: list[Lanes], failed: Floats) -> tuple[Bools, Bools]:
-        """
-        Say of each run whether a full and a fast lane of one action cry; those of a milder action are emptied then.
-
-        Full lanes that do not cry alone are asked together, as ``guardian.standing`` does.
-        """
-        full, fast = (np.zeros(self.ids.size, dtype=bool) for _ in range(2))
-        held = np.full(self.ids.size, -math.inf)
-        for lanes in group:
-            enough = lanes.enough(failed, self.scene.policy.min_units)
-            mine = [cries & enough for cries in lanes.alarms()]
-            full, fast = full | mine[0], fast | mine[1]
-            held = np.logaddexp(held, np.where(enough, lanes.pooled, -math.inf))
-            if lanes.then < self.strictest and (mine[0] | mine[1]).any():
-                lanes.reset(mine[0] | mine[1])
-        together = (held >= 0.0) & ~full & ~fast
-        if lanes.then < self.strictest and together.any():
-            for lanes in group:
-                lanes.reset(together)
-        return full | together, fast
 
     def _hold(self, rows: Bools, action: Action, to_s: float) -> None:
         if action >= Action.HOLD:
@@ -266,5 +252,5 @@ class _Runs:
         self.past.drop(rows)
         if self.newcomers is not None:
             self.newcomers.drop(rows)
-        for name in ("ids", "effect", "stage", "since_s", "epoch_s", "held", "failed", "exposed", "hurt", "alarms"):
+        for name in ("ids", "effect", "stage", "since_s", "epoch_s", "held", "begun", "failed", "exposed", "hurt", "alarms"):
             setattr(self, name, getattr(self, name)[~rows])

@@ -13,6 +13,7 @@ from guardian.forecast.slow_effects import SIGMA
 from guardian.history import REACH_MS
 from guardian.levels import low_is_harm
 from guardian.lines import segments_of
+from guardian.newcomers import NEWCOMERS_MAX
 from guardian.policy import Guardrail, Policy
 from guardian.silence import SURPRISING
 
@@ -64,7 +65,15 @@ def segments_note(guardrail: Guardrail, policy: Policy) -> list[str]:
     return [f"all traffic, with 80% of its budget: segments by {', '.join(names)} have the rest"] if names else []
 
 
-def silence_note(bound: Silence, phases: Sequence[Phase], assumed: Assumed) -> str:
+def split_note() -> list[str]:
+    """Return what to know of the split of the traffic."""
+    return [
+        "a variation that never appears is not known yet, so nothing of it is tested",
+        f"units are counted once, in a sample of {NEWCOMERS_MAX:,}: of ever more users ever fewer are new to it",
+    ]
+
+
+def silence_note(bound: Silence, phases: Sequence[Phase], assumed: Assumed) -> list[str]:
     """Return when a variation that falls silent is told of: after the guardrail's time, once ten starts were expected."""
     times = []
     for phase in phases:
@@ -73,8 +82,8 @@ def silence_note(bound: Silence, phases: Sequence[Phase], assumed: Assumed) -> s
             times.append(f"never at {_percent(phase.share)}")
         else:
             times.append(f"{max(bound.for_s, surprised_s):,.0f} s at {_percent(phase.share)}")
-    after = duration_text(bound.for_s)
-    return f"a clock, no test: found after {after} if {SURPRISING:.0f} starts were expected, so {', '.join(times)}"
+    clock = f"a clock, no test: found after {duration_text(bound.for_s)} in which {SURPRISING:.0f} starts were expected"
+    return [clock, f"at this traffic {', '.join(times)}"]
 
 
 def _percent(part: float) -> str:

@@ -20,15 +20,14 @@ def worse_scores(condition: Condition, values: Range, law: Law) -> Harm:
 
     The variation's scores are as near to control's as such a mean permits (``Law.moved``).
     """
-    (low, high), is_low = values, low_is_harm(condition)
-    allowed = allowed_mean(condition, low + (high - low) * law.mean)
-    end = low if is_low else high
-    wanted = [(size, allowed + (size if end == high else -size) * (high - low)) for size in SIZES]
-    possible = [(size, value) for size, value in wanted if low < value < high] or [
-        (abs(end - allowed) / (high - low) / 2, (allowed + end) / 2)
-    ]
-    laws = [law.moved((value - low) / (high - low)) for _, value in possible]
-    effects = tuple(_effect(condition, size, size * (high - low), value) for size, value in possible)
+    (low, high), sign = values, -1.0 if low_is_harm(condition) else 1.0
+    allowed = (allowed_mean(condition, low + (high - low) * law.mean) - low) / (high - low)
+    worst, best = law.reach
+    sizes = [size for size in SIZES if worst < allowed + sign * size < best]
+    # Where no round size is left, half of what is.
+    sizes = sizes or [abs((worst if sign < 0.0 else best) - allowed) / 2.0]
+    laws = [law.moved(allowed + sign * size) for size in sizes]
+    effects = tuple(_effect(condition, size, values, allowed) for size in sizes)
     return Harm(
         effects, law.beyond, law.beyond, np.array([one.beyond for one in laws]),
         np.array([law.changed_to(one) for one in laws]), positions=law.positions,
@@ -46,7 +45,9 @@ def allowed_mean(condition: Condition, mean: float) -> float:
     return mean + bound.delta
 
 
-def _effect(condition: Condition, size: float, amount: float, value: float) -> Effect:
+def _effect(condition: Condition, size: float, values: Range, allowed: float) -> Effect:
     sign, word = ("-", "below") if low_is_harm(condition) else ("+", "above")
-    name = condition.signal.name
+    (low, high), name = values, condition.signal.name
+    amount = size * (high - low)
+    value = low + allowed * (high - low) + (amount if sign == "+" else -amount)
     return Effect(round(size, 6), f"{sign}{amount:.3g}", value, f"a mean {name} {amount:.3g} {word} what is allowed")
