@@ -10,7 +10,7 @@ from guardian.forecast.harm import Effect, Harm
 from guardian.forecast.laws import Law, csat_law, measure_law, nps_law
 from guardian.forecast.rate_effects import narrow, of_part, worse_rates
 from guardian.forecast.scene import Watched
-from guardian.forecast.score_effects import worse_scores
+from guardian.forecast.score_effects import allowed_mean, worse_scores
 from guardian.forecast.slow_effects import slower
 from guardian.levels import low_is_harm
 
@@ -63,6 +63,17 @@ def is_healthy(watched: Watched, assumed: Assumed) -> bool:
     if value is None or not isinstance(condition.bound, Absolute):
         return True
     return value >= condition.bound.value if low_is_harm(condition) else value <= condition.bound.value
+
+
+def is_possible(watched: Watched, assumed: Assumed) -> bool:
+    """Say whether the signal can be worse than the guardrail allows: no score lies outside of its range."""
+    condition, line = watched.guardrail.when, watched.line
+    if condition.signal.kind not in ("csat", "nps", "measure"):
+        return True
+    assert line is not None
+    law, (low, high) = law_of(condition, assumed), line.range
+    allowed = (allowed_mean(condition, low + (high - low) * law.mean) - low) / (high - low)
+    return allowed > law.reach[0] if low_is_harm(condition) else allowed < law.reach[1]
 
 
 def _lost() -> Harm:

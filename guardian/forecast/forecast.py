@@ -11,7 +11,7 @@ from scipy.special import betaincinv
 
 from guardian.conditions import Silence
 from guardian.forecast.assumed import DAY_S, GOOD_S, HORIZON_S, Assumed
-from guardian.forecast.effects import harm_to, is_healthy
+from guardian.forecast.effects import harm_to, is_healthy, is_possible
 from guardian.forecast.figures import (
     ControlFigures,
     Finding,
@@ -79,12 +79,12 @@ def forecast_policy(
     """Return what one policy would do, and the work it took."""
     phases, notes = _phases(policy, assumed)
     watched = watched_of(policy)
-    able = [one for one in watched if one is not None and is_healthy(one, assumed)]
+    able = [one for one in watched if one is not None and is_healthy(one, assumed) and is_possible(one, assumed)]
     errors = tuple(one for one in able if one.line is None)
     work = _Work(policy, assumed, phases, assumed.runs_of(len(able)), rng, tell)
     work.scenes = 3 * len(able) + (3 if errors else 0)
     pairs = zip(policy.guardrails, watched, strict=True)
-    guardrails = [_guardrail(work, guardrail, one, is_healthy=one in able) for guardrail, one in pairs]
+    guardrails = [_guardrail(work, guardrail, one) for guardrail, one in pairs]
     whole = None
     if errors:
         whole = GuardrailForecast(
@@ -175,7 +175,7 @@ class _Work:
         return played
 
 
-def _guardrail(work: _Work, guardrail: Guardrail, watched: Watched | None, *, is_healthy: bool) -> GuardrailForecast:
+def _guardrail(work: _Work, guardrail: Guardrail, watched: Watched | None) -> GuardrailForecast:
     policy, assumed, bound = work.policy, work.assumed, guardrail.when.bound
     notes: list[str] = []
     findings: list[Finding] = []
@@ -183,7 +183,9 @@ def _guardrail(work: _Work, guardrail: Guardrail, watched: Watched | None, *, is
         notes += silence_note(bound, work.phases, assumed)
     elif watched is None:
         notes.append("not tested live by this version: no forecast")
-    elif not is_healthy:
+    elif not is_possible(watched, assumed):
+        notes.append("nothing that its signal can be is worse than this bound allows")
+    elif not is_healthy(watched, assumed):
         notes.append(f"{beyond(watched, assumed)}: a breach is held as a shared incident")
     else:
         notes += split_note() if watched.kind == "fresh" else segments_note(guardrail, policy)

@@ -68,6 +68,11 @@ class Lanes:
         """Whether it reads a fixed bound."""
         return isinstance(self.watched.guardrail.when.bound, Absolute)
 
+    @property
+    def is_fast(self) -> bool:
+        """Whether it reads failures as they come, too."""
+        return self._fast is not None
+
     def deposit(self, amount: Floats) -> None:
         """Deposit its part of what each run's variation is offered, split over the lanes, before new evidence is read."""
         self._full.bank.deposit(amount * (self.watched.part * self._parts.full))

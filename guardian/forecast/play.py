@@ -99,7 +99,8 @@ class _Runs:
         if ill:
             self.exposed += drawn.met
             self.hurt += drawn.hurt
-        self._read_failures(drawn.sums, elapsed_s, to_s)
+        if any(lanes.is_fast for lanes in self.lanes):
+            self._read_failures(drawn.sums, elapsed_s, to_s)
         self._read_blocks(drawn.sums, from_s, to_s)
         self.played.work += self.ids.size * len(self.lanes)
         self._act(elapsed_s, to_s, ill=ill)

@@ -18,7 +18,8 @@ def worse_scores(condition: Condition, values: Range, law: Law) -> Harm:
     """
     Return means worse than the guardrail allows, where control's scores follow ``law`` in the range ``values``.
 
-    The variation's scores are as near to control's as such a mean permits (``Law.moved``).
+    The variation's scores are as near to control's as such a mean permits (``Law.moved``). Raises ValueError where no
+    score is worse than what is allowed.
     """
     (low, high), sign = values, -1.0 if low_is_harm(condition) else 1.0
     allowed = (allowed_mean(condition, low + (high - low) * law.mean) - low) / (high - low)

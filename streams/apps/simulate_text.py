@@ -69,9 +69,13 @@ def _guardrail(title: str, guardrail: GuardrailForecast) -> Iterator[str]:
 
 def _cells(finding: Finding) -> str:
     return (
-        f"{_time(finding.median_s):>8} {_time(finding.p95_s):>8} {finding.exposed:>9,.0f} {finding.hurt:>7,.0f} "
+        f"{_time(finding.median_s):>8} {_time(finding.p95_s):>8} {_units(finding.exposed):>9} {_units(finding.hurt):>7} "
         f"{_part(finding.missed):>6}"
     )
+
+
+def _units(units: float) -> str:
+    return f"{units:,.0f}" if units < 999_999.5 else f"{units / 1e6:.3g}M"
 
 
 def _part(part: float) -> str:

@@ -110,6 +110,7 @@ def test_nothing_is_found_without_a_control() -> None:
     [
         ("error_rate > 5%", 0.06, "control's 6% is above this bound: a breach is held as a shared incident"),
         ("csat < 4.5", 0.01, "control's 4.15 is below this bound: a breach is held as a shared incident"),
+        ("csat < 0.2x control", 0.01, "nothing that its signal can be is worse than this bound allows"),
         ("error_rate > 5% for 10m", 0.01, "not tested live by this version: no forecast"),
     ],
 )

@@ -70,6 +70,20 @@ def test_larger_harm_is_found_sooner(when: str) -> None:
     assert all(0.0 < one.hurt <= one.exposed for one in found.findings)
 
 
+@pytest.mark.parametrize(
+    "when", ["csat < control", "quality < 1x control", "report_rate > control", "sample_ratio off", "latency_p95 > control + 0ms"]
+)
+def test_healthy_runs_keep_the_budget(when: str) -> None:
+    """With a large budget and no margin, no more of the healthy runs are acted on than the budget allows."""
+    loud = {"per_rollout": 0.3, "per_step": 0.1, "per_day": 0.001}
+    stages = [{"share": "10%", "for": "10m"}, {"share": "50%", "for": "10m"}, {"share": "60%"}]
+    terms = policy(guardrails=[{"when": when, "then": "kill"}], signals=SIGNALS, stages=stages, false_kills=loud)
+    healthy = forecast_policy(terms, Assumed(rated=0.3, reports=0.01, runs=40), np.random.default_rng(2))[0].healthy
+
+    assert healthy is not None
+    assert healthy.low <= healthy.allowed <= 0.3 + 2 * 0.1 + 0.001
+
+
 def test_a_measure_that_is_all_or_nothing_is_tested_as_a_rate() -> None:
     """With the largest spread a fall is found, and later than one of a measure that hardly spreads."""
     terms = policy(guardrails=[{"when": "quality < 0.95x control", "then": "kill"}], signals=SIGNALS, stages=STAGES)
@@ -127,7 +141,7 @@ def test_guardrails_of_one_action_are_asked_together() -> None:
     watched = [one for one in watched_of(terms) if one is not None]
     group = [Lanes(one, 2, Assumed(), multiples(0.01)) for one in watched]
     failed, first = np.full(2, 5.0), np.array([True, False])
-    one = np.array([10.0])
+    one = np.array([6.0])
     for lanes in group:
         lanes.deposit(np.full(2, 0.9))
         lanes.read_blocks(Sums(one, np.array([[1.0]]), one, np.array([[0.0]])), first, Past(2, 0), np.array([0.1]))
