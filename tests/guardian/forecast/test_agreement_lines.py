@@ -83,5 +83,4 @@ def test_harm_is_found_when_the_live_engine_finds_it(when: str, world: World, ha
     seen, foretold = live_s(terms, world), forecast_s(terms, harm)
     error = math.sqrt(seen.var(ddof=1) / seen.size + foretold.var(ddof=1) / foretold.size)
 
-    print(when, seen.mean(), seen.std(), seen.max(), foretold.mean(), foretold.std(), error)
     assert seen.mean() == pytest.approx(foretold.mean(), abs=3.5 * error + 0.1)
