@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from guardian.conditions import Absolute, Bound, Condition, Margin, Relative
+from guardian.conditions import Absolute, Condition, Margin, Relative
 from guardian.levels import Floats, bounded, compared, low_is_harm, lower, upper
 from guardian.lines import Line
+from guardian.plan import Range
 from guardian.sequential import (
     DEFAULT_GRID,
     DEFAULT_TAUS,
     DROP_GRID,
     ControlRate,
     additive_margin_block,
+    additive_margin_blocks,
     bucket_edge,
     bucket_key,
     count_block,
     counts_above,
     mean_block,
+    mean_blocks,
     quantile_keys,
     ratings_block,
+    ratings_blocks,
     share_block,
     slowness_block,
     slowness_blocks,
     threshold_block,
+    threshold_blocks,
     two_sample_block,
+    two_sample_blocks,
 )
 from guardian.tally import Pair, Tally
 
@@ -42,6 +49,20 @@ Edge = Callable[[NDArray[np.int64]], Floats]
 
 _CENTRE, _CENTRE_WEIGHT = 0.7, 2.0
 """Imagined scores before the first: people rate above the middle."""
+
+
+class Tests(NamedTuple):
+    """The tests that a rule of betting calls: ``ONE`` for numbers, ``MANY`` for arrays with a first axis of streams."""
+
+    two_sample: Callable[..., Floats]
+    additive_margin: Callable[..., Floats]
+    threshold: Callable[..., Floats]
+    ratings: Callable[..., Floats]
+    mean: Callable[..., Floats]
+
+
+ONE = Tests(two_sample_block, additive_margin_block, threshold_block, ratings_block, mean_block)
+MANY = Tests(two_sample_blocks, additive_margin_blocks, threshold_blocks, ratings_blocks, mean_blocks)
 
 
 class Past(msgspec.Struct):
@@ -87,8 +108,7 @@ def log_e(
     if line.kind == "latency":
         return _slowness(condition, pair, past)
     if line.kind == "over":
-        # "p95 above the bound" says that more than 5 % take longer than it.
-        return threshold_block(pair.t.n, pair.t.x, p0=1.0 - (condition.signal.quantile or 0.5))
+        return threshold_block(pair.t.n, pair.t.x, p0=too_slow(condition))
     if line.kind == "score" and condition.signal.kind != "thumbs_down_rate":
         return _scores(condition, line, pair, past)
     if line.kind == "fresh":
@@ -96,25 +116,40 @@ def log_e(
         return np.min(found, axis=0) if found else np.zeros(K)
     if line.kind == "reports" and isinstance(condition.bound, Relative):
         return count_block(pair.t.x, pair.c.x, max(shares), margin=condition.bound.factor) if shares else np.zeros(K)
-    return _rates(condition.bound, pair, past, cluster, condition.text)
+    return _rates(condition, pair, past, cluster)
 
 
-def _rates(bound: Bound, pair: Pair, past: Past, cluster: float, text: str) -> Floats:
+def _rates(condition: Condition, pair: Pair, past: Past, cluster: float) -> Floats:
     t, c = pair.t, pair.c
-    if isinstance(bound, Relative):
+    if isinstance(condition.bound, Relative):
         # More events than units: somebody reports what was shown before. Each counts.
-        n_t, n_c = max(t.n, t.x), max(c.n, c.x)
-        return two_sample_block(n_t, t.x, n_c, c.x, p_hat=past.rate.p_hat, margin=bound.factor)
+        return rates(condition, (max(t.n, t.x), t.x, max(c.n, c.x), c.x), past.rate.p_hat)
     x_t, x_c = t.x + t.left, c.x + c.left
-    n_t, n_c = max(t.n, x_t), max(c.n, x_c)
-    if isinstance(bound, Margin):
-        p_hat = min(past.rate.p_hat + (past.c.left / past.c.n if past.c.n > 0.0 else 0.0), 1.0)
-        values = additive_margin_block(n_t, x_t, n_c, x_c, p_hat=p_hat, delta=bound.delta)
-    elif isinstance(bound, Absolute):
-        values = threshold_block(n_t, x_t, p0=bound.value)
-    else:
-        raise TypeError(f"guardrail {text!r} has no test of rates")
+    p_hat = min(past.rate.p_hat + (past.c.left / past.c.n if past.c.n > 0.0 else 0.0), 1.0)
+    values = rates(condition, (max(t.n, x_t), x_t, max(c.n, x_c), x_c), p_hat)
     return values / cluster if past.is_nameless or t.left + c.left > 0.0 else values
+
+
+def too_slow(condition: Condition) -> float:
+    """Return the part of the requests that may take longer: "p95 above the bound" says that more than 5 % do."""
+    return 1.0 - (condition.signal.quantile or 0.5)
+
+
+def rates(condition: Condition, block: tuple[Any, Any, Any, Any], p_hat: Any, tests: Tests = ONE) -> Floats:
+    """
+    Return the log e-values of ``n_t, x_t, n_c, x_c``: events among units of both arms.
+
+    Shape ``(K,)`` from numbers, ``S + (K,)`` from arrays of shape ``S`` with ``MANY``. Raises TypeError for a bound
+    that has no such test.
+    """
+    bound = condition.bound
+    if isinstance(bound, Relative):
+        return tests.two_sample(*block, p_hat=p_hat, margin=bound.factor)
+    if isinstance(bound, Margin):
+        return tests.additive_margin(*block, p_hat=p_hat, delta=bound.delta)
+    if isinstance(bound, Absolute):
+        return tests.threshold(block[0], block[1], p0=bound.value)
+    raise TypeError(f"guardrail {condition.text!r} has no test of rates")
 
 
 def _slowness(condition: Condition, pair: Pair, past: Past) -> Floats:
@@ -126,15 +161,19 @@ def _slowness(condition: Condition, pair: Pair, past: Past) -> Floats:
     raise TypeError(f"guardrail {condition.text!r} has no test of latencies against control")
 
 
+def later(keys: Sequence[int], delta_ms: float) -> list[int]:
+    """Return treatment's edges, where it may be slower by so many milliseconds: so much higher, up to the next bucket."""
+    return [bucket_key(bucket_edge(key) + delta_ms) for key in keys]
+
+
 def _slower_by(delta_ms: float, pair: Pair, past: dict[int, float]) -> Floats:
-    """Treatment may be slower by so many milliseconds: its edges lie so much higher, up to the next bucket."""
     keys = quantile_keys(past, DEFAULT_TAUS.tolist())
     if not keys:
         return np.zeros(K)
     total = math.fsum(past.values())
     return slowness_blocks(
         math.fsum(pair.t.counts.values()),
-        counts_above(pair.t.counts, [bucket_key(bucket_edge(key) + delta_ms) for key in keys]),
+        counts_above(pair.t.counts, later(keys, delta_ms)),
         math.fsum(pair.c.counts.values()),
         counts_above(pair.c.counts, keys),
         beyond=counts_above(past, keys) / total,
@@ -145,42 +184,74 @@ def _slower_by(delta_ms: float, pair: Pair, past: dict[int, float]) -> Floats:
 def _scores(condition: Condition, line: Line, pair: Pair, past: Past) -> Floats:
     positions = np.array(sorted({*pair.t.counts, *pair.c.counts}), dtype=np.int64)
     given = tuple(np.array([arm.counts.get(at, 0.0) for at in positions.tolist()]) for arm in (pair.t, pair.c))
-    bound = condition.bound
-    if isinstance(bound, Absolute):
-        fixed, least = bounded(condition, positions, line.range, bound.value)
-        return mean_block(fixed, given[0], bound=least) if positions.size else np.zeros(K)
     if not positions.size:
         return np.zeros(K)
+    bound = condition.bound
     if isinstance(bound, Relative) and line.range[0] == 0.0 and past.is_coin:
         return _coins(condition, bound.factor, pair, past)
-    levels = compared(condition, positions, line.range)
-    centre = _centre(condition, line, past)
-    return ratings_block(
+    centre = 0.0 if isinstance(bound, Absolute) else _centre(condition, line, past)
+    return scores(condition, line.range, positions, given, centre)
+
+
+def scores(
+    condition: Condition, values: Range, positions: NDArray[np.int64], given: Any, centre: Any, tests: Tests = ONE
+) -> Floats:
+    """
+    Return the log e-values of scores: how often either arm ``given`` gave those at ``positions`` of the range ``values``.
+
+    ``centre`` is a guess from earlier blocks, see ``centre_of``; a fixed bound needs none. Counts of shape ``(L,)``
+    give ``(K,)``, counts of ``S + (L,)`` with ``MANY`` give ``S + (K,)``.
+    """
+    if isinstance(condition.bound, Absolute):
+        fixed, least = bounded(condition, positions, values, condition.bound.value)
+        return tests.mean(fixed, given[0], bound=least)
+    levels = compared(condition, positions, values)
+    return tests.ratings(
         np.clip(levels.t, 0.0, 1.0), given[0], given[1], centre=centre, drop=levels.drop,
         levels_c=np.clip(levels.c, 0.0, 1.0),
     )  # fmt: skip
 
 
 def _centre(condition: Condition, line: Line, past: Past) -> float:
-    """Where both arms' scores were so far, as a level of control's."""
     counts = {at: past.t.counts.get(at, 0.0) + past.c.counts.get(at, 0.0) for at in {*past.t.counts, *past.c.counts}}
     positions = np.array(sorted(counts), dtype=np.int64)
     weights = np.array([counts[at] for at in positions.tolist()])
-    levels = compared(condition, positions, line.range).c
-    total = float(levels @ weights) + _CENTRE * _CENTRE_WEIGHT
-    return min(max(total / (float(weights.sum()) + _CENTRE_WEIGHT), 0.0), 1.0)
+    return min(max(float(centre_of(condition, line.range, positions, weights)), 0.0), 1.0)
+
+
+def centre_of(condition: Condition, values: Range, positions: NDArray[np.int64], counts: Floats) -> Any:
+    """
+    Return where the scores of both arms were so far, as a level of control's: shape ``S`` from counts ``S + (L,)``.
+
+    It lies in [0, 1] but for rounding.
+    """
+    total = counts @ compared(condition, positions, values).c + _CENTRE * _CENTRE_WEIGHT
+    return total / (counts.sum(axis=-1) + _CENTRE_WEIGHT)
 
 
 def _coins(condition: Condition, factor: float, pair: Pair, past: Past) -> Floats:
-    """Scores that are all or nothing are rates: a few percent less of a frequent one shows soonest here."""
-    p_hat = _rate_of(past.c, lower)
+    edges = coin_edges(condition)
+    block = (pair.t.n, _sum(pair.t, edges[0]), pair.c.n, _sum(pair.c, edges[1]))
+    return coins(condition, factor, block, _rate_of(past.c, lower))
+
+
+def coin_edges(condition: Condition) -> tuple[Edge, Edge]:
+    """Return what a score of treatment, and one of control, counts for: of two, what speaks less for harm."""
+    return (upper, lower) if low_is_harm(condition) else (lower, upper)
+
+
+def coins(
+    condition: Condition, factor: float, block: tuple[Any, Any, Any, Any], p_hat: Any, tests: Tests = ONE
+) -> Floats:
+    """
+    Return the log e-values of scores that are all or nothing: a few percent less of a frequent one shows soonest as a rate.
+
+    ``block`` holds the scores and their sums, ``n_t, x_t, n_c, x_c``; ``p_hat`` is control's rate in earlier blocks.
+    """
+    n_t, x_t, n_c, x_c = block
     if low_is_harm(condition):
-        x_t, x_c = _sum(pair.t, upper), _sum(pair.c, lower)
-        return two_sample_block(
-            pair.c.n, x_c, pair.t.n, x_t, p_hat=factor * p_hat, margin=1.0 / factor, grid=DROP_GRID
-        )
-    x_t, x_c = _sum(pair.t, lower), _sum(pair.c, upper)
-    return two_sample_block(pair.t.n, x_t, pair.c.n, x_c, p_hat=p_hat, margin=factor)
+        return tests.two_sample(n_c, x_c, n_t, x_t, p_hat=factor * p_hat, margin=1.0 / factor, grid=DROP_GRID)
+    return tests.two_sample(n_t, x_t, n_c, x_c, p_hat=p_hat, margin=factor)
 
 
 def _sum(tally: Tally, edge: Edge) -> float:

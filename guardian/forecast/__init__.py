@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from guardian.forecast.assumed import Assumed
 from guardian.forecast.figures import (
+    ControlFigures,
     Finding,
     Forecast,
     GuardrailForecast,
@@ -19,6 +20,7 @@ from guardian.forecast.forecast import allowed_a_year, forecast, forecast_policy
 
 __all__ = [
     "Assumed",
+    "ControlFigures",
     "Finding",
     "Forecast",
     "GuardrailForecast",

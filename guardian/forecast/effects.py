@@ -1,146 +1,82 @@
-"""
-Which harm is tried on a guardrail, and what the tests would count under it.
-
-Whatever the signal, an arm's requests are counted beyond J edges: failures for an error rate (one edge), requests
-slower than control's past quantiles for a latency.
-"""
+"""Which harm is tried on a guardrail, and whether control itself is within its bound."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import numpy as np
-from scipy.special import ndtr, ndtri
 
-from guardian.conditions import Absolute, Condition, Margin, Relative
-from guardian.policy import Guardrail
-from guardian.sequential import DEFAULT_TAUS, margin_shift
-from guardian.sequential.checks import Floats
-from guardian.sequential.latency import gamma
+from guardian.conditions import Absolute, Condition
+from guardian.forecast.assumed import Assumed
+from guardian.forecast.harm import Effect, Harm
+from guardian.forecast.laws import Law, csat_law, measure_law, nps_law
+from guardian.forecast.rate_effects import narrow, of_part, worse_rates
+from guardian.forecast.scene import Watched
+from guardian.forecast.score_effects import allowed_mean, worse_scores
+from guardian.forecast.slow_effects import slower
+from guardian.levels import low_is_harm
 
-FACTORS = (1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-MOST_EFFECTS = 6
-LATENCY_SIGMA = 0.8
-"""Latencies are taken for lognormal, with this standard deviation of their logs."""
-CONTROL_TO_BOUND = 0.5
-"""Control's quantile as a part of a fixed latency bound: twice as fast as it must be."""
-WORDS = {1.5: "an error rate half as high again", 2.0: "a doubled error rate", 3.0: "a tripled error rate"}
+LOST = {0.1: "a tenth of its exposures lost", 0.5: "half of its exposures lost", 1.0: "a silent variation"}
 
 
-class Effect(NamedTuple):
-    """A size of harm: its factor, how it is written, what it makes of the signal, and how one says it."""
-
-    factor: float
-    text: str
-    value: float
-    said: str
-
-
-@dataclass(frozen=True, slots=True)
-class Harm:
-    """
-    What is counted under each effect: chances beyond the edges, control's, the variation's while well and while not.
-
-    ``control`` and ``well`` have shape ``(J,)``, ``ill`` one row an effect, ``(E, J)``. Chances never rise from edge
-    to edge. ``fails`` is the part of the variation's requests that are worse off for it, ``(E,)``.
-    """
-
-    effects: tuple[Effect, ...]
-    control: Floats
-    well: Floats
-    ill: Floats
-    fails: Floats
+def harm_to(watched: Watched, assumed: Assumed) -> Harm:
+    """Return the harm to try on a guardrail at this traffic. The effects rise."""
+    condition, kind = watched.guardrail.when, watched.guardrail.when.signal.kind
+    if kind == "sample_ratio":
+        return _lost()
+    if kind in ("csat", "nps", "measure"):
+        assert watched.line is not None
+        harm = worse_scores(condition, watched.line.range, law_of(condition, assumed))
+        return of_part(harm, 1.0 if kind == "measure" else assumed.rated)
+    if kind == "thumbs_down_rate":
+        return of_part(worse_rates(condition, assumed.thumbs_down), assumed.rated)
+    harm = slower(condition, assumed.latency_ms) if kind == "latency" else worse_rates(condition, rate_of(condition, assumed))
+    return narrow(harm, assumed.narrowed) if watched.is_narrow else harm
 
 
-def is_forecast(condition: Condition) -> bool:
-    """Say whether a guardrail on this condition can be forecast: error rates and latencies, without a window."""
-    kind, bound = condition.signal.kind, condition.bound
-    if condition.for_s is not None or condition.op not in {">", ">="}:
-        return False
-    return (kind == "error_rate" and isinstance(bound, Relative | Margin | Absolute)) or (
-        kind == "latency" and isinstance(bound, Relative | Absolute)
-    )
+def rate_of(condition: Condition, assumed: Assumed) -> float:
+    """Return what is assumed of control's rate."""
+    rates = {"thumbs_down_rate": assumed.thumbs_down, "report_rate": assumed.reports}
+    return rates.get(condition.signal.kind, assumed.rate)
 
 
-def is_healthy(condition: Condition, rate: float) -> bool:
-    """Say whether control itself is within the condition: above a fixed bound, nothing would be a false alarm."""
-    bound = condition.bound
-    return condition.signal.kind != "error_rate" or not isinstance(bound, Absolute) or rate <= bound.value
+def law_of(condition: Condition, assumed: Assumed) -> Law:
+    """Return what is assumed of control's scores."""
+    if condition.signal.kind == "csat":
+        return csat_law(assumed.csat)
+    return nps_law(assumed.nps) if condition.signal.kind == "nps" else measure_law(assumed.measure, assumed.spread)
 
 
-def harm_to(guardrail: Guardrail, rate: float) -> Harm:
-    """Return the harm to try on a guardrail; ``rate`` is control's error rate. The effects rise."""
-    bound = guardrail.when.bound
-    if guardrail.when.signal.kind == "latency":
-        quantile = guardrail.when.signal.quantile or 0.95
-        return _slower(bound.factor) if isinstance(bound, Relative) else _above(bound, quantile)
-    if isinstance(bound, Absolute):
-        rates = _below_one([(v, v * bound.value) for v in FACTORS if v * bound.value > rate], bound.value)
-        return _errors([Effect(v, _rate(p), p, f"an error rate of {_rate(p)}") for v, p in rates], rate)
-    if isinstance(bound, Margin) and bound.delta > 0.0:
-        rates = _below_one([(v, rate + v * bound.delta) for v in FACTORS], rate + bound.delta)
-        points = [(v, p, f"{100 * (p - rate):.3g} points") for v, p in rates]
-        return _errors([Effect(v, f"+{text}", p, f"an error rate {text} higher") for v, p, text in points], rate)
-    return multiples(rate, bound.factor if isinstance(bound, Relative) else 1.0)
+def control_of(watched: Watched, assumed: Assumed) -> float | None:
+    """Return the value of control's signal, in its own unit; None for latency and for the split of the traffic."""
+    condition, kind = watched.guardrail.when, watched.guardrail.when.signal.kind
+    if kind in ("latency", "sample_ratio"):
+        return None
+    if kind in ("csat", "nps", "measure"):
+        assert watched.line is not None
+        low, high = watched.line.range
+        return low + (high - low) * law_of(condition, assumed).mean
+    return rate_of(condition, assumed)
 
 
-def multiples(rate: float, above: float = 1.0) -> Harm:
-    """Return error rates that are multiples of control's, each more than ``above`` times it."""
-    rates = _below_one([(v, v * rate) for v in FACTORS if v > above], above * rate)
-    # Where no round multiple of control's rate is below one, the multiple is whatever that rate is.
-    found = [(round(p / rate, 3), p) for _, p in rates]
-    return _errors([Effect(v, f"{v:g}x", p, _times(v)) for v, p in found], rate)
+def is_healthy(watched: Watched, assumed: Assumed) -> bool:
+    """Say whether control itself is within the bound: beyond a fixed one, nothing would be a false alarm."""
+    condition, value = watched.guardrail.when, control_of(watched, assumed)
+    if value is None or not isinstance(condition.bound, Absolute):
+        return True
+    return value >= condition.bound.value if low_is_harm(condition) else value <= condition.bound.value
 
 
-def _times(factor: float) -> str:
-    return WORDS.get(factor, f"{factor:g} times control's error rate")
+def is_possible(watched: Watched, assumed: Assumed) -> bool:
+    """Say whether the signal can be worse than the guardrail allows: no score lies outside of its range."""
+    condition, line = watched.guardrail.when, watched.line
+    if condition.signal.kind not in ("csat", "nps", "measure"):
+        return True
+    assert line is not None
+    law, (low, high) = law_of(condition, assumed), line.range
+    allowed = (allowed_mean(condition, low + (high - low) * law.mean) - low) / (high - low)
+    return allowed > law.reach[0] if low_is_harm(condition) else allowed < law.reach[1]
 
 
-def _rate(p: float) -> str:
-    return f"{100 * p:.3g}%"
-
-
-def _below_one(rates: list[tuple[float, float]], floor: float) -> list[tuple[float, float]]:
-    possible = [(v, p) for v, p in rates if p < 1.0][:MOST_EFFECTS]
-    if possible:
-        return possible
-    middle = (1.0 + min(floor, 1.0)) / 2
-    return [(middle / floor, middle)]
-
-
-def _errors(effects: list[Effect], rate: float) -> Harm:
-    control = np.array([rate])
-    ill = np.array([[effect.value] for effect in effects])
-    return Harm(tuple(effects), control, control, ill, ill[:, 0])
-
-
-def _above(bound: object, quantile: float) -> Harm:
-    """Return variations whose latency quantile is beyond a fixed bound; control's is at half of it."""
-    assert isinstance(bound, Absolute)
-    z = float(ndtri(quantile))
-    made = [(v, f"{v * bound.value:.4g}ms") for v in FACTORS[:MOST_EFFECTS]]
-    effects = [Effect(v, text, v * bound.value, f"a p{100 * quantile:g} of {text}") for v, text in made]
-    control = np.array([_beyond(CONTROL_TO_BOUND, z)])
-    ill = np.array([[_beyond(v, z)] for v, _ in made])
-    return Harm(tuple(effects), control, control, ill, ill[:, 0])
-
-
-def _beyond(factor: float, z: float) -> float:
-    """The part beyond a bound, of latencies whose quantile (of score z) is ``factor`` times that bound."""
-    return float(ndtr(math.log(factor) / LATENCY_SIGMA - z))
-
-
-def _slower(margin: float) -> Harm:
-    """Return variations all of whose requests are slower; treatment's edges lie ``margin`` above control's."""
-    factors = [v for v in FACTORS if v > margin][:MOST_EFFECTS]
-    if not factors:
-        factors = [1.5 * margin]
-    effects = [Effect(v, f"{v:g}x", v, f"everything {v:g} times slower") for v in factors]
-    z = ndtri(DEFAULT_TAUS)
-    # The margin as the test takes it: in whole buckets.
-    shift = margin_shift(margin) * math.log(gamma())
-    well = ndtr(-z - shift / LATENCY_SIGMA)
-    ill = ndtr((np.log(factors)[:, np.newaxis] - shift) / LATENCY_SIGMA - z)
-    return Harm(tuple(effects), 1.0 - DEFAULT_TAUS, well, ill, np.ones(len(factors)))
+def _lost() -> Harm:
+    effects = tuple(Effect(part, "silent" if part == 1.0 else f"{part:.0%} lost", part, said) for part, said in LOST.items())
+    lost, none = np.array(list(LOST)), np.zeros(1)
+    return Harm(effects, none, none, np.zeros((len(LOST), 1)), lost, lost=lost)

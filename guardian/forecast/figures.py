@@ -19,8 +19,12 @@ class Finding(Figures):
     """What became of the runs with one size of harm."""
 
     effect: str = Field(description="The size of the harm, as 3x of control, or a rate, or a latency")
-    factor: float = Field(description="It as a factor: of control, of the bound, or of the margin")
-    value: float = Field(description="The variation's error rate (0 to 1), its latency in ms, or its factor of slowness")
+    factor: float = Field(
+        description="It as a factor of control, of the bound or of the margin; a part of the range for scores, of the starts"
+    )
+    value: float = Field(
+        description="The variation's rate (0 to 1), mean score, latency in ms, factor of slowness, or part of starts lost"
+    )
     said: str = Field(description="The harm in words")
     onset: Onset = Field(description="start: harmful from the first second; late: after good_s of good traffic")
     runs: int = Field(description="Runs in which harm began: those with an action before it are left out")
@@ -29,7 +33,7 @@ class Finding(Figures):
     median_s: float | None = Field(description="Seconds from the onset to the action, in half of the runs; null: more")
     p95_s: float | None = Field(description="Likewise in 95 % of the runs")
     exposed: float = Field(description="Units exposed to the harm until the action, or until horizon_s: median")
-    hurt: float = Field(description="Of these, units that failed (or were slowed down): median")
+    hurt: float = Field(description="Of these, units that failed, were slowed down, lost, or less content: median")
 
 
 class GuardrailForecast(Figures):
@@ -38,6 +42,7 @@ class GuardrailForecast(Figures):
     when: str
     then: str
     is_tested_live: bool = Field(description="Whether this version evaluates the guardrail")
+    assumed: str = Field("", description="What was assumed for its signal beside the traffic")
     notes: list[str] = Field(description="What to know before believing the numbers")
     findings: list[Finding] = Field(description="By onset and size; empty where nothing could be forecast")
 
@@ -61,11 +66,25 @@ class StageForecast(Figures):
     for_s: float | None
 
 
+class ControlFigures(Figures):
+    """What was assumed of control's other signals, as ``guardian.forecast.Assumed`` has it."""
+
+    rated: float
+    csat: float
+    nps: tuple[float, float, float]
+    thumbs_down: float
+    reports: float
+    measure: float
+    spread: float
+    narrowed: float
+
+
 class PolicyForecast(Figures):
     """One policy."""
 
     flag: str
     environment: str
+    runs: int = Field(description="Of each effect")
     stages: list[StageForecast]
     notes: list[str]
     false_kills_a_year: float = Field(description="Allowed by the budget for one rollout that lasts a year")
@@ -80,7 +99,8 @@ class Forecast(Figures):
     requests_per_s: float
     error_rate: float = Field(description="Control's")
     latency_ms: float
-    runs: int
+    control: ControlFigures
+    runs: int = Field(description="Of each effect, the most that a policy has")
     seed: int
     good_s: float
     horizon_s: float

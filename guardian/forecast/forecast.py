@@ -9,9 +9,11 @@ from functools import partial
 import numpy as np
 from scipy.special import betaincinv
 
+from guardian.conditions import Silence
 from guardian.forecast.assumed import DAY_S, GOOD_S, HORIZON_S, Assumed
-from guardian.forecast.effects import Harm, harm_to, is_forecast, is_healthy, multiples
+from guardian.forecast.effects import harm_to, is_healthy, is_possible
 from guardian.forecast.figures import (
+    ControlFigures,
     Finding,
     Forecast,
     GuardrailForecast,
@@ -20,9 +22,11 @@ from guardian.forecast.figures import (
     PolicyForecast,
     StageForecast,
 )
+from guardian.forecast.harm import Harm
 from guardian.forecast.play import Tell, play
-from guardian.forecast.scene import Phase, Played, Scene
-from guardian.lines import lines_of
+from guardian.forecast.rate_effects import multiples
+from guardian.forecast.said import assumed_for, beyond, segments_note, silence_note, split_note
+from guardian.forecast.scene import Phase, Played, Scene, Watched, watched_of
 from guardian.policy import Guardrail, Policy
 from guardian.sequential.checks import Floats
 from guardian.support import is_run
@@ -54,9 +58,13 @@ def forecast(
         work += stepped
     return Forecast(
         requests_per_s=assumed.requests_per_s, error_rate=assumed.rate, latency_ms=assumed.latency_ms,
-        runs=assumed.runs, seed=seed, good_s=GOOD_S, horizon_s=HORIZON_S,
+        control=_control(assumed), runs=max((one.runs for one in done), default=0), seed=seed, good_s=GOOD_S, horizon_s=HORIZON_S,
         false_kills_a_year=math.fsum(one.false_kills_a_year for one in done), policies=done, work=work,
     )  # fmt: skip
+
+
+def _control(assumed: Assumed) -> ControlFigures:
+    return ControlFigures(**{name: getattr(assumed, name) for name in ControlFigures.model_fields})
 
 
 def allowed_a_year(policy: Policy) -> float:
@@ -70,23 +78,23 @@ def forecast_policy(
 ) -> tuple[PolicyForecast, int]:
     """Return what one policy would do, and the work it took."""
     phases, notes = _phases(policy, assumed)
-    watched = [guardrail for guardrail in policy.guardrails if is_forecast(guardrail.when)]
-    errors = tuple(g for g in watched if g.when.signal.kind == "error_rate")
-    work = _Work(policy, assumed, phases, max(lines_of(policy).accounts, 1), rng, tell)
-    work.scenes = 3 * len(watched) + (3 if errors else 0)
-    guardrails = [_guardrail(work, guardrail, is_watched=guardrail in watched) for guardrail in policy.guardrails]
-    whole = healthy = None
+    watched = watched_of(policy)
+    able = [one for one in watched if one is not None and is_healthy(one, assumed) and is_possible(one, assumed)]
+    errors = tuple(one for one in able if one.line is None)
+    work = _Work(policy, assumed, phases, assumed.runs_of(len(able)), rng, tell)
+    work.scenes = 3 * len(able) + (3 if errors else 0)
+    pairs = zip(policy.guardrails, watched, strict=True)
+    guardrails = [_guardrail(work, guardrail, one) for guardrail, one in pairs]
+    whole = None
     if errors:
-        harm = multiples(assumed.rate)
         whole = GuardrailForecast(
-            when="", then=str(max(g.then for g in errors)), notes=[], findings=work.findings(errors, harm),
-            is_tested_live=all(is_run(g, policy) for g in errors),
+            when="", then=str(max(one.guardrail.then for one in errors)), notes=[], is_tested_live=True,
+            findings=work.findings(errors, multiples(assumed.rate)),
         )  # fmt: skip
-    if watched:
-        healthy = work.healthy(watched)
+    healthy = work.healthy(able) if able else None
     work.tell(1.0)
     found = PolicyForecast(
-        flag=policy.flag, environment=policy.environment, notes=notes,
+        flag=policy.flag, environment=policy.environment, runs=work.runs, notes=notes,
         stages=[StageForecast(share=p.share, for_s=p.for_s if p.for_s < math.inf else None) for p in phases],
         false_kills_a_year=allowed_a_year(policy), guardrails=guardrails, whole=whole, healthy=healthy,
     )  # fmt: skip
@@ -116,9 +124,9 @@ class _Work:
     """Scenes of one policy, one after the other; ``done`` counts what they took."""
 
     def __init__(
-        self, policy: Policy, assumed: Assumed, phases: tuple[Phase, ...], split: int, rng: np.random.Generator, tell: Tell | None
+        self, policy: Policy, assumed: Assumed, phases: tuple[Phase, ...], runs: int, rng: np.random.Generator, tell: Tell | None
     ) -> None:
-        self.policy, self.assumed, self.phases, self.split = policy, assumed, phases, split
+        self.policy, self.assumed, self.phases, self.runs = policy, assumed, phases, runs
         self.scenes, self.done = 1, 0
         self._rng, self._tell, self._played = rng, tell, 0
 
@@ -127,31 +135,26 @@ class _Work:
         if self._tell is not None:
             self._tell(min(part, 1.0))
 
-    def findings(self, guardrails: tuple[Guardrail, ...], harm: Harm) -> list[Finding]:
+    def findings(self, guardrails: tuple[Watched, ...], harm: Harm) -> list[Finding]:
         """Play harm from the start and harm that begins late."""
         found = []
         for onset, onset_s in _ONSETS:
-            played = self._play(guardrails, harm, onset_s, onset_s + HORIZON_S, self.assumed.runs)
+            played = self._play(guardrails, harm, onset_s, onset_s + HORIZON_S, self.runs)
             rows = np.split(np.arange(played.found_s.size), len(harm.effects))
             found += [_finding(harm, at, onset, played, row) for at, row in enumerate(rows)]
         return found
 
-    def healthy(self, watched: list[Guardrail]) -> Healthy | None:
-        """Play without harm: error rate guardrails together, latency guardrails one by one."""
-        runs = HEALTHY_FACTOR * self.assumed.runs
+    def healthy(self, able: list[Watched]) -> Healthy:
+        """Play without harm: guardrails on failures among all requests together, all others one by one."""
+        runs = HEALTHY_FACTOR * self.runs
         until_s = min(math.fsum(p.for_s for p in self.phases if p.for_s < math.inf) or DAY_S, 2 * DAY_S)
-        able = [g for g in watched if is_healthy(g.when, self.assumed.rate)]
-        groups = [tuple(g for g in able if g.when.signal.kind == "error_rate")]
-        groups += [(g,) for g in able if g.when.signal.kind != "error_rate"]
+        errors = tuple(one for one in able if one.line is None)
+        groups = [*([errors] if errors else []), *((one,) for one in able if one.line is not None)]
         alarmed, paid = np.zeros(runs, dtype=bool), 0.0
         for group in groups:
-            if group:
-                harm = _first(harm_to(group[0], self.assumed.rate))
-                played = self._play(group, harm, math.inf, until_s, runs)
-                alarmed |= played.alarms > 0.0
-                paid += float(played.paid.mean())
-        if not able:
-            return None
+            played = self._play(group, harm_to(group[0], self.assumed).first(), math.inf, until_s, runs)
+            alarmed |= played.alarms > 0.0
+            paid += float(played.paid.mean())
         low, high = interval(int(alarmed.sum()), runs)
         return Healthy(
             runs=runs, horizon_s=until_s, alarmed=int(alarmed.sum()), part=float(alarmed.mean()), low=low, high=high,
@@ -159,11 +162,11 @@ class _Work:
         )  # fmt: skip
 
     def _play(
-        self, guardrails: tuple[Guardrail, ...], harm: Harm, onset_s: float, until_s: float, runs: int
+        self, guardrails: tuple[Watched, ...], harm: Harm, onset_s: float, until_s: float, runs: int
     ) -> Played:
         # Healthy runs are peeked at all the time: steps of minutes at most.
         scene = Scene(
-            self.policy, self.assumed, self.phases, guardrails, self.split, harm, onset_s, until_s, runs,
+            self.policy, self.assumed, self.phases, guardrails, harm, onset_s, until_s, runs,
             most_s=300.0 if onset_s == math.inf else 3_600.0,
         )  # fmt: skip
         played = play(scene, self._rng, lambda part: self.tell((self._played + part) / self.scenes))
@@ -172,24 +175,25 @@ class _Work:
         return played
 
 
-def _first(harm: Harm) -> Harm:
-    return Harm(harm.effects[:1], harm.control, harm.well, harm.ill[:1], harm.fails[:1])
-
-
-def _guardrail(work: _Work, guardrail: Guardrail, *, is_watched: bool) -> GuardrailForecast:
-    policy, rate = work.policy, work.assumed.rate
-    is_tested_live = is_run(guardrail, policy)
-    notes = [] if is_tested_live else ["not tested live yet"]
+def _guardrail(work: _Work, guardrail: Guardrail, watched: Watched | None) -> GuardrailForecast:
+    policy, assumed, bound = work.policy, work.assumed, guardrail.when.bound
+    notes: list[str] = []
     findings: list[Finding] = []
-    if not is_watched:
-        notes.append("no forecast of this kind of guardrail")
-    elif not is_healthy(guardrail.when, rate):
-        notes.append(f"control's {100 * rate:.3g}% is above this bound: a breach is held as a shared incident")
+    if isinstance(bound, Silence):
+        notes += silence_note(bound, work.phases, assumed)
+    elif watched is None:
+        notes.append("not tested live by this version: no forecast")
+    elif not is_possible(watched, assumed):
+        notes.append("nothing that its signal can be is worse than this bound allows")
+    elif not is_healthy(watched, assumed):
+        notes.append(f"{beyond(watched, assumed)}: a breach is held as a shared incident")
     else:
-        findings = work.findings((guardrail,), harm_to(guardrail, rate))
+        notes += split_note() if watched.kind == "fresh" else segments_note(guardrail, policy)
+        findings = work.findings((watched,), harm_to(watched, assumed))
     return GuardrailForecast(
-        when=guardrail.when.text, then=str(guardrail.then), is_tested_live=is_tested_live, notes=notes, findings=findings
-    )
+        when=guardrail.when.text, then=str(guardrail.then), is_tested_live=is_run(guardrail, policy),
+        assumed="" if watched is None else assumed_for(watched, assumed), notes=notes, findings=findings,
+    )  # fmt: skip
 
 
 def _finding(harm: Harm, at: int, onset: Onset, played: Played, rows: np.ndarray) -> Finding:

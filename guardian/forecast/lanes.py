@@ -2,166 +2,171 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from guardian.conditions import Absolute, Condition, Margin, Relative
+from guardian.conditions import Absolute, Relative
 from guardian.forecast.assumed import Assumed
-from guardian.policy import Guardrail
-from guardian.sequential import (
-    DEFAULT_TAUS,
-    StreamBank,
-    additive_margin_blocks,
-    count_blocks,
-    slowness_blocks,
-    threshold_blocks,
-    two_sample_blocks,
-)
+from guardian.forecast.bets import K, log_e, when_full
+from guardian.forecast.harm import Harm
+from guardian.forecast.scene import Watched
+from guardian.forecast.sums import Past, Sums
+from guardian.sequential import StreamBank, count_blocks
 from guardian.sequential.checks import Bools, Floats
-from guardian.watch import CONTROL_HALF_LIFE_S, lane_parts
+from guardian.watch import Parts, lane_parts
 
-K = 8
+_BY_EVENTS = frozenset({"failures", "reports"})
 
 
-@dataclass(slots=True)
-class Sums:
-    """Units and events of both arms in each run: ``n`` of shape ``(N,)``, ``x`` beyond each edge, ``(N, J)``."""
+class _Lane:
+    """One account a run; its log S is asked for often, so it is kept from each reading to the next."""
 
-    n_t: Floats
-    x_t: Floats
-    n_c: Floats
-    x_c: Floats
+    def __init__(self, runs: int) -> None:
+        self.bank = StreamBank(runs, K)
+        self.log_s = np.full(runs, -np.inf)
+        self.read = np.zeros(runs, dtype=bool)
 
-    @classmethod
-    def empty(cls, runs: int, edges: int) -> Sums:
-        """Return zeros."""
-        return cls(np.zeros(runs), np.zeros((runs, edges)), np.zeros(runs), np.zeros((runs, edges)))
+    def update(self, values: Floats, rows: Bools) -> None:
+        found = np.zeros((rows.size, K))
+        found[rows] = values
+        self.log_s = self.bank.update(found)
+        self.read |= rows
 
-    def add(self, other: Sums) -> None:
-        """Add the other's sums."""
-        self.n_t += other.n_t
-        self.x_t += other.x_t
-        self.n_c += other.n_c
-        self.x_c += other.x_c
+    def crossed(self) -> Bools:
+        return np.asarray(self.read & (self.log_s >= 0.0))
 
-    def clear(self, rows: Bools) -> None:
-        """Begin anew in these runs."""
-        for held in (self.n_t, self.x_t, self.n_c, self.x_c):
-            held[rows] = 0.0
+    def evidence(self) -> Floats:
+        paid = self.bank.total_deposited
+        known = self.read & (self.log_s > -np.inf) & (paid > 0.0)
+        return np.where(known, self.log_s - np.log(np.where(paid > 0.0, paid, 1.0)), 0.0)
 
-    def of(self, rows: Bools) -> Sums:
-        """Return these runs alone."""
-        return Sums(self.n_t[rows], self.x_t[rows], self.n_c[rows], self.x_c[rows])
+    def reset(self, rows: Bools) -> None:
+        self.bank.reset(rows)
+        self.log_s[rows] = -np.inf
+
+    def drop(self, rows: Bools) -> None:
+        self.bank.remove(rows)
+        self.log_s, self.read = self.log_s[~rows], self.read[~rows]
 
 
 class Lanes:
     """The accounts of one guardrail, one a run and lane."""
 
-    def __init__(self, guardrail: Guardrail, runs: int, assumed: Assumed) -> None:
+    def __init__(self, watched: Watched, runs: int, assumed: Assumed, harm: Harm) -> None:
         """Open empty accounts for so many runs."""
-        self.condition: Condition = guardrail.when
-        self.then = guardrail.then
-        self._edges = DEFAULT_TAUS.size if _is_slowness(self.condition) else 1
-        self._parts = lane_parts(self.condition.bound, assumed.by_exposures)
-        if self.condition.signal.kind != "error_rate":
-            self._parts = self._parts._replace(full=1.0, fast=0.0)
-        self._full = StreamBank(runs, K)
-        self._fast = StreamBank(runs, K) if self._parts.fast > 0.0 else None
-        self._read_full, self._read_fast = np.zeros(runs, dtype=bool), np.zeros(runs, dtype=bool)
+        self.watched, self.then, self.when_full = watched, watched.guardrail.then, when_full(watched)
+        self._harm = harm
+        bound = watched.guardrail.when.bound
+        self._parts = lane_parts(bound, assumed.by_exposures) if watched.line is None else Parts(1.0, 0.0)
+        self._full = _Lane(runs)
+        self._fast = _Lane(runs) if self._parts.fast > 0.0 else None
+        self._gain, self._units = np.zeros(runs), np.zeros(runs)
 
     @property
     def is_alone(self) -> bool:
-        """Whether its blocks need no control."""
-        return isinstance(self.condition.bound, Absolute)
+        """Whether it reads a fixed bound."""
+        return isinstance(self.watched.guardrail.when.bound, Absolute)
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether it reads failures as they come, too."""
+        return self._fast is not None
 
     def deposit(self, amount: Floats) -> None:
-        """Deposit each run's amount, split over the lanes; decided before any new evidence is read."""
-        self._full.deposit(amount * self._parts.full)
+        """Deposit its part of what each run's variation is offered, split over the lanes, before new evidence is read."""
+        self._full.bank.deposit(amount * (self.watched.part * self._parts.full))
         if self._fast is not None:
-            self._fast.deposit(amount * self._parts.fast)
+            self._fast.bank.deposit(amount * (self.watched.part * self._parts.fast))
 
-    def read_blocks(self, block: Sums, closed: Bools, p_hat: Floats, weight: Floats) -> None:
-        """Read the blocks that closed; ``p_hat`` and ``weight`` (requests remembered) are of control's *past*."""
-        log_e = np.zeros((closed.size, K))
-        log_e[closed] = _block_log_e(self.condition, block.of(closed), p_hat[closed], weight[closed])
-        self._full.update(log_e)
-        self._read_full |= closed
+    def read_blocks(self, block: Sums, rows: Bools, past: Past, share: Floats) -> None:
+        """Read the blocks of these runs, ``block`` and ``share`` holding them alone; see ``bets.log_e``."""
+        values = log_e(self.watched, self._harm, block, rows, past, share)
+        self._full.update(values, rows)
+        if self.watched.line is not None:
+            self._tell(block, values, rows)
+
+    def _tell(self, block: Sums, values: Floats, rows: Bools) -> None:
+        """Since when the evidence grows, and the units since then, as ``guardian.line_watch.Story``."""
+        largest = values.max(axis=1)
+        mixed = largest + np.log(np.exp(values - largest[:, np.newaxis]).mean(axis=1))
+        anew = self._gain[rows] <= 0.0
+        self._gain[rows] = np.where(anew, 0.0, self._gain[rows]) + mixed
+        by_events = self.watched.kind in _BY_EVENTS or self.watched.guardrail.when.signal.kind == "thumbs_down_rate"
+        self._units[rows] = np.where(anew, 0.0, self._units[rows]) + (block.x_t[:, 0] if by_events else block.n_t)
 
     def read_failures(self, x_t: Floats, x_c: Floats, share: Floats, steady: Bools) -> None:
         """Read failures as they come, in the runs whose epoch is old enough."""
-        bound = self.condition.bound
+        bound = self.watched.guardrail.when.bound
         if self._fast is None or not isinstance(bound, Relative):
             return
         rows = steady & (x_t + x_c > 0.0)
-        log_e = np.zeros((rows.size, K))
-        log_e[rows] = count_blocks(x_t[rows], x_c[rows], share[rows], margin=bound.factor)
-        self._fast.update(log_e)
-        self._read_fast |= rows
+        self._fast.update(count_blocks(x_t[rows], x_c[rows], share[rows], margin=bound.factor), rows)
+
+    def enough(self, failed: Floats, least: int) -> Bools:
+        """Say of each run whether as many units are behind it as the policy wants; ``failed`` of all requests' lately."""
+        if self.watched.line is None:
+            return failed >= least
+        return np.ones(failed.size, dtype=bool) if self.watched.kind == "fresh" else self._units >= least
 
     def alarms(self) -> tuple[Bools, Bools]:
         """Say of each run whether the full and the fast lane cry."""
-        full = self._read_full & self._full.crossed()
-        if self._fast is None:
-            return full, np.zeros_like(full)
-        return full, self._read_fast & self._fast.crossed()
+        full = self._full.crossed()
+        return full, np.zeros_like(full) if self._fast is None else self._fast.crossed()
+
+    @property
+    def pooled(self) -> Floats:
+        """What the full lane holds to be asked together with others, as log S; ``-inf`` before it has read anything."""
+        return np.where(self._full.read, self._full.log_s, -np.inf)
 
     def evidence(self) -> Floats:
         """Return the most evidence of harm that a lane of each run holds, in nats over what was deposited."""
-        return np.maximum(*(_log_e(bank) for bank in (self._full, self._fast or self._full)))
+        full = self._full.evidence()
+        return full if self._fast is None else np.maximum(full, self._fast.evidence())
 
     @property
     def has_read(self) -> Bools:
         """Whether a lane of the run has read anything yet."""
-        return self._read_full | self._read_fast
+        return self._full.read if self._fast is None else self._full.read | self._fast.read
 
     @property
     def deposited(self) -> Floats:
         """What each run was paid in so far, over its lanes: the bound on its expected number of false alarms."""
-        paid = self._full.total_deposited
-        return paid if self._fast is None else paid + self._fast.total_deposited
+        paid = self._full.bank.total_deposited
+        return paid if self._fast is None else paid + self._fast.bank.total_deposited
 
     def reset(self, rows: Bools) -> None:
         """Empty the accounts of these runs, after an alarm that was acted on."""
-        for bank in (self._full, self._fast):
-            if bank is not None:
-                bank.reset(rows)
+        self._full.reset(rows)
+        if self._fast is not None:
+            self._fast.reset(rows)
 
     def drop(self, rows: Bools) -> None:
         """Take these runs out."""
-        for bank in (self._full, self._fast):
-            if bank is not None:
-                bank.remove(rows)
-        self._read_full, self._read_fast = self._read_full[~rows], self._read_fast[~rows]
+        self._full.drop(rows)
+        if self._fast is not None:
+            self._fast.drop(rows)
+        self._gain, self._units = self._gain[~rows], self._units[~rows]
 
 
-def new_memory(runs: int) -> StreamBank:
-    """Return what remembers control's rate in each run, as ``guardian.watch`` does."""
-    return StreamBank(runs, 1, half_life_s=CONTROL_HALF_LIFE_S)
+def cries_of(group: Sequence[Lanes], failed: Floats, least: int, *, is_ended: bool) -> tuple[Bools, Bools]:
+    """
+    Say of each run whether a full and a fast lane of guardrails of one action cry, with ``least`` units behind it.
 
-
-def _is_slowness(condition: Condition) -> bool:
-    return condition.signal.kind == "latency" and isinstance(condition.bound, Relative)
-
-
-def _block_log_e(condition: Condition, block: Sums, p_hat: Floats, weight: Floats) -> Floats:
-    bound, first = condition.bound, (block.n_t, block.x_t[:, 0], block.n_c, block.x_c[:, 0])
-    if isinstance(bound, Absolute):
-        # "p95 > 300 ms" is "more than 5 % take longer than 300 ms".
-        p0 = 1.0 - (condition.signal.quantile or 0.95) if condition.signal.kind == "latency" else bound.value
-        return threshold_blocks(first[0], first[1], p0=p0)
-    if _is_slowness(condition):
-        return slowness_blocks(
-            block.n_t, block.x_t, block.n_c, block.x_c, beyond=1.0 - DEFAULT_TAUS, weight=weight
-        )
-    if isinstance(bound, Relative):
-        return two_sample_blocks(*first, p_hat=p_hat, margin=bound.factor)
-    if isinstance(bound, Margin):
-        return additive_margin_blocks(*first, p_hat=p_hat, delta=bound.delta)
-    raise TypeError(f"guardrail {condition.text!r} has no block test")
-
-
-def _log_e(bank: StreamBank) -> Floats:
-    log_s, paid = bank.log_s(), bank.total_deposited
-    known = (log_s > -np.inf) & (paid > 0.0)
-    return np.where(known, log_s - np.log(np.where(paid > 0.0, paid, 1.0)), 0.0)
+    Full lanes that do not cry alone are asked together, as ``guardian.standing`` does. Unless what cries ``is_ended`` by
+    it, its accounts are emptied.
+    """
+    full, fast = (np.zeros(failed.size, dtype=bool) for _ in range(2))
+    held = np.full(failed.size, -np.inf)
+    for lanes in group:
+        enough = lanes.enough(failed, least)
+        alone, soon = (cries & enough for cries in lanes.alarms())
+        full, fast = full | alone, fast | soon
+        held = np.logaddexp(held, np.where(enough, lanes.pooled, -np.inf))
+        if not is_ended:
+            lanes.reset(alone | soon)
+    together = (held >= 0.0) & ~full & ~fast
+    if not is_ended:
+        for lanes in group:
+            lanes.reset(together)
+    return full | together, fast

@@ -6,19 +6,20 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from guardian.engine import CALM_NATS
 from guardian.failures import ENOUGH
 from guardian.forecast.assumed import FLUSH_S
 from guardian.forecast.clock import TICK_S, instants
-from guardian.forecast.lanes import Lanes, Sums, new_memory
+from guardian.forecast.lanes import Lanes, cries_of
 from guardian.forecast.scene import Phase, Played, Scene
+from guardian.forecast.sums import Blocks, Past, Sums
+from guardian.forecast.traffic import Newcomers, draw, starts_share
 from guardian.history import REACH_MS, STEP_MS
 from guardian.intake import drip
+from guardian.line_reading import SETTLED_MS
 from guardian.policy import Action
 from guardian.sequential.checks import Bools, Floats
-from guardian.watch import is_full, is_full_alone
 
 _PARTS = 8
 """Failed units are remembered in so many parts of the history's reach."""
@@ -66,17 +67,18 @@ class _Runs:
         total, edges = played.found_s.size, scene.harm.control.size
         self.ids = np.arange(total)
         self.effect = np.repeat(np.arange(len(scene.harm.effects)), scene.runs)
-        self.lanes = [Lanes(guardrail, total, scene.assumed) for guardrail in scene.guardrails]
-        self.strictest = max((guardrail.then for guardrail in scene.guardrails), default=Action.ALERT)
-        self.memory = new_memory(total)
-        self.open = Sums.empty(total, edges)
-        self.open_s, self.remembered_s = np.zeros(total), np.zeros(total)
-        self.alone, self.alone_s = Sums.empty(total, edges), np.zeros(total)
+        self.lanes = [Lanes(watched, total, scene.assumed, scene.harm) for watched in scene.guardrails]
+        self.strictest = max((lanes.then for lanes in self.lanes), default=Action.ALERT)
+        self.past = Past(total, 0 if scene.harm.positions is None else scene.harm.positions.size)
+        self.blocks = {when: Blocks(total, edges, when) for when in dict.fromkeys(one.when_full for one in self.lanes)}
+        kinds = {watched.kind for watched in scene.guardrails}
+        self.newcomers = Newcomers(total) if "fresh" in kinds else None
+        self.tells_reports = "reports" in kinds
         self.stage, self.since_s, self.epoch_s = np.zeros(total, dtype=np.intp), np.zeros(total), np.zeros(total)
-        self.held = np.zeros(total, dtype=bool)
+        self.held, self.begun = np.zeros(total, dtype=bool), np.zeros(total, dtype=bool)
         self.failed = np.zeros((total, _PARTS))
         self.part = 0
-        self.exposed, self.hurt, self.alarms, self.control_n = (np.zeros(total) for _ in range(4))
+        self.exposed, self.hurt, self.alarms = (np.zeros(total) for _ in range(3))
         self.variations = max(len(scene.policy.variations), 1)
         self.share = np.array([phase.share for phase in scene.phases])
         self.control = np.array([phase.control for phase in scene.phases])
@@ -90,29 +92,28 @@ class _Runs:
         paid = drip(scene.policy.false_kills, elapsed_s * 1_000.0) * assumed.heard
         self._offer(np.full(self.ids.size, paid))
         ill = from_s >= scene.onset_s
-        drawn = self._draw(elapsed_s, ill=ill)
+        rates = self._rates()
+        drawn = draw(self.rng, scene.harm, (rates[0] * elapsed_s, rates[1] * elapsed_s), self.effect, ill=ill)
         self._forget(from_s, to_s)
-        self.failed[:, self.part] += drawn.x_t[:, 0]
+        self.failed[:, self.part] += drawn.sums.x_t[:, 0]
         if ill:
-            self.exposed += drawn.n_t
-            self.hurt += scene.harm.fails[self.effect] * drawn.n_t if drawn.x_t.shape[1] > 1 else drawn.x_t[:, 0]
-        self._read_failures(drawn, elapsed_s, to_s)
-        self._read_blocks(drawn, to_s)
+            self.exposed += drawn.met
+            self.hurt += drawn.hurt
+        if any(lanes.is_fast for lanes in self.lanes):
+            self._read_failures(drawn.sums, elapsed_s, to_s)
+        self._read_blocks(drawn.sums, from_s, to_s)
         self.played.work += self.ids.size * len(self.lanes)
         self._act(elapsed_s, to_s, ill=ill)
         self._go_on(to_s)
 
     def _offer(self, amount: Floats) -> None:
         for lanes in self.lanes:
-            lanes.deposit(amount / self.variations / self.scene.split)
+            lanes.deposit(amount / self.variations)
 
-    def _draw(self, elapsed_s: float, *, ill: bool) -> Sums:
-        expected = self.scene.assumed.requests_per_s * elapsed_s
-        harm, rng = self.scene.harm, self.rng
-        n_t, n_c = rng.poisson(expected * self.share[self.stage]), rng.poisson(expected * self.control[self.stage])
-        x_t = _beyond(rng, n_t, harm.ill[self.effect] if ill else harm.well[np.newaxis])
-        x_c = _beyond(rng, n_c, harm.control[np.newaxis])
-        return Sums(n_t.astype(np.float64), x_t, n_c.astype(np.float64), x_c)
+    def _rates(self) -> tuple[Floats, Floats]:
+        """Requests a second of the variation and of control in each run."""
+        per_s = self.scene.assumed.requests_per_s
+        return per_s * self.share[self.stage], per_s * self.control[self.stage]
 
     def _forget(self, from_s: float, to_s: float) -> None:
         width_s = REACH_MS / 1_000.0 / _PARTS
@@ -139,54 +140,60 @@ class _Runs:
         first, lag_s = self.scene.assumed.steady_s(0.0), self.scene.assumed.lag_s
         return np.where(self.epoch_s > 0.0, self.epoch_s + lag_s, first)
 
-    def _read_blocks(self, drawn: Sums, to_s: float) -> None:
-        self.open.add(drawn)
-        closed = is_full(self.open.n_t, self.open.n_c, (to_s - self.open_s) * 1_000.0)
-        p_hat, weight = self.memory.p_hat, self.control_n
-        self.alone.add(drawn)
-        full = is_full_alone(self.alone.n_t, (to_s - self.alone_s) * 1_000.0)
-        for lanes in self.lanes:
-            if lanes.is_alone:
-                lanes.read_blocks(self.alone, full, p_hat, weight)
-            else:
-                lanes.read_blocks(self.open, closed, p_hat, weight)
-        began = full | (self.alone.n_t == 0.0)
-        self.alone.clear(began)
-        self.alone_s[began] = to_s
-        elapsed_s = np.where(closed, to_s - self.remembered_s, 0.0)
-        self.memory.remember(
-            np.where(closed, self.open.n_c, 0.0), np.where(closed, self.open.x_c[:, 0], 0.0), elapsed_s
-        )
-        self.control_n = self.control_n * 0.5 ** (elapsed_s / self.memory.half_life_s) + np.where(
-            closed, self.open.n_c, 0.0
-        )
-        self.remembered_s[closed] = to_s
-        begin = closed | (self.open.n_t + self.open.n_c == 0.0)
-        self.open.clear(begin)
-        self.open_s[begin] = to_s
+    def _read_blocks(self, drawn: Sums, from_s: float, to_s: float) -> None:
+        if self.newcomers is not None:
+            self._meet(self.newcomers, drawn, from_s)
+        for when, blocks in self.blocks.items():
+            full = blocks.add(drawn, to_s)
+            if full.any():
+                block = blocks.open.of(full)
+                share = self._told(full)
+                for lanes in self.lanes:
+                    if lanes.when_full == when:
+                        lanes.read_blocks(block, full, self.past, share)
+                if not all(lanes.is_alone for lanes in self.lanes if lanes.when_full == when):
+                    self.past.remember(blocks.open, full, to_s)
+            blocks.begin(full, to_s)
+
+    def _meet(self, newcomers: Newcomers, drawn: Sums, from_s: float) -> None:
+        """Leave who counts as new: nobody before the variation was first heard of, nor in an epoch's first moments."""
+        begins = ~self.begun & (drawn.n_t > 0.0)
+        self.begun |= begins
+        self.epoch_s[begins] = from_s
+        newcomers.meet(self.rng, drawn)
+        drawn.clear(~self.begun | (from_s < self.epoch_s + SETTLED_MS / 1_000.0 - 1e-9))
+
+    def _told(self, full: Bools) -> Floats:
+        """The share that blocks are compared with: the stage's, or that of the starts, for reports."""
+        if not self.tells_reports:
+            return self.share[self.stage][full]
+        return starts_share(*(of[full] for of in self._rates()))
 
     def _act(self, elapsed_s: float, to_s: float, *, ill: bool) -> None:
-        enough = self.failed.sum(axis=1) >= self.scene.policy.min_units
+        failed = self.failed.sum(axis=1)
         assumed = self.scene.assumed
         acted_s = np.full(self.ids.size, math.inf)
         # Failures are read at any time of a step, blocks at the ends of live ticks, which a longer step holds many of.
         fast_s = to_s - elapsed_s / 2 + assumed.latency_ms / 1_000.0 + FLUSH_S / 2
         full_s = assumed.mature_s(to_s - max(elapsed_s - TICK_S, 0.0) / 2)
-        for lanes in self.lanes:
-            full, fast = (cries & enough for cries in lanes.alarms())
+        for then, group in self._by_action():
+            full, fast = cries_of(group, failed, self.scene.policy.min_units, is_ended=then == self.strictest)
             cries = full | fast
             if not cries.any():
                 continue
             self.alarms += 0.0 if ill else cries
-            if lanes.then == self.strictest:
+            if then == self.strictest:
                 mine_s = np.minimum(np.where(fast, fast_s, math.inf), np.where(full, full_s, math.inf))
                 acted_s = np.minimum(acted_s, mine_s)
             else:
-                lanes.reset(cries)
-                self._hold(cries, lanes.then, to_s)
+                self._hold(cries, then, to_s)
         ended = acted_s < math.inf
         if ended.any():
             self._end(ended, acted_s, to_s, ill=ill)
+
+    def _by_action(self) -> list[tuple[Action, list[Lanes]]]:
+        actions = dict.fromkeys(lanes.then for lanes in self.lanes)
+        return [(then, [lanes for lanes in self.lanes if lanes.then == then]) for then in actions]
 
     def _hold(self, rows: Bools, action: Action, to_s: float) -> None:
         if action >= Action.HOLD:
@@ -200,7 +207,7 @@ class _Runs:
             self.played.found_s[ids] = acted_s[ended] - self.scene.onset_s
             # Until the outcomes are in, more are exposed.
             late_s = np.where(ended, np.maximum(acted_s - to_s, 0.0), 0.0)
-            more = self.scene.assumed.requests_per_s * self.share[self.stage] * late_s
+            more = self._rates()[0] * late_s * (self.scene.harm.part if self.scene.harm.is_narrow else 1.0)
             self.exposed += more
             self.hurt += more * self.scene.harm.fails[self.effect]
         else:
@@ -232,29 +239,18 @@ class _Runs:
         if not rows.any():
             return
         self.stage[rows] += by
-        self.since_s[rows] = self.epoch_s[rows] = self.open_s[rows] = to_s
-        self.open.clear(rows)
+        self.since_s[rows] = self.epoch_s[rows] = to_s
+        for blocks in self.blocks.values():
+            blocks.give_up(rows, to_s)
         self._offer(np.where(rows, self.scene.policy.false_kills.per_step, 0.0))
 
     def _drop(self, rows: Bools) -> None:
-        keep: NDArray[np.bool_] = ~rows
         for lanes in self.lanes:
             lanes.drop(rows)
-        self.memory.remove(rows)
-        self.open, self.alone = self.open.of(keep), self.alone.of(keep)
-        for name in (
-            "ids", "effect", "open_s", "alone_s", "remembered_s", "stage", "since_s", "epoch_s", "held", "failed", "exposed",
-            "hurt", "alarms", "control_n",
-        ):  # fmt: skip
-            setattr(self, name, getattr(self, name)[keep])
-
-
-def _beyond(rng: np.random.Generator, n: NDArray[np.int64], chances: Floats) -> Floats:
-    """Draw how many of ``n`` lie beyond each edge: those beyond one are among those beyond the edge before it."""
-    left, before, drawn = n, np.ones(chances.shape[0]), []
-    for edge in range(chances.shape[1]):
-        chance = chances[:, edge]
-        left = rng.binomial(left, np.minimum(chance / np.maximum(before, 1e-300), 1.0))
-        drawn.append(left)
-        before = chance
-    return np.stack(drawn, axis=-1).astype(np.float64)
+        for blocks in self.blocks.values():
+            blocks.drop(rows)
+        self.past.drop(rows)
+        if self.newcomers is not None:
+            self.newcomers.drop(rows)
+        for name in ("ids", "effect", "stage", "since_s", "epoch_s", "held", "begun", "failed", "exposed", "hurt", "alarms"):
+            setattr(self, name, getattr(self, name)[~rows])

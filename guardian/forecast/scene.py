@@ -5,9 +5,44 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from guardian.forecast.assumed import Assumed
-from guardian.forecast.effects import Harm
+from guardian.forecast.harm import Harm
+from guardian.line_reading import part_of_all
+from guardian.lines import Kind, Line, is_of_requests, lines_of
 from guardian.policy import Guardrail, Policy
 from guardian.sequential.checks import Bools, Floats
+from guardian.support import is_run
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A guardrail, the line that it reads for all traffic, and the part of a variation's budget that it has for that."""
+
+    guardrail: Guardrail
+    line: Line | None
+    part: float
+
+    @property
+    def kind(self) -> Kind | None:
+        """What its line sums; None where it reads the failures among all requests."""
+        return None if self.line is None else self.line.kind
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether its signal is narrowed to a part of the outcomes."""
+        return self.line is not None and self.line.cut != ""
+
+
+def watched_of(policy: Policy) -> list[Watched | None]:
+    """Return, for each guardrail of the policy, what a forecast plays; None for silence and for what is not run live."""
+    lines = lines_of(policy)
+    found: list[Watched | None] = []
+    for at, guardrail in enumerate(policy.guardrails):
+        if guardrail.when.signal.kind == "no_data" or not is_run(guardrail, policy):
+            found.append(None)
+            continue
+        line = None if is_of_requests(guardrail, policy) else next(one for one in lines.lines if at in one.guardrails)
+        found.append(Watched(guardrail, line, part_of_all(guardrail, policy, lines)))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +59,14 @@ class Scene:
     """
     What is played: ``runs`` runs of each effect of ``harm``, which begins at ``onset_s`` (``inf``: never).
 
-    ``guardrails`` act together; each has one part in ``split`` of the budget. Runs end with the strictest action that
-    a guardrail here asks for.
+    ``guardrails`` read the same line and act together. Runs end with the strictest action that a guardrail here asks
+    for.
     """
 
     policy: Policy
     assumed: Assumed
     phases: tuple[Phase, ...]
-    guardrails: tuple[Guardrail, ...]
-    split: int
+    guardrails: tuple[Watched, ...]
     harm: Harm
     onset_s: float
     until_s: float

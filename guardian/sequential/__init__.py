@@ -31,7 +31,14 @@ from guardian.sequential.latency import (
 from guardian.sequential.multiplicity import anytime_p, e_bh, e_lond, log_e_value, pooled_log_s
 from guardian.sequential.power import information, samples_bound
 from guardian.sequential.proportions import two_sample_block, two_sample_blocks
-from guardian.sequential.ratings import DEFAULT_BETS, RatingCentre, mean_block, ratings_block, ratings_blocks
+from guardian.sequential.ratings import (
+    DEFAULT_BETS,
+    RatingCentre,
+    mean_block,
+    mean_blocks,
+    ratings_block,
+    ratings_blocks,
+)
 from guardian.sequential.reports import Attribution, Onset, attribute
 from guardian.sequential.scans import DifferenceScan, RatioScan
 from guardian.sequential.shares import DEFAULT_LIFTS, share_block, share_blocks, share_log_bayes_factor
@@ -86,6 +93,7 @@ __all__ = [
     "log_e_value",
     "margin_shift",
     "mean_block",
+    "mean_blocks",
     "mixture_prior",
     "pooled_log_s",
     "quantile_key",

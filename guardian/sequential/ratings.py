@@ -20,6 +20,7 @@ from guardian.sequential.checks import (
     Floats,
     as_floats,
     check_open_unit,
+    check_open_units,
     check_unit,
     check_units,
     spread,
@@ -82,7 +83,7 @@ def ratings_blocks(
     All streams have the same ``L`` levels; ``centre`` and ``drop`` may differ and broadcast to ``S``. Raises
     ValueError as `ratings_block` does, with the first value that is wrong.
     """
-    y_t, bets = _levels("levels", levels), as_floats("bets", bets)
+    y_t, bets = _levels("levels", levels), _parts(bets)
     y_c = y_t if levels_c is None else _levels("levels_c", levels_c)
     counts_t, counts_c = _counts("count_t", count_t, y_t), _counts("count_c", count_c, y_c)
     n_t, n_c, centre, drop = spread(
@@ -90,8 +91,6 @@ def ratings_blocks(
     )
     check_units("centre", centre)
     check_units("drop", drop)
-    if not ((bets > 0.0) & (bets < 1.0)).all():
-        raise ValueError(f"bets is {bets.tolist()!r}: every bet is a part of the largest safe one, above 0, below 1")
     silent = (n_t < ARM_MIN) | (n_c < ARM_MIN)
     odds = np.where(silent, 1.0, n_t) / np.where(silent, 1.0, n_c)
     # Either limit is infinite at one end of the scale, never both.
@@ -124,11 +123,37 @@ def mean_block(
     ValueError for a ``bound`` outside (0, 1), and as `ratings_block` does.
     """
     check_open_unit("bound", bound)
-    y, parts = _levels("levels", levels), as_floats("bets", bets)
+    y = _levels("levels", levels)
+    stakes = _parts(bets)[:, np.newaxis] * (bound - y) / (1.0 - bound)
+    return np.asarray((np.log1p(stakes) * _counts("counts", counts, y)).sum(axis=-1))
+
+
+def mean_blocks(
+    levels: Sequence[float] | Floats,
+    counts: Any,
+    *,
+    bound: Any,
+    bets: Sequence[float] | Floats = DEFAULT_BETS,
+) -> Floats:
+    """
+    Return `mean_block` for many streams at once: counts of shape ``S + (L,)`` give ``S + (K,)``.
+
+    All streams have the same ``L`` levels; ``bound`` may differ and broadcasts to ``S``. Raises ValueError as
+    `mean_block` does, with the first value that is wrong.
+    """
+    y = _levels("levels", levels)
+    given = _counts("counts", counts, y)
+    least, _ = spread({"bound": bound, "counts": given.sum(axis=-1)})
+    check_open_units("bound", least)
+    falls = (least[..., np.newaxis] - y) / (1.0 - least[..., np.newaxis])
+    return _weighted(np.log1p(_parts(bets)[:, np.newaxis] * falls[..., np.newaxis, :]), given)
+
+
+def _parts(bets: Sequence[float] | Floats) -> Floats:
+    parts = as_floats("bets", bets)
     if not ((parts > 0.0) & (parts < 1.0)).all():
         raise ValueError(f"bets is {parts.tolist()!r}: every bet is a part of the largest safe one, above 0, below 1")
-    stakes = parts[:, np.newaxis] * (bound - y) / (1.0 - bound)
-    return np.asarray((np.log1p(stakes) * _counts("counts", counts, y)).sum(axis=-1))
+    return parts
 
 
 def _weighted(logs: Floats, counts: Floats) -> Floats:

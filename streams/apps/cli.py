@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from streams.apps.simulate_given import Given
 from streams.environment import METRICS_VARIABLE, WORKER_VARIABLE
 
 app = typer.Typer(
@@ -25,6 +26,8 @@ app = typer.Typer(
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="The settings; default config/guardian.yaml, if it is there.")
 ]
+
+_GIVEN = Given()
 
 
 @app.command()
@@ -95,22 +98,30 @@ def replay(
 @app.command()
 def simulate(
     policies: Annotated[list[Path], typer.Option("--policies", "-p", help="Files or directories of policies.")],
-    traffic: Annotated[str, typer.Option(help="Requests of the flag, as 200/s; each is taken for another user.")] = "200/s",
-    share: Annotated[str, typer.Option(help="One share such as 10% for good, instead of the policy's stages.")] = "",
-    rate: Annotated[str, typer.Option(help="Control's error rate, such as 1%.")] = "1%",
+    traffic: Annotated[str, typer.Option(help="Requests of the flag; each is taken for another user.")] = _GIVEN.traffic,
+    share: Annotated[str, typer.Option(help="One share such as 10% for good, instead of the policy's stages.")] = _GIVEN.share,
+    rate: Annotated[str, typer.Option(help="Control's error rate.")] = _GIVEN.rate,
+    rated: Annotated[str, typer.Option(help="The part of the requests that is rated: csat, nps, thumbs.")] = _GIVEN.rated,
+    csat: Annotated[float, typer.Option(help="Control's mean rating, from 1 to 5.")] = _GIVEN.csat,
+    nps: Annotated[str, typer.Option(help="Control's detractors/passives/promoters, in percent.")] = _GIVEN.nps,
+    thumbs_down: Annotated[str, typer.Option(help="Of control's thumbs, those that point down.")] = _GIVEN.thumbs_down,
+    reports: Annotated[str, typer.Option(help="Of control's starts, those that are reported.")] = _GIVEN.reports,
+    measure: Annotated[str, typer.Option(help="Control's mean of a measure, as a part of its range.")] = _GIVEN.measure,
+    spread: Annotated[str, typer.Option(help="Its standard deviation, likewise; 50% is all or nothing.")] = _GIVEN.spread,
+    narrowed: Annotated[str, typer.Option(help="The part of the outcomes that a narrowed signal is about.")] = _GIVEN.narrowed,
     flag: Annotated[str, typer.Option(help="Only the policies of this flag.")] = "",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0,
-    runs: Annotated[int, typer.Option(help="Runs of each effect.")] = 300,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = _GIVEN.seed,
+    runs: Annotated[int | None, typer.Option(help="Runs of each effect.", show_default="300, fewer with more guardrails")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The forecast as JSON (guardian.forecast.Forecast).")] = False,
     chart: Annotated[Path | None, typer.Option(help="Write a chart into this file, as SVG.")] = None,
 ) -> None:
     """Forecast what policies would do: how soon harm is found, who sees it until then, how many false kills."""
     from streams.apps.simulate import main
 
-    code = main(
-        policies, traffic=traffic, share=share, rate=rate, flag=flag, seed=seed, runs=runs, as_json=as_json, chart=chart
-    )
-    raise typer.Exit(code)
+    given = Given(
+        traffic, share, rate, seed, runs, rated, csat, nps, thumbs_down, reports, measure, spread, narrowed
+    )  # fmt: skip
+    raise typer.Exit(main(policies, given, flag=flag, as_json=as_json, chart=chart))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

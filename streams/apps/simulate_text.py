@@ -19,7 +19,7 @@ def lines(found: Forecast) -> Iterator[str]:
     """Yield the lines of the whole forecast."""
     yield (
         f"{found.requests_per_s:g} requests/s, {100 * found.error_rate:.3g}% of control's fail, outcomes come after "
-        f"{found.latency_ms:g} ms; {found.runs:,} runs of each effect, seed {found.seed}"
+        f"{found.latency_ms:g} ms; seed {found.seed}"
     )
     for policy in found.policies:
         yield ""
@@ -34,6 +34,7 @@ def _policy(policy: PolicyForecast) -> Iterator[str]:
         f"{100 * stage.share:g}%" + (f" for {duration_text(stage.for_s)}" if stage.for_s else "") for stage in policy.stages
     )
     yield f"== {policy.flag} in {policy.environment}: {stages}"
+    yield f"   {policy.runs:,} runs of each effect"
     for note in policy.notes:
         yield f"   {note}"
     for guardrail in policy.guardrails:
@@ -47,9 +48,10 @@ def _policy(policy: PolicyForecast) -> Iterator[str]:
 
 
 def _guardrail(title: str, guardrail: GuardrailForecast) -> Iterator[str]:
-    notes = f" ({'; '.join(guardrail.notes)})" if guardrail.notes else ""
     yield ""
-    yield f"{title}{notes}"
+    yield title
+    for said in (*([f"assumed: {guardrail.assumed}"] if guardrail.assumed else []), *guardrail.notes):
+        yield f"   {said}"
     if not guardrail.findings:
         return
     start = [finding for finding in guardrail.findings if finding.onset == "start"]
@@ -67,9 +69,13 @@ def _guardrail(title: str, guardrail: GuardrailForecast) -> Iterator[str]:
 
 def _cells(finding: Finding) -> str:
     return (
-        f"{_time(finding.median_s):>8} {_time(finding.p95_s):>8} {finding.exposed:>9,.0f} {finding.hurt:>7,.0f} "
+        f"{_time(finding.median_s):>8} {_time(finding.p95_s):>8} {_units(finding.exposed):>9} {_units(finding.hurt):>7} "
         f"{_part(finding.missed):>6}"
     )
+
+
+def _units(units: float) -> str:
+    return f"{units:,.0f}" if units < 999_999.5 else f"{units / 1e6:.3g}M"
 
 
 def _part(part: float) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from guardian.forecast import Assumed
-from guardian.forecast.effects import Effect, Harm
+from guardian.forecast.harm import Effect, Harm
 from guardian.forecast.play import play
-from guardian.forecast.scene import Phase, Scene
+from guardian.forecast.scene import Phase, Scene, watched_of
 from guardian.policy import Policy
 from guardian.sequential.checks import Floats
 from tests.support.traffic import T0_MS, Traffic, entries, judged, policy
@@ -38,9 +38,10 @@ def live(terms: Policy, p_t: float, *, exposures: bool) -> tuple[Floats, set[str
 def forecast_s(terms: Policy, p_t: float, *, exposures: bool) -> Floats:
     assumed = Assumed(requests_per_s=RPS, share=SHARE, latency_ms=80.0, by_exposures=exposures)
     one = np.array([RATE])
-    harm = Harm((Effect(1.0, "", p_t, ""),), one, one, np.array([[p_t]]), np.array([p_t]))
+    harm = Harm((Effect(1.0, "", p_t, ""),), one, one, np.array([[p_t]]), np.array([p_t]), is_seen=True)
     phases = (Phase(SHARE, 1.0 - SHARE, math.inf),)
-    scene = Scene(terms, assumed, phases, terms.guardrails, len(terms.guardrails), harm, 0.0, 600.0, 1_000)
+    watched = tuple(one for one in watched_of(terms) if one is not None)
+    scene = Scene(terms, assumed, phases, watched, harm, 0.0, 600.0, 1_000)
     return play(scene, np.random.default_rng(3), lambda part: None).found_s
 
 

@@ -17,6 +17,8 @@ from guardian.sequential import (
     exceedances,
     latency_block,
     latency_blocks,
+    mean_block,
+    mean_blocks,
     ratings_block,
     ratings_blocks,
     share_block,
@@ -157,6 +159,18 @@ def test_ratings_blocks(streams):
     agree(many, [ratings_block(levels, t, c, centre=m, drop=d) for t, c, m, d in streams])
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(counts, inner), min_size=1, max_size=5))
+def test_mean_blocks(streams):
+    """
+    Ratings on five levels against a bound, one a stream.
+    """
+    given_counts, bound = zip(*streams, strict=True)
+    levels = [0.0, 0.25, 0.5, 0.75, 1.0]
+
+    agree(mean_blocks(levels, given_counts, bound=bound), [mean_block(levels, c, bound=b) for c, b in streams])
+
+
 @pytest.mark.parametrize(
     ("wrong", "names", "value"),
     [
@@ -178,6 +192,8 @@ def test_ratings_blocks(streams):
         (lambda: ratings_blocks([0, 1], [[1, 1], [1, -1]], [1, 1], centre=0.5), "count_t", "-1.0"),
         (lambda: ratings_blocks([0, 1], [[1, 1, 1]], [1, 1], centre=0.5), "count_t", "3"),
         (lambda: ratings_blocks([0, 1], [[1, 1], [1, 1]], [1, 1], centre=[0.5, 2.0]), "centre", "2.0"),
+        (lambda: mean_blocks([0, 1], [[1, 1], [1, -1]], bound=0.5), "counts", "-1.0"),
+        (lambda: mean_blocks([0, 1], [[1, 1], [1, 1]], bound=[0.5, 1.0]), "bound", "1.0"),
     ],
 )
 def test_bad_input_is_named(wrong, names, value):

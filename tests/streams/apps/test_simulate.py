@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import pytest
 
 from guardian.forecast import Forecast
 from streams.apps.simulate import main
+from streams.apps.simulate_given import Given
 
 ROOT = Path(__file__).parents[3]
 POLICY = """
@@ -17,6 +19,8 @@ environment: production
 guardrails:
   - {when: error_rate > 1.2x control, then: kill}
   - {when: latency_p95 > 300ms, then: pause}
+  - {when: csat < control - 0.3, then: pause}
+  - {when: no_data for 2m, then: pause}
 stages:
   - {share: 10%, for: 1h}
   - {share: 50%}
@@ -37,8 +41,8 @@ def policies(tmp_path: Path) -> Path:
 
 def run(*paths: Path, err: io.StringIO | None = None, **options: object) -> tuple[int, str, str]:
     out, err = io.StringIO(), err or io.StringIO()
-    given: dict[str, object] = {"runs": 20} | options
-    code = main(list(paths), out=out, err=err, **given)  # type: ignore[arg-type]
+    numbers: dict[str, object] = {"runs": 20, **{name: options.pop(name) for name in Given.__slots__ if name in options}}
+    code = main(list(paths), Given(**numbers), out=out, err=err, **options)  # type: ignore[arg-type]
     return code, out.getvalue(), err.getvalue()
 
 
@@ -64,7 +68,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_people_read_tables_and_sentences(policies: Path, tmp_path: Path) -> None:
     """
-    Each guardrail has a table, a chart and a sentence; the budget stands at the end.
+    Each guardrail has a table, a chart and a sentence, and what was assumed for it; the budget stands at the end.
 
     --chart writes an SVG with a panel for each guardrail besides. A terminal sees how much is done, then a clean line.
     """
@@ -78,7 +82,10 @@ def test_people_read_tables_and_sentences(policies: Path, tmp_path: Path) -> Non
     assert "latency_p95 &gt; 300ms → pause" in chart.read_text()
     assert "error_rate > 1.2x control -> kill\n" in out
     assert "A tripled error rate is found in " in out
-    assert "latency_p95 > 300ms -> pause\n" in out
+    assert "csat < control - 0.3 -> pause\n   assumed: 5% of the requests rated, 4.15 on average\n" in out
+    assert "A mean csat 0.1 below what is allowed is found in " in out
+    assert "no_data for 2m -> pause\n   a clock, no test: found after 2m in which 10 starts were expected\n" in out
+    assert "\n   at this traffic 120 s at 10%, 120 s at 50%\n" in out
     assert "after a day of good traffic" in out
     assert "raised a false alarm" in out
     assert "False kills allowed a year: 0.367 on average, over 1 policy" in out.splitlines()[-1]
@@ -97,7 +104,10 @@ def test_bad_numbers_are_told_all_at_once(tmp_path: Path) -> None:
     """Each option is named with its value and what would be right, beside the errors of the policies with their lines."""
     bad = tmp_path / "bad.yaml"
     bad.write_text(POLICY.replace("1.2x control", "5ms").replace("latency_p95 > 300ms", "lag > 5"))
-    code, out, err = run(bad, traffic="fast", share="100%", rate="1", seed=-1, runs=3)
+    code, out, err = run(
+        bad, traffic="fast", share="100%", rate="1", seed=-1, runs=3, csat=5.0, nps="20/30/60", reports="0%", measure="2%",
+        spread="0.2",
+    )  # fmt: skip
     told = err.splitlines()
 
     assert (2, "") == (code, out)
@@ -105,10 +115,33 @@ def test_bad_numbers_are_told_all_at_once(tmp_path: Path) -> None:
         "--traffic: 'fast': requests a second, from 0.001/s to 1000000/s; write --traffic 200/s",
         "--share: '100%': the variation's share lies above 0% and below 100%, where a control is left; write --share 10%",
         "--rate: '1': control's error rate lies above 0% and below 100%; write --rate 1%",
+        "--reports: '0%': of control's starts, those that are reported; above 0% and below 100%: write --reports 0.05%",
         "--seed: -1: a whole number from 0 on; write --seed 0",
         "--runs: 3: runs of each effect, from 20 to 100,000; write --runs 300",
-    ] == told[:5]
-    assert [5, 6] == [int(line.split(":")[1]) for line in told[5:]]
+        "--csat: 5.0: control's mean rating, above 1 and below 5; write --csat 4.15",
+        "--nps: '20/30/60': the parts of detractors, passives and promoters, each above 0, 100 in all; write --nps 20/30/50",
+        "--measure: '2%': control's mean, as a part of the measure's range, from 5% to 95%; write --measure 80%",
+    ] == told[:9]
+    assert told[9].startswith("--spread: '0.2': a standard deviation, as a part of the measure's range, from 5% to 50%")
+    assert [5, 6] == [int(line.split(":")[1]) for line in told[10:]]
+
+
+def test_what_is_assumed_of_control_is_heard_and_told(policies: Path) -> None:
+    """The numbers of the options are those of the forecast; more ratings find the same fall sooner."""
+    few, many = (
+        Forecast.model_validate_json(run(policies, as_json=True, rated=rated, csat=4.3, share="50%")[1])
+        for rated in ("5%", "50%")
+    )
+    falls = [
+        next(one.median_s or math.inf for one in found.policies[0].guardrails[2].findings if one.effect == "-1")
+        for found in (few, many)
+    ]
+
+    assert (0.5, 4.3, (0.2, 0.3, 0.5), 0.2) == (
+        many.control.rated, many.control.csat, many.control.nps, many.control.spread
+    )  # fmt: skip
+    assert "50% of the requests rated, 4.3 on average" == many.policies[0].guardrails[2].assumed
+    assert falls[1] < 0.5 * falls[0]
 
 
 def test_an_unknown_flag_is_told_with_those_there_are(policies: Path) -> None:
