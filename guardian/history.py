@@ -86,15 +86,18 @@ class History:
         self.coarse.restore(state[1])
 
     def since(self, from_ms: Millis, variation: str, control: str) -> Stretch:
-        """Return the sums from ``from_ms`` on."""
-        arm, base, last = Cell(), Cell(), from_ms // STEP_MS
-        for second, cells in self.steps():
-            if second < from_ms // STEP_MS:
-                break
-            arm.add(cells.get(variation, _NOTHING))
-            base.add(cells.get(control, _NOTHING))
-            last = max(last, second + 1)
-        return Stretch(from_ms, last * STEP_MS, arm, base)
+        """Return the sums from ``from_ms`` on, half minutes as a whole where they are no longer kept by seconds."""
+        second = from_ms // STEP_MS
+        half = -(-second // COARSE)
+        arm, last = self.fine.sum(second, variation)
+        older, before = self.coarse.sum(half, variation)
+        arm.add(older)
+        base = arm
+        if control != variation:
+            base = self.fine.sum(second, control)[0]
+            base.add(self.coarse.sum(half, control)[0])
+        end = last + 1 if last >= 0 else before * COARSE + 1
+        return Stretch(from_ms, max(end, second) * STEP_MS, arm, base)
 
     def onset(self, variation: str, control: str, bound: float | None) -> Stretch:
         """

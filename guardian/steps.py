@@ -69,6 +69,22 @@ class Steps:
         row = self._arms.get(variation)
         return 0 if row is None else int(row[_FIELDS * (step % self.size) + (not by_exposures)])
 
+    def sum(self, from_step: int, variation: str) -> tuple[Cell, int]:
+        """Return the variation's sums from a step on, and the latest of these steps, whoever is in it; -1 if there is none."""
+        row, last = self._arms.get(variation), _NONE
+        exposures = outcomes = errors = first = 0.0
+        for at, step in enumerate(self._held):
+            if step < from_step or step == _NONE:
+                continue
+            last = max(last, step)
+            if row is not None:
+                begin = _FIELDS * at
+                exposures += row[begin]
+                outcomes += row[begin + 1]
+                errors += row[begin + 2]
+                first += row[begin + 3]
+        return Cell(int(exposures), int(outcomes), int(errors), first), last
+
     def first(self, variation: str) -> float:
         """Return the first failures of the variation over all steps."""
         row = self._arms.get(variation)
