@@ -94,6 +94,7 @@ def write_settings(folder: Path, bootstrap: str, ports: dict[str, int]) -> None:
     ]
     (folder / "policies.yaml").write_text("\n---\n".join(json.dumps(policy) for policy in policies))
     settings = {
+        "judge": {"storm_kills": 1_000_000},
         "kafka": {"bootstrap": bootstrap},
         "flagd": {"port": ports["store"], "document": str(folder / "flags.json")},
         "api": {"port": ports["api"]},

@@ -23,6 +23,7 @@ from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, Summary
 from guardian.names import Millis
 from guardian.sources import Sources
 from guardian.state import RolloutState
+from guardian.storm import kills_before
 from guardian.summaries import FlagSums
 
 __all__ = ["Bank", "JudgeConfig"]
@@ -69,6 +70,7 @@ class Bank:
             self.sources.now_ms,
             self.sources.passed_ms(self.config.idle_source_ms),
             max(self.config.show_ms, SHOW_COST_MS * len(self.rollouts)),
+            self._kills_before,
         )
         effects: list[Effect] = []
         touched = self._take(offset, entry, now, effects)
@@ -82,6 +84,9 @@ class Bank:
                     effects += advance_time(state, now, self.config)
                 (self._waiting.add if is_waiting(state) else self._waiting.discard)(key)
         return effects
+
+    def _kills_before(self, key: str) -> int:
+        return kills_before(self.rollouts.values(), key, self.sources.now_ms, self.config.storm_ms)
 
     def _take(self, offset: int, entry: Entry, now: Now, effects: list[Effect]) -> set[str]:
         """Take what the entry says of rollouts; return the keys of those it touched."""

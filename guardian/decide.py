@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import cast
 
@@ -18,6 +19,14 @@ from guardian.standing import POOLED, Held, breaches, together
 from guardian.state import Pending, RolloutState, Verify
 from guardian.testimony import testimony
 
+SHARED = (
+    "control is above the same bound at the same time: this looks like a shared incident, not like the variation"
+)
+STORM = (
+    "several other rollouts were killed in the same moments: this looks like broken telemetry or an incident that "
+    "struck one arm harder; if harm goes on it is killed after all"
+)
+
 _EVENT = {
     Action.HOLD: Event.HELD,
     Action.PAUSE: Event.PAUSED,
@@ -27,21 +36,24 @@ _EVENT = {
 }
 
 
-def decide(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Decision]:
+def decide(
+    state: RolloutState, policy: Policy, now_ms: Millis, is_storm: Callable[[], bool] = lambda: False
+) -> list[Decision]:
     """
     Turn standing breaches into decisions, at most one a variation, the strictest first.
 
     Changes the state as the decision demands: a kill ends the watch of its
     variation, anything milder empties the accounts that cried. Harm that goes
     on under a pause is no news: a guardrail speaks once until the next known
-    change, such as a resume.
+    change, such as a resume. ``is_storm`` says whether so many other rollouts
+    were just killed that one more kill is to be held; it is asked only then.
     """
     decisions = []
     for variation in state.alive():
         # A kill of the flag ends the watch of those that come after.
         found = [] if state.variations[variation].killed else breaches(state, policy, variation)
         for held, breach in sorted(found, key=lambda one: (one[0].guardrail.then.severity, one[1].log_e), reverse=True):
-            made = _act_on(state, policy, variation, held, breach, now_ms)
+            made = _act_on(state, policy, variation, (held, breach), now_ms, is_storm)
             if made is not None:
                 decisions.append(made)
                 break
@@ -49,17 +61,21 @@ def decide(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Decision
 
 
 def _act_on(
-    state: RolloutState, policy: Policy, variation: str, held: Held, breach: Breach, now_ms: Millis
+    state: RolloutState,
+    policy: Policy,
+    variation: str,
+    broken: tuple[Held, Breach],
+    now_ms: Millis,
+    is_storm: Callable[[], bool],
 ) -> Decision | None:
     """Return the decision that a breach leads to; None where the guardrail has led to as much already."""
+    held, breach = broken
     said = testimony(state, policy, variation, held, breach)
     action, reason = held.guardrail.then, ""
-    if said.is_shared and action >= Action.KILL:
-        action = Action.HOLD
-        reason = (
-            "control is above the same bound at the same time: "
-            "this looks like a shared incident, not like the variation"
-        )
+    if action >= Action.KILL and said.is_shared:
+        action, reason = Action.HOLD, SHARED
+    elif action >= Action.KILL and policy.mode == "enforce" and is_storm():
+        action, reason = Action.HOLD, STORM
     spoken = state.variations[variation].spoken
     if held.name in spoken and Action(spoken[held.name]) >= action:
         return None
@@ -83,6 +99,8 @@ def _carry_out(
         for name in state.alive() if action == Action.KILL_FLAG else [variation]:
             state.variations[name].killed = True
             state.variations[name].killed_at_ms = now_ms
+            if policy.mode == "enforce":
+                state.variations[name].judged_ms = [*state.variations[name].judged_ms, now_ms][-2:]
     if action == Action.STEP_BACK and policy.stages:
         state.stage, state.stage_since_ms = max(state.stage - 1, 0), now_ms
         share = policy.stages[state.stage].share

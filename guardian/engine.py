@@ -8,6 +8,7 @@ the journal always leads to the same state and the same effects.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -40,7 +41,11 @@ CALM_NATS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class JudgeConfig:
-    """What judging depends on besides the journal; the same for every worker."""
+    """
+    What judging depends on besides the journal; the same for every worker.
+
+    After ``storm_kills`` kills within ``storm_ms`` in one journal partition a further one is held.
+    """
 
     lag_min_ms: int = 100
     lag_max_ms: int = 15_000
@@ -48,6 +53,8 @@ class JudgeConfig:
     propagation_ms: int = 3_000
     resend_ms: int = 5_000
     show_ms: int = 500
+    storm_kills: int = 3
+    storm_ms: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +62,14 @@ class Now:
     """
     The journal's clock, the event time that all live sources have passed, and how often a rollout shows itself.
 
-    ``show_ms`` grows with the number of rollouts, so that showing never keeps judging waiting.
+    ``show_ms`` grows with the number of rollouts, so that showing never keeps judging waiting. ``kills_before`` says
+    of a rollout how many others guardrails killed in the moments before.
     """
 
     at_ms: Millis
     passed_ms: Millis
     show_ms: Millis
+    kills_before: Callable[[str], int]
 
 
 def lag_of(state: RolloutState, config: JudgeConfig) -> Millis:
@@ -88,7 +97,8 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
     policy = state.policy
     effects: list[Effect] = []
     if read_ready(state, policy, now.passed_ms, lag_of(state, config)):
-        effects += [Decide(decision) for decision in decide(state, policy, now.at_ms)]
+        is_storm = lambda: now.kills_before(state.key) >= config.storm_kills  # noqa: E731
+        effects += [Decide(decision) for decision in decide(state, policy, now.at_ms, is_storm)]
     if state.lines.silences:
         effects += [Decide(decision) for decision in decide_silences(state, policy, now.at_ms)]
     effects += [Confirm(receipt) for receipt in confirm(state, now.passed_ms, now.at_ms)]

@@ -22,7 +22,8 @@ class VariationWatch(msgspec.Struct):
     bounds, which know no other arm and no epoch; ``estimates`` say by how
     much the variation differs within the standing epoch. ``lines`` holds all that the
     other guardrails read, by ``Line.key``. ``spoken`` holds, by the
-    name of a guardrail, what milder than a kill it led to since the last known change.
+    name of a guardrail, what milder than a kill it led to since the last known change;
+    ``judged_ms`` when guardrails killed it, the latest two times.
     """
 
     guardrails: list[Watch] = []
@@ -40,6 +41,7 @@ class VariationWatch(msgspec.Struct):
     spoken: dict[str, str] = {}
     killed: bool = False
     killed_at_ms: Millis = 0
+    judged_ms: list[Millis] = []
 
     @property
     def guesses(self) -> Guesses:

@@ -63,6 +63,8 @@ class Judge(Section):
     lag_max_ms: int = Field(15_000, ge=0, le=3_600_000)
     idle_source_s: Seconds = 5.0
     propagation_s: Seconds = 3.0
+    storm_kills: int = Field(3, ge=1, le=1_000_000)
+    storm_s: Seconds = 10.0
 
     @field_validator("lag_max_ms")
     @classmethod
@@ -81,6 +83,8 @@ class Judge(Section):
             lag_max_ms=self.lag_max_ms,
             idle_source_ms=round(self.idle_source_s * 1000),
             propagation_ms=round(self.propagation_s * 1000),
+            storm_kills=self.storm_kills,
+            storm_ms=round(self.storm_s * 1000),
         )
 
 
