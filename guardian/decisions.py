@@ -126,7 +126,7 @@ class Receipt(_Out):
 
 
 class ArmView(_Out):
-    """One variation as the page shows it: counts of the standing epoch and the rate with its anytime-valid interval."""
+    """One variation: counts of the standing epoch, its rate, and the counts of the last half minute."""
 
     variation: str
     share: float | None = None
@@ -134,7 +134,6 @@ class ArmView(_Out):
     errors: int = 0
     units: int = 0
     rate: float | None = None
-    interval: tuple[float, float] | None = None
     recent_n: int = 0
     recent_errors: int = 0
 

@@ -14,14 +14,12 @@ from guardian.line_reading import configured_shares, part_of_budget
 from guardian.names import Millis, split_rollout_key
 from guardian.policy import Policy
 from guardian.population import Cell
-from guardian.sequential import rate_interval
 from guardian.silence import EXPOSURES, OUTCOMES, PIPELINE, silences
 from guardian.standing import Held, is_enough, p_value, standing
 from guardian.state import RolloutState
 from guardian.tally import Pair
 from guardian.testimony import figures_of
 
-INTERVAL_ALPHA = 0.05
 STALE_MS = 5_000
 SEGMENTS_SHOWN = 5
 """Segments of a variation that are shown, those nearest to doing something."""
@@ -33,7 +31,7 @@ SILENT = {
 
 
 def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis, lag_ms: Millis) -> RolloutView:
-    """Return the rollout's view; intervals are anytime-valid while rates stand still within the epoch."""
+    """Return the rollout's view. It is made often: what readers can work out from it is left to them."""
     environment, flag_key = split_rollout_key(state.key)
     names = [policy.control, *sorted(v for v in state.variations if v != policy.control)]
     fresh = state.data_ms and now_ms - state.data_ms <= STALE_MS
@@ -58,7 +56,7 @@ def _arm(state: RolloutState, variation: str, now_ms: Millis) -> ArmView:
     n, errors = cell.outcomes, min(cell.errors, cell.outcomes)
     return ArmView(
         variation=variation, share=shown, n=n, errors=errors, units=round(cell.first),
-        rate=errors / n if n else None, interval=rate_interval(n, errors, INTERVAL_ALPHA) if n else None,
+        rate=errors / n if n else None,
         recent_n=recent.outcomes, recent_errors=recent.errors,
     )  # fmt: skip
 

@@ -6,14 +6,16 @@ from collections import OrderedDict
 
 from pydantic import computed_field
 
-from guardian.decisions import Decision, GuardrailView, Receipt, RolloutView
+from guardian.decisions import ArmView, Decision, GuardrailView, Receipt, RolloutView
 from guardian.explain import explain_mixed, explain_receipt, rests_on
 from guardian.measured import differs, watched
+from guardian.sequential import rate_interval
 from guardian.why_not import values, watched_by, why_not
 from streams.apps.history import Histories, History
 
 DECISIONS_KEPT = 2_000
 RECEIPTS_KEPT_EACH = 50
+INTERVAL_ALPHA = 0.05
 
 
 class GuardrailNow(GuardrailView):
@@ -32,9 +34,20 @@ class GuardrailNow(GuardrailView):
         return differs(self.interval, self.difference_interval, watched_by(self))
 
 
+class ArmNow(ArmView):
+    """A variation with the interval of its rate."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Anytime-valid while the rate stands still within the epoch; None before any outcome."""
+        return rate_interval(self.n, self.errors, INTERVAL_ALPHA) if self.n else None
+
+
 class RolloutNow(RolloutView):
     """A rollout as it is now, with the two sentences that the page shows of it."""
 
+    arms: tuple[ArmNow, ...] = ()
     guardrails: tuple[GuardrailNow, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]

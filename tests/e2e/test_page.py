@@ -129,7 +129,7 @@ async def test_numbers_are_shown_as_they_are(tab: Page, publish: Hand):
     Rates come with their intervals; silence, old telemetry and services that disagree are shown as such.
     """
     arms = (
-        ArmView(variation="control", share=0.9, n=2790, errors=27, rate=27 / 2790, interval=(0.006, 0.015)),
+        ArmView(variation="control", share=0.9, n=2790, errors=27, rate=27 / 2790),
         ArmView(variation="treatment", share=0.1),
     )
     rows = (GuardrailView(guardrail=GUARDRAIL, variation="treatment", action="kill", log_e=None, log_threshold=6.9),)

@@ -302,7 +302,7 @@ def test_view_shows_both_arms() -> None:
 
     assert "running" == seen.status
     assert ["control", "treatment"] == [a.variation for a in seen.arms]
-    assert seen.arms[1].interval is not None
+    assert seen.arms[1].rate is not None
     assert seen.arms[1].share == pytest.approx(0.1, abs=0.05)
     assert seen.guardrails[0].log_e is not None
 

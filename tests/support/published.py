@@ -92,11 +92,11 @@ def rollout(flag: str = "checkout-v2", *, at_ms: int, **more: Any) -> RolloutVie
     """A rollout at 10 % under one guardrail, running; *more* replaces fields."""
     arms = (
         ArmView(
-            variation="control", share=0.9, n=2790, errors=27, rate=27 / 2790, interval=(0.006, 0.015), recent_n=900,
+            variation="control", share=0.9, n=2790, errors=27, rate=27 / 2790, recent_n=900,
             recent_errors=9,
         ),
         ArmView(
-            variation="treatment", share=0.1, n=311, errors=4, rate=4 / 311, interval=(0.003, 0.041), recent_n=100,
+            variation="treatment", share=0.1, n=311, errors=4, rate=4 / 311, recent_n=100,
             recent_errors=1,
         ),
     )  # fmt: skip
