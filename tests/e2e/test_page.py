@@ -144,7 +144,7 @@ async def test_numbers_are_shown_as_they_are(tab: Page, publish: Hand):
     detail = tab.get_by_role("region", name="Rollout", exact=True)
     await expect(detail.get_by_role("row", name=re.compile("^control 90 % 2,790 27 1.0 %"))).to_be_visible()
     await expect(detail.get_by_role("row", name=re.compile("^treatment 10 % 0 0 no data"))).to_be_visible()
-    await expect(detail.get_by_role("img", name="control: 1.0 %, between 0.6 % and 1.5 %")).to_be_visible()
+    await expect(detail.get_by_role("img", name="control: 1.0 %, between 0.39 % and 1.9 %")).to_be_visible()
     await expect(detail).to_contain_text("No evidence read yet")
     await expect(detail).to_contain_text(
         "14 units of checkout-v2 in production saw two variations, shown by cart and shop."
