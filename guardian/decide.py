@@ -13,6 +13,7 @@ from guardian.measured import Watched
 from guardian.names import Millis, decision_id, split_rollout_key
 from guardian.policy import Action, Guardrail, Policy
 from guardian.rollout import Event, Status, after
+from guardian.rules import Broken, broken, witness
 from guardian.silence import PIPELINE, news
 from guardian.standing import POOLED, Held, breaches, together
 from guardian.state import Pending, RolloutState, Verify
@@ -34,12 +35,15 @@ def decide(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Decision
     Changes the state as the decision demands: a kill ends the watch of its
     variation, anything milder empties the accounts that cried. Harm that goes
     on under a pause is no news: a guardrail speaks once until the next known
-    change, such as a resume.
+    change, such as a resume; taken literally, until it has been quiet.
     """
     decisions = []
     for variation in state.alive():
         # A kill of the flag ends the watch of those that come after.
-        found = [] if state.variations[variation].killed else breaches(state, policy, variation)
+        found: list[tuple[Held | Broken, Breach]] = []
+        if not state.variations[variation].killed:
+            found += breaches(state, policy, variation)
+            found += [(one, Breach(0.0, 0.0, "")) for one in broken(state, policy, variation)]
         for held, breach in sorted(found, key=lambda one: (one[0].guardrail.then.severity, one[1].log_e), reverse=True):
             made = _act_on(state, policy, variation, held, breach, now_ms)
             if made is not None:
@@ -49,10 +53,10 @@ def decide(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Decision
 
 
 def _act_on(
-    state: RolloutState, policy: Policy, variation: str, held: Held, breach: Breach, now_ms: Millis
+    state: RolloutState, policy: Policy, variation: str, held: Held | Broken, breach: Breach, now_ms: Millis
 ) -> Decision | None:
     """Return the decision that a breach leads to; None where the guardrail has led to as much already."""
-    said = testimony(state, policy, variation, held, breach)
+    said = witness(held) if isinstance(held, Broken) else testimony(state, policy, variation, held, breach)
     action, reason = held.guardrail.then, ""
     if said.is_shared and action >= Action.KILL:
         action = Action.HOLD
@@ -60,19 +64,32 @@ def _act_on(
             "control is above the same bound at the same time: "
             "this looks like a shared incident, not like the variation"
         )
-    spoken = state.variations[variation].spoken
-    if held.name in spoken and Action(spoken[held.name]) >= action:
+    if _has_spoken(state, variation, held, action):
         return None
-    if action < Action.KILL:
+    if isinstance(held, Broken):
+        held.rule.told = held.rule.spoke = str(action)
+    elif action < Action.KILL:
         for one in together(state, policy, variation, held.guardrail.then) if breach.lane == POOLED else [held]:
             one.watch.reset()
-            spoken[one.name] = str(action)
+            state.variations[variation].spoken[one.name] = str(action)
     share = _carry_out(state, policy, action, variation, now_ms)
     return record(
         state, policy, now_ms, action=action, variation=variation, guardrail=held.guardrail.when.text,
         what=watched_by(held.guardrail), evidence=said.evidence, span_ms=(said.from_ms, said.to_ms),
         budget=said.evidence.alpha_spent, reason=reason, share=share,
     )  # fmt: skip
+
+
+def _has_spoken(state: RolloutState, variation: str, held: Held | Broken, action: Action) -> bool:
+    """Say whether a guardrail has led to as much already, by its test or literally; what is settled is no longer due."""
+    watch = state.variations[variation]
+    rule, told = watch.rules.get(held.name), [watch.spoken.get(held.name, "")]
+    if isinstance(held, Broken):
+        held.rule.due = None
+        told.append(held.rule.told)
+    elif rule is not None:
+        told.append(rule.spoke)
+    return any(one and Action(one) >= action for one in told)
 
 
 def _carry_out(

@@ -181,6 +181,8 @@ def _guardrail(work: _Work, guardrail: Guardrail, watched: Watched | None) -> Gu
     findings: list[Finding] = []
     if isinstance(bound, Silence):
         notes += silence_note(bound, work.phases, assumed)
+    elif guardrail.evaluate == "literal":
+        notes.append("a literal rule is no test, and is not played: guardian check --traffic tells how often it is false")
     elif watched is None:
         notes.append("not tested live by this version: no forecast")
     elif not is_possible(watched, assumed):
