@@ -56,7 +56,10 @@ def _act_on(
     state: RolloutState, policy: Policy, variation: str, held: Held | Broken, breach: Breach, now_ms: Millis
 ) -> Decision | None:
     """Return the decision that a breach leads to; None where the guardrail has led to as much already."""
-    said = witness(held) if isinstance(held, Broken) else testimony(state, policy, variation, held, breach)
+    if isinstance(held, Broken):
+        said = witness(state, policy, variation, held)
+    else:
+        said = testimony(state, policy, variation, held, breach)
     action, reason = held.guardrail.then, ""
     if said.is_shared and action >= Action.KILL:
         action = Action.HOLD

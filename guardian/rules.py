@@ -12,7 +12,7 @@ from guardian.measured import LITERAL
 from guardian.names import Millis
 from guardian.policy import Action, Guardrail, Policy
 from guardian.rule import Rule
-from guardian.standing import is_enough, standing
+from guardian.standing import Held, is_enough, standing
 from guardian.state import RolloutState
 from guardian.tally import Tally
 from guardian.testimony import INCIDENT_UNITS, Testimony
@@ -85,11 +85,12 @@ def _read(
 
 def _has_crossed(state: RolloutState, policy: Policy, variation: str, place: tuple[int, str]) -> bool:
     """Say whether the test of the same guardrail has said yes since the last known change."""
-    name = rule_name(*place)
-    return any(
-        held.name == name and held.watch.has_crossed and is_enough(state, policy, variation, held)
-        for held in standing(state, policy, variation)
-    )
+    held = _test_of(state, policy, variation, rule_name(*place))
+    return held is not None and held.watch.has_crossed and is_enough(state, policy, variation, held)
+
+
+def _test_of(state: RolloutState, policy: Policy, variation: str, name: str) -> Held | None:
+    return next((held for held in standing(state, policy, variation) if held.name == name), None)
 
 
 def _fall_quiet(state: RolloutState, rulers: list[int], segment: str) -> None:
@@ -111,8 +112,13 @@ def broken(state: RolloutState, policy: Policy, variation: str) -> list[Broken]:
     return found
 
 
-def witness(one: Broken) -> Testimony:
-    """Return what speaks for a literal rule: what its window held. No chance is bounded, so there is no evidence in nats."""
+def witness(state: RolloutState, policy: Policy, variation: str, one: Broken) -> Testimony:
+    """
+    Return what speaks for a literal rule: what its window held; there is no evidence in nats.
+
+    No chance of its being false is bounded, but where its test had to say yes, too: then it is what that was given.
+    """
+    test = _test_of(state, policy, variation, one.name) if one.guardrail.evaluate == "both" else None
     when, seen = one.guardrail.when, one.seen
     fixed = when.bound.value if isinstance(when.bound, Absolute) else None
     value, base = seen.value or 0.0, seen.value_control
@@ -120,6 +126,7 @@ def witness(one: Broken) -> Testimony:
         test=LITERAL, log_e=0.0, log_threshold=0.0, n=round(seen.n), events=round(seen.events), value=value,
         n_control=round(seen.n_control), events_control=round(seen.events_control), value_control=base,
         ratio=value / base if base else None, bound=fixed, segment=one.segment,
+        alpha_spent=sum(lane.account.total_deposited for lane in test.lanes) if test is not None else 0.0,
     )  # fmt: skip
     shared = fixed is not None and base is not None and seen.n_control >= INCIDENT_UNITS
     return Testimony(evidence, seen.from_ms, seen.to_ms, shared and is_beyond(when, base or 0.0, fixed or 0.0))
