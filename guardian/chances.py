@@ -181,7 +181,7 @@ def _often(when: Condition, arms: Arms, rate: float) -> str:
     return f"{at}, {number(100.0 * found.chance)} % of its windows of {n} break it by chance: it is false {often}"
 
 
-def tested_notes(policy: Policy, traffic: Traffic) -> Iterator[str]:
+def finding_notes(policy: Policy, traffic: Traffic) -> Iterator[str]:
     """Yield a sentence for each tested guardrail on the error rate: how long harm of twice what it allows takes."""
     arms = arms_of(policy, traffic.requests_per_s)
     for guardrail in policy.guardrails:

@@ -105,8 +105,8 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
 def is_waiting(state: RolloutState) -> bool:
     """Say whether time alone can change something here: ticks to mature, answers or stages to wait for."""
     waiting = state.population.waiting or state.mixing.waiting or state.failures.fresh or state.hanging.open
-    waiting = waiting or state.windows.due_ms is not None
-    return bool(waiting or state.outbox or state.verify or state.to_show or _next_stage_s(state))
+    stepping = state.windows.due_ms is not None
+    return bool(waiting or stepping or state.outbox or state.verify or state.to_show or _next_stage_s(state))
 
 
 def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:

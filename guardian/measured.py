@@ -9,7 +9,6 @@ from typing import NamedTuple
 from guardian.decisions import Evidence, Interval
 from guardian.numerals import among, count, latency, number, percent
 
-
 LITERAL = "window"
 """``Evidence.test`` of a literal rule."""
 

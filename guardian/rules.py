@@ -70,7 +70,7 @@ def _read(
     end_ms, begun_ms = window.end_ms, max(window.from_ms, watch.first_ms)
     sums = window.sums.get(variation, _NOTHING), window.sums.get(policy.control, _NOTHING)
     rule.seen = aggregate(guardrail.when, line, sums, window.merged, (end_ms - window.span_ms, end_ms))
-    rule.is_full = 0 <= watch.first_ms and begun_ms <= end_ms - window.span_ms
+    rule.is_full = watch.first_ms >= 0 and begun_ms <= end_ms - window.span_ms
     if not (rule.is_full and breaks(guardrail.when, rule.seen)):
         rule.calm()
         return False

@@ -92,7 +92,8 @@ class Window(msgspec.Struct):
 
     def _grouped(self, tally: Tally) -> Tally:
         """Return a copy whose latency buckets are as wide as this window's; each is named by the last in it."""
-        width, counts = 1 << self.merged, {}
+        width = 1 << self.merged
+        counts: dict[int, float] = {}
         for key, count in tally.counts.items():
             to = self.anchor - (self.anchor - key) // width * width
             counts[to] = counts.get(to, 0.0) + count

@@ -33,7 +33,7 @@ class Watched:
 
 
 def watched_of(policy: Policy) -> list[Watched | None]:
-    """Return, for each guardrail of the policy, what a forecast plays; None for silence, for literal rules and for what is not run live."""
+    """Return, for each guardrail of the policy, what a forecast plays; None for what is no test, or not run live."""
     lines = lines_of(policy)
     found: list[Watched | None] = []
     for at, guardrail in enumerate(policy.guardrails):

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from pydantic.json_schema import models_json_schema
 
-from guardian.chances import Traffic, literal_notes, tested_notes
+from guardian.chances import Traffic, finding_notes, literal_notes
 from guardian.forecast import Assumed
 from guardian.policy import Policy
 from guardian.schedule import Schedule
@@ -45,7 +45,8 @@ def check(paths: list[Path], *, traffic: str = "", rate: str = "", out: TextIO) 
         out.writelines(f"{problem}\n" for problem in file.problems)
         if not file.problems:
             out.write(f"{file.file}: OK, {_count(len(file.policies), 'policy', 'policies')}\n")
-            out.writelines(f"{file.file}: note: {policy.flag}: {note}\n" for policy, note in _notes(file, known, told=bool(traffic or rate)))
+            notes = _notes(file, known, told=bool(traffic or rate))
+            out.writelines(f"{file.file}: note: {policy.flag}: {note}\n" for policy, note in notes)
     problems = sum(len(file.problems) for file in files)
     out.write(f"{_budget(files)}\n")
     out.write(f"{_count(len(files), 'file')}, {_count(problems, 'problem')}\n")
@@ -56,7 +57,7 @@ def _notes(file: PolicyFile, known: Assumed, *, told: bool) -> Iterator[tuple[Po
     traffic = Traffic(known.requests_per_s, known.rate)
     for policy in file.policies:
         notes = [*tempering_notes(policy), *literal_notes(policy, traffic)]
-        yield from ((policy, note) for note in [*notes, *(tested_notes(policy, traffic) if told else ())])
+        yield from ((policy, note) for note in [*notes, *(finding_notes(policy, traffic) if told else ())])
 
 
 def _budget(files: list[PolicyFile]) -> str:

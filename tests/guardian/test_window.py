@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
@@ -121,9 +121,14 @@ def expected(entries: Sequence[Entry], terms: Policy, until_ms: int) -> list[tup
     return fired
 
 
+def thumbs(rng: np.random.Generator, variation: str, at_s: float, n: int) -> list[float]:
+    """Thumbs of which one in five points down."""
+    return [float(one) for one in rng.uniform(size=n) < 0.8]
+
+
 NOISY = World(
     seconds=90, rps=300, timed=False, errors=lambda v, s: 0.05, reports=lambda v, s: 0.02,
-    scores={RATING: (0.3, (1.0, 5.0), ratings()), THUMB: (0.3, (0.0, 1.0), lambda rng, v, s, n: (rng.uniform(size=n) < 0.8) * 1.0)},
+    scores={RATING: (0.3, (1.0, 5.0), ratings()), THUMB: (0.3, (0.0, 1.0), thumbs)},
 )  # fmt: skip
 AS_WRITTEN = [
     *("error_rate > 5% for 10s", "error_rate >= 1.05x control for 7s", "error_rate > control + 0.5% for 12s"),
@@ -140,15 +145,11 @@ def test_a_rule_fires_when_and_only_when_it_is_broken_as_written(when: str, dice
     recomputed from all raw sums, begins to break the bound; the decision tells the window and how many are in it.
     """
     terms = ruled(when)
-    entries = list(World(**{**vars_of(NOISY), "seed": dice.randrange(10_000)}).entries())
+    entries = list(replace(NOISY, seed=dice.randrange(10_000)).entries())
     made = run(entries, terms)
     told = [(ms(one.evidence_to), one.evidence.n) for one in made.decisions if one.evidence is not None]
 
     assert expected(entries, terms, made.state.population.closed_ms) == told
-
-
-def vars_of(world: World) -> dict[str, object]:
-    return {name: getattr(world, name) for name in World.__dataclass_fields__ if not name.startswith("_")}
 
 
 def test_rules_on_noise_do_fire() -> None:
@@ -163,7 +164,10 @@ def slowed(at_s: float, times: float) -> World:
     return World(seconds=60, latency_ms=lambda v, s: 100.0 * (times if v == "treatment" and s >= at_s else 1.0))
 
 
-@pytest.mark.parametrize("when", ["latency_p95 > 1.5x control for 10s", "latency_p50 > control + 50ms for 10s", "latency_p95 > 600ms for 10s"])
+@pytest.mark.parametrize(
+    "when",
+    ["latency_p95 > 1.5x control for 10s", "latency_p50 > control + 50ms for 10s", "latency_p95 > 600ms for 10s"],
+)
 def test_a_slow_variation_breaks_a_rule_on_latency_and_an_equal_one_does_not(when: str) -> None:
     """A quantile of the whole window is compared: a variation that gets twice as slow breaks the rule, one at par never."""
     slow, equal = (run(list(slowed(30.0, times).entries()), ruled(when)).decisions for times in (2.0, 1.0))
@@ -177,11 +181,12 @@ def test_a_slow_variation_breaks_a_rule_on_latency_and_an_equal_one_does_not(whe
 
 def test_how_ticks_come_together_does_not_matter(dice: random.Random) -> None:
     """Flushes of one tick and of several, all shorter than a step, lead to the same decisions on the same numbers."""
-    terms, entries = ruled("error_rate > control for 60s"), list(NOISY.entries())
+    world = World(errors=hurt((60, 80), (150, 170), bad=0.1), timed=False, seconds=190, rps=100)
+    terms, entries = ruled("error_rate > 3% for 60s"), list(world.entries())
     made = [run(batched(entries, dice, most), terms).decisions for most in (1, 4)]
     told = [[(one.evidence_from, one.evidence_to, one.evidence) for one in found] for found in made]
 
-    assert told[0]
+    assert 2 <= len(told[0])
     assert told[0] == told[1]
 
 
@@ -208,7 +213,7 @@ def test_a_crash_anywhere_changes_nothing(dice: random.Random) -> None:
             *(("csat < control for 20s", "both"), ("thumbs_down_rate > 20% for 10s", "literal")),
         )
     ]
-    entries = list(World(**{**vars_of(NOISY), "timed": True, "seconds": 40}).entries())
+    entries = list(replace(NOISY, timed=True, seconds=40).entries())
     terms = policy(guardrails=guardrails)
     whole, broken = run(entries, terms), run(entries, terms, crash_every=dice.randint(3, 11))
 
@@ -226,7 +231,8 @@ def test_what_comes_late_joins_the_step_of_its_own_start() -> None:
     def late(start_s: float) -> list[Decision]:
         arm = Arm(outcomes=500, errors=500, units=list(range(10**6, 10**6 + 500)))
         tick = Tick(start_ms=T0_MS + round(start_s * 1_000), arms={"treatment": arm})
-        extra = Summary(source="w/0", at_ms=entries[at].at_ms, passed_ms=entries[at].at_ms, flags=[FlagSums(key=KEY, ticks=[tick])])
+        at_ms = entries[at].at_ms
+        extra = Summary(source="w/0", at_ms=at_ms, passed_ms=at_ms, flags=[FlagSums(key=KEY, ticks=[tick])])
         return run([*entries[:at], extra, *entries[at:]], terms).decisions
 
     assert [] == run(entries, terms).decisions
@@ -362,7 +368,7 @@ def test_both_waits_for_the_later() -> None:
 
 def test_both_needs_both() -> None:
     """Noise that breaks the rule and not the test does nothing; nor does harm that the test finds and the window dilutes."""
-    noise = World(**{**vars_of(NOISY), "errors": lambda v, s: 0.048})
+    noise = replace(NOISY, errors=lambda v, s: 0.048)
     brief = World(errors=hurt((40, 44), bad=0.6), timed=False, seconds=50)
 
     assert decided(noise, ruled("error_rate > 5% for 10s", "literal"))
