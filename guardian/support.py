@@ -106,7 +106,8 @@ def _guardrail_findings(policy: Policy) -> Iterator[Finding]:
             said = f"{LATER.format(what='evaluated')}; write evaluate: {' or '.join(sorted(works.evaluate))}"
             yield ("guardrails", at, "evaluate"), guardrail.evaluate, said
         elif guardrail.evaluate != "evidence" and guardrail.when.for_s is None:
-            said = f"the literal rule needs a window; write when: {guardrail.when.text} for 10m, or evaluate: evidence"
+            literal = f"a literal rule without a window {LATER.format(what='evaluated')}"
+            said = f"{literal}; write when: {guardrail.when.text} for 10m, or evaluate: evidence"
             yield ("guardrails", at, "evaluate"), guardrail.evaluate, said
         if guardrail.then not in ACTIONS:
             yield (

@@ -81,6 +81,8 @@ def after_s(at: str) -> float:
 
 def value_of(name: str, arms: list[Arm]) -> tuple[float, float]:
     """A signal over raw sums, as anybody would work it out: of how many units, and its value."""
+    n: float
+    x: float
     if name == "error_rate":
         n, x = sum(arm.outcomes for arm in arms), sum(arm.errors for arm in arms)
     elif name == "report_rate":
