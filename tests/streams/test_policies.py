@@ -265,7 +265,7 @@ def test_what_cannot_be_run_is_not_loaded(tmp_path: Path):
     A policy that asks for what this version cannot run is refused with its line.
     """
     with pytest.raises(
-        PolicyError, match=r"a\.yaml:28: stages\[1\]\.until: 'error_rate < 1\.1x control': is read but not followed by this version"
+        PolicyError, match=r"a\.yaml:28: stages\[1\]\.until: 'error_rate < 1\.1x control': is read but not followed by this"
     ):
         load_policies(put_files(tmp_path, a=EVERYTHING))
 
@@ -401,9 +401,9 @@ def test_check_tells_chances_at_the_traffic_that_is_given(tmp_path: Path):
     literal = SIMPLE.replace("guardrails:\n", "guardrails:\n  - {when: error_rate > 2% for 1m, then: pause, evaluate: literal}\n")
     put_files(tmp_path, a=literal)
     found = []
-    for given in ({}, {"traffic": "50/s", "rate": "2%"}):
+    for traffic, rate in (("", ""), ("50/s", "2%")):
         out = io.StringIO()
-        assert 0 == check([tmp_path], out=out, **given)
+        assert 0 == check([tmp_path], traffic=traffic, rate=rate, out=out)
         found.append([line for line in out.getvalue().splitlines() if "requests/s" in line])
 
     assert ["of which 1 % fail" in line for line in found[0]] == [True]
