@@ -14,6 +14,7 @@ from guardian.measured import Watched
 from guardian.names import Millis, decision_id, split_rollout_key
 from guardian.policy import Action, Guardrail, Policy
 from guardian.rollout import Event, Status, after
+from guardian.rules import Broken, broken, witness
 from guardian.silence import PIPELINE, news
 from guardian.standing import POOLED, Held, breaches, together
 from guardian.state import Pending, RolloutState, Verify
@@ -45,13 +46,17 @@ def decide(
     Changes the state as the decision demands: a kill ends the watch of its
     variation, anything milder empties the accounts that cried. Harm that goes
     on under a pause is no news: a guardrail speaks once until the next known
-    change, such as a resume. ``is_storm`` says whether so many other rollouts
-    were just killed that one more kill is to be held; it is asked only then.
+    change, such as a resume; taken literally, until it has been quiet.
+    ``is_storm`` says whether so many other rollouts were just killed that one
+    more kill is to be held; it is asked only then.
     """
     decisions = []
     for variation in state.alive():
         # A kill of the flag ends the watch of those that come after.
-        found = [] if state.variations[variation].killed else breaches(state, policy, variation)
+        found: list[tuple[Held | Broken, Breach]] = []
+        if not state.variations[variation].killed:
+            found += breaches(state, policy, variation)
+            found += [(one, Breach(0.0, 0.0, "")) for one in broken(state, policy, variation)]
         for held, breach in sorted(found, key=lambda one: (one[0].guardrail.then.severity, one[1].log_e), reverse=True):
             made = _act_on(state, policy, variation, (held, breach), now_ms, is_storm)
             if made is not None:
@@ -64,31 +69,47 @@ def _act_on(
     state: RolloutState,
     policy: Policy,
     variation: str,
-    broken: tuple[Held, Breach],
+    due: tuple[Held | Broken, Breach],
     now_ms: Millis,
     is_storm: Callable[[], bool],
 ) -> Decision | None:
     """Return the decision that a breach leads to; None where the guardrail has led to as much already."""
-    held, breach = broken
-    said = testimony(state, policy, variation, held, breach)
+    held, breach = due
+    if isinstance(held, Broken):
+        said = witness(state, policy, variation, held)
+    else:
+        said = testimony(state, policy, variation, held, breach)
     action, reason = held.guardrail.then, ""
     if action >= Action.KILL and said.is_shared:
         action, reason = Action.HOLD, SHARED
     elif action >= Action.KILL and policy.mode == "enforce" and is_storm():
         action, reason = Action.HOLD, STORM
-    spoken = state.variations[variation].spoken
-    if held.name in spoken and Action(spoken[held.name]) >= action:
+    if _has_spoken(state, variation, held, action):
         return None
-    if action < Action.KILL:
+    if isinstance(held, Broken):
+        held.rule.told = held.rule.spoke = str(action)
+    elif action < Action.KILL:
         for one in together(state, policy, variation, held.guardrail.then) if breach.lane == POOLED else [held]:
             one.watch.reset()
-            spoken[one.name] = str(action)
+            state.variations[variation].spoken[one.name] = str(action)
     share = _carry_out(state, policy, action, variation, now_ms)
     return record(
         state, policy, now_ms, action=action, variation=variation, guardrail=held.guardrail.when.text,
         what=watched_by(held.guardrail), evidence=said.evidence, span_ms=(said.from_ms, said.to_ms),
         budget=said.evidence.alpha_spent, reason=reason, share=share,
     )  # fmt: skip
+
+
+def _has_spoken(state: RolloutState, variation: str, held: Held | Broken, action: Action) -> bool:
+    """Say whether a guardrail has led to as much already, by its test or literally; what is settled is no longer due."""
+    watch = state.variations[variation]
+    rule, told = watch.rules.get(held.name), [watch.spoken.get(held.name, "")]
+    if isinstance(held, Broken):
+        held.rule.due = None
+        told.append(held.rule.told)
+    elif rule is not None:
+        told.append(rule.spoke)
+    return any(one and Action(one) >= action for one in told)
 
 
 def _carry_out(

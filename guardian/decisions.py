@@ -144,7 +144,8 @@ class GuardrailView(_Out):
 
     ``p``, ``value``, ``value_control``, ``interval`` (of the ratio) and ``difference_interval`` as in ``Evidence``;
     ``kind`` is the signal's (a declared signal's name does not tell it), ``quantile`` a latency's. ``why`` says why
-    there is no evidence, or why it is not acted on.
+    there is no evidence, or why it is not acted on. ``literal`` marks a rule that is not tested: its values are those
+    of its window.
     """
 
     guardrail: str
@@ -160,6 +161,7 @@ class GuardrailView(_Out):
     difference_interval: Interval | None = None
     kind: str = ""
     quantile: float | None = None
+    literal: bool = False
     why: str = ""
 
 

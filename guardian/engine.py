@@ -28,6 +28,7 @@ from guardian.variation import VariationWatch
 from guardian.verify import WINDOW_MS, applied, confirm
 from guardian.views import STALE_MS, view
 from guardian.watch import Watch, tested
+from guardian.windowing import renew
 
 MIXED_TOLD_AT = 5
 """Units seen under two variations before the owner is told."""
@@ -114,7 +115,8 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
 def is_waiting(state: RolloutState) -> bool:
     """Say whether time alone can change something here: ticks to mature, answers or stages to wait for."""
     waiting = state.population.waiting or state.mixing.waiting or state.failures.fresh or state.hanging.open
-    return bool(waiting or state.outbox or state.verify or state.to_show or _next_stage_s(state))
+    stepping = state.windows.due_ms is not None
+    return bool(waiting or stepping or state.outbox or state.verify or state.to_show or _next_stage_s(state))
 
 
 def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
@@ -123,6 +125,7 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
     return (
         (bool(waiting) and min(waiting) <= now.passed_ms - lag_of(state, config))
         or _hanging_due(state, now)
+        or _step_due(state, now.passed_ms - lag_of(state, config))
         or any(now.at_ms - pending.sent_ms >= config.resend_ms for pending in state.outbox)
         or any(v.applied_ms and now.passed_ms >= v.applied_ms + WINDOW_MS for v in state.verify.values())
         or bool(state.failures.fresh)
@@ -136,6 +139,11 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
 def _hanging_due(state: RolloutState, now: Now) -> bool:
     hanging = state.hanging.open
     return bool(hanging) and min(hanging) <= now.passed_ms - state.lines.wait_ms
+
+
+def _step_due(state: RolloutState, mature_ms: Millis) -> bool:
+    due_ms = state.windows.due_ms
+    return due_ms is not None and due_ms <= mature_ms
 
 
 def _show_due(state: RolloutState, now: Now) -> bool:
@@ -177,6 +185,7 @@ def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
     state.document, state.policy_hash = entry.document, entry.hash
     policy = state.policy
     state.stage = min(state.stage, max(len(policy.stages) - 1, 0))
+    renew(state)
     for watch in state.variations.values():
         _renew(watch, policy)
     if state.variations:
@@ -217,7 +226,7 @@ def _take_change(state: RolloutState, entry: Override, now: Now) -> None:
 
 def _renew(watch: VariationWatch, policy: Policy) -> None:
     watch.guardrails = [Watch.begin(g.when) for g in tested(policy)]
-    watch.lines, watch.renewed = {}, watch.offered
+    watch.lines, watch.rules, watch.renewed = {}, {}, watch.offered
     for held in watch.guardrails:
         for lane in (held.full, held.fast):
             if lane is not None:
@@ -230,6 +239,8 @@ def _revive(state: RolloutState, variations: list[str]) -> None:
         if watch is not None and (watch.killed or watch.spoken):
             watch.killed = False
             watch.reset()
+        if watch is not None:
+            watch.change()
         state.verify.pop(name, None)
 
 
@@ -265,8 +276,9 @@ def _stage(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:
 
 
 def _is_calm(state: RolloutState, policy: Policy, variation: str) -> bool:
-    lanes = [lane for held in standing(state, policy, variation) for lane in held.lanes]
-    return any(lane.read for lane in lanes) and all(lane.numbers()[0] < CALM_NATS for lane in lanes)
+    lanes, watch = [lane for held in standing(state, policy, variation) for lane in held.lanes], state.variations[variation]
+    read = any(lane.read for lane in lanes) or any(rule.is_full for rule in watch.rules.values())
+    return read and watch.is_quiet and all(lane.numbers()[0] < CALM_NATS for lane in lanes)
 
 
 def _settle_mixed(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:

@@ -8,9 +8,11 @@ from guardian.line_reading import part_of_all, read_hanging, read_lines
 from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
 from guardian.population import Cell, Epoch, Waiting
+from guardian.rules import close_steps
 from guardian.state import RolloutState
 from guardian.variation import VariationWatch
 from guardian.watch import Block, is_full, is_full_alone, tested
+from guardian.windowing import take_tick
 
 
 def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: Millis) -> bool:
@@ -25,10 +27,16 @@ def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: M
         epoch = state.population.epoch_of(tick.start_ms)
         if epoch is None:
             continue
+        if lines.rules:
+            # Steps that are over before this tick ends are read without it, however ticks come together.
+            read |= close_steps(state, policy, lines, end_ms - 1)
+            take_tick(state, lines, end_ms, tick)
         for variation in state.alive():
             read |= _read_tick(state, policy, variation, end_ms, tick, epoch)
             if tick.lines:
                 read |= read_lines(state, lines, variation, end_ms, tick, epoch)
+    if lines.rules:
+        read |= close_steps(state, policy, lines, state.population.closed_ms)
     if lines.wait_ms:
         read |= read_hanging(state, lines, passed_ms)
     by_exposures = state.population.by_exposures

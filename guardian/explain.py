@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from guardian.decisions import Action, Decision, Evidence, Receipt
-from guardian.measured import Watched, measured, unmeasured, window
+from guardian.measured import LITERAL, Watched, measured, unmeasured, window
 from guardian.names import Millis
 from guardian.numerals import among, duration, one_in, percent
 
@@ -69,7 +69,7 @@ def explain(
     clauses = [
         _found(evidence, guardrail, control, variation, since_ms, what),
         clean(reason),
-        _allowed(action, guardrail, budget) if evidence is not None else "",
+        _allowed(action, evidence, budget) if evidence is not None else "",
     ]
     return sentence(said, "; ".join(clause for clause in clauses if clause))
 
@@ -81,7 +81,7 @@ def _found(
         return unmeasured(guardrail)
     said = measured(evidence, guardrail, control, variation=variation, what=what)
     # A window says itself since when.
-    if since_ms is None or window(guardrail):
+    if since_ms is None or window(guardrail, evidence):
         return said
     return f"{said}, since {datetime.fromtimestamp(since_ms / 1_000, UTC):%H:%M:%S}"
 
@@ -152,12 +152,12 @@ def _subject(action: str, flag_key: str, variation: str, environment: str) -> st
     return clean(f"{flag_key}/{variation} in {environment}" if variation else f"{flag_key} in {environment}")
 
 
-def _allowed(action: Action, guardrail: str, budget: float) -> str:
+def _allowed(action: Action, evidence: Evidence, budget: float) -> str:
     noun = NOUN.get(action, action)
     if budget > 0.0:
         false = "false" if action in _AGAINST else "wrong"
         return f"the chance of this {noun} being {false} was allowed {one_in(budget)}"
-    if action in _AGAINST and window(guardrail) and not guardrail.startswith("no_data"):
+    if action in _AGAINST and evidence.test == LITERAL:
         return f"the rule is literal, so the chance of this {noun} being false is not bounded"
     return ""
 

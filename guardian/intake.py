@@ -54,6 +54,7 @@ def known_change(state: RolloutState, policy: Policy, at_ms: Millis, why: str) -
     for variation in state.alive():
         if state.variations[variation].spoken:
             state.variations[variation].reset()
+        state.variations[variation].change()
     offer(state, policy.false_kills.per_step, state.alive())
 
 

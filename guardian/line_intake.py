@@ -10,6 +10,7 @@ from guardian.population import Epoch
 from guardian.state import RolloutState
 from guardian.summaries import Arm, Tick
 from guardian.tally import Tally
+from guardian.windowing import join
 
 Firsts = dict[str, set[int]]
 """By variation: units whose first failure this tick told of."""
@@ -40,6 +41,7 @@ def take_lines(
                     state.population.wait_line(tick.start_ms, tick.end_ms, key, variation, tally)
                 elif epoch is not None and not (line.kind == "over" and state.hanging.is_counted(tick.end_ms)):
                     _join(state, key, (tick.start_ms, tick.end_ms), variation, tally, epoch)
+                    join(state, lines, key, tick.end_ms, variation, tally)
 
 
 def _is_known(state: RolloutState, lines: Lines, segment: str) -> bool:
@@ -73,6 +75,8 @@ def _tally(state: RolloutState, line: Line, arm: Arm, firsts: set[int], now_ms: 
         x = min(first + arm.anonymous / cluster, float(arm.outcomes))
         left = min(first + arm.anonymous, float(arm.outcomes)) - x
         return Tally(arm.outcomes, x, left=left) if arm.outcomes else None
+    if line.kind == "errors":
+        return Tally(arm.outcomes, float(min(arm.errors, arm.outcomes))) if arm.outcomes else None
     if line.kind == "latency":
         return Tally(sum(arm.latency.values()), 0.0, dict(arm.latency)) if arm.latency else None
     if line.kind == "over":

@@ -33,7 +33,9 @@ def read_lines(
     read = False
     for key, arms in tick.lines.items():
         found = lines.resolve(key)
-        if found is None or (found[0].kind == "fresh" and tick.start_ms < epoch.start_ms + SETTLED_MS):
+        if found is None or not found[0].readers(found[1]):
+            continue
+        if found[0].kind == "fresh" and tick.start_ms < epoch.start_ms + SETTLED_MS:
             continue
         both = arms.get(variation), arms.get(state.policy.control)
         read |= _feed(state, lines, found, variation, (tick.start_ms, end_ms), epoch, both)

@@ -8,14 +8,14 @@ traffic, are no line: every rollout has them, and ``guardian.evaluate`` reads th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from guardian.conditions import Absolute
 from guardian.plan import MEASURE, NPS, RATING, THUMB, Cut, Plan, Range
 from guardian.policy import Guardrail, Policy
 
-Kind = Literal["failures", "latency", "over", "score", "reports", "fresh"]
+Kind = Literal["failures", "errors", "latency", "over", "score", "reports", "fresh"]
 
 SCORES: dict[str, tuple[str, Range]] = {
     "csat": (RATING, (1.0, 5.0)),
@@ -37,7 +37,8 @@ class Line:
 
     ``score`` names a score and ``range`` the values that its signal can have; ``over_us`` is a bound of latency in
     microseconds. ``guardrails`` are those that read it for all traffic, ``by_segment`` those that read it for the
-    segments of an attribute, by their place in the policy.
+    segments of an attribute, by their place in the policy. ``rules`` and ``rules_by_segment`` are those that take it
+    literally, over a window.
     """
 
     name: str
@@ -48,10 +49,20 @@ class Line:
     over_us: int = 0
     guardrails: tuple[int, ...] = ()
     by_segment: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    rules: tuple[int, ...] = ()
+    rules_by_segment: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def readers(self, segment: str) -> tuple[int, ...]:
-        """Return the guardrails that read the line in a segment."""
+        """Return the guardrails that test the line in a segment."""
         return self.guardrails if segment in (ALL, self.cut) else self.by_segment.get(attribute_of(segment), ())
+
+    def rulers(self, segment: str) -> tuple[int, ...]:
+        """Return the guardrails that take the line literally in a segment."""
+        return self.rules if segment in (ALL, self.cut) else self.rules_by_segment.get(attribute_of(segment), ())
+
+    def is_read(self, segment: str) -> bool:
+        """Say whether any guardrail reads the line in a segment."""
+        return bool(self.readers(segment) or self.rulers(segment))
 
     def key(self, segment: str) -> str:
         """Return the name of the line in a segment."""
@@ -72,22 +83,24 @@ class Lines:
     """The places of the guardrails on silence."""
     wait_ms: int = 0
     """How long a request must be waited for until it is known whether it broke every fixed bound of latency."""
+    rules: tuple[int, ...] = ()
+    """The places of the guardrails that are taken literally, over a window."""
 
     def of(self, segment: str) -> list[Line]:
         """Return the lines that have readers in a segment."""
         if segment == ALL:
-            return [line for line in self.lines if line.cut == ALL and line.guardrails]
+            return [line for line in self.lines if line.cut == ALL and line.is_read(ALL)]
         if any(cut.name == segment for cut in self.cuts):
             return [line for line in self.lines if line.cut == segment]
-        return [line for line in self.lines if attribute_of(segment) in line.by_segment]
+        return [line for line in self.lines if line.cut == ALL and line.is_read(segment)]
 
     def resolve(self, key: str) -> tuple[Line, str] | None:
         """Return the line and the segment of a ``Line.key``; None where no guardrail reads it (any more)."""
         for line in self.lines:
-            if key == line.name and line.guardrails:
+            if key == line.name and line.is_read(line.cut):
                 return line, line.cut
             name, segment = key[: len(line.name) + 1], key[len(line.name) + 1 :]
-            if segment and name == f"{line.name}@" and line.readers(segment):
+            if segment and name == f"{line.name}@" and line.is_read(segment):
                 return line, segment
         return None
 
@@ -101,14 +114,19 @@ def attribute_of(segment: str) -> str:
 
 
 def has_account(guardrail: Guardrail) -> bool:
-    """Say whether a guardrail tests anything: ``no_data`` and a literal window do not, so they take no budget."""
-    return guardrail.when.signal.kind != "no_data" and guardrail.when.for_s is None
+    """Say whether a guardrail tests anything: ``no_data`` and a purely literal one do not, so they take no budget."""
+    return guardrail.when.signal.kind != "no_data" and guardrail.evaluate != "literal"
+
+
+def is_literal(guardrail: Guardrail) -> bool:
+    """Say whether a guardrail is taken literally, alone or beside its test: the value over its window against its bound."""
+    return guardrail.evaluate != "evidence" and guardrail.when.for_s is not None
 
 
 def is_of_requests(guardrail: Guardrail, policy: Policy) -> bool:
     """Say whether a guardrail tests failures among all requests, for which there is no line."""
     when = guardrail.when
-    return when.signal.kind == "error_rate" and when.for_s is None and when.signal.name not in policy.signals
+    return when.signal.kind == "error_rate" and has_account(guardrail) and when.signal.name not in policy.signals
 
 
 def segments_of(guardrail: Guardrail, policy: Policy) -> tuple[str, ...]:
@@ -136,30 +154,37 @@ def lines_of(policy: Policy) -> Lines:
     made: dict[str, Line] = {}
     cuts: dict[str, Cut] = {}
     attributes: dict[str, None] = {}
-    accounts = 0
     for at, guardrail in enumerate(policy.guardrails):
-        if not has_account(guardrail):
-            continue
-        accounts += 1
         cut, segments = cut_of(guardrail, policy), segments_of(guardrail, policy)
-        if is_of_requests(guardrail, policy) and not segments:
-            continue
-        if cut is not None:
+        tested, literal = has_account(guardrail), is_literal(guardrail)
+        name = cut.name if cut is not None else ALL
+        if cut is not None and (tested or literal):
             cuts[cut.name] = cut
-        attributes.update(dict.fromkeys(segments))
-        line = _line(guardrail, policy, cut.name if cut is not None else ALL)
-        known = made.get(line.name, line)
-        alone = () if is_of_requests(guardrail, policy) else (at,)
-        by_segment = {**known.by_segment, **{name: (*known.by_segment.get(name, ()), at) for name in segments}}
-        made[line.name] = Line(
-            line.name, line.kind, line.cut, line.score, line.range, line.over_us,
-            (*known.guardrails, *alone), by_segment,
-        )  # fmt: skip
+        if tested or literal:
+            attributes.update(dict.fromkeys(segments))
+        if tested and (segments or not is_of_requests(guardrail, policy)):
+            line = _line(guardrail, policy, name)
+            known, alone = made.get(line.name, line), () if is_of_requests(guardrail, policy) else (at,)
+            by_segment = _with(known.by_segment, segments, at)
+            made[line.name] = replace(known, guardrails=(*known.guardrails, *alone), by_segment=by_segment)
+        if literal:
+            line = _literal_line(guardrail, policy, name)
+            known = made.get(line.name, line)
+            by_segment = _with(known.rules_by_segment, segments, at)
+            made[line.name] = replace(known, rules=(*known.rules, at), rules_by_segment=by_segment)
     lines = tuple(made.values())
     plan = _plan(lines, tuple(attributes), tuple(cuts.values()))
     silences = tuple(at for at, one in enumerate(policy.guardrails) if one.when.signal.kind == "no_data")
     wait_ms = max((line.over_us // 1_000 + 1 for line in lines if line.kind == "over"), default=0)
-    return Lines(lines, tuple(attributes), tuple(cuts.values()), plan, accounts, silences, wait_ms)
+    return Lines(
+        lines, tuple(attributes), tuple(cuts.values()), plan,
+        accounts=sum(has_account(one) for one in policy.guardrails), silences=silences, wait_ms=wait_ms,
+        rules=tuple(at for at, one in enumerate(policy.guardrails) if is_literal(one)),
+    )  # fmt: skip
+
+
+def _with(known: dict[str, tuple[int, ...]], segments: tuple[str, ...], at: int) -> dict[str, tuple[int, ...]]:
+    return {**known, **{name: (*known.get(name, ()), at) for name in segments}}
 
 
 def plan_of(policy: Policy) -> Plan:
@@ -186,6 +211,16 @@ def _line(guardrail: Guardrail, policy: Policy, cut: str) -> Line:
         score, values = SCORES[signal.kind]
         return Line(score, "score", score=score, range=values)
     return Line("reports", "reports") if signal.kind == "report_rate" else Line("fresh", "fresh")
+
+
+def _literal_line(guardrail: Guardrail, policy: Policy, cut: str) -> Line:
+    """Return what a literal rule reads: failed requests as they are counted, and of latencies the whole histogram."""
+    at = f"@{cut}" if cut else ""
+    if guardrail.when.signal.kind == "error_rate":
+        return Line(f"errors{at}", "errors", cut)
+    if guardrail.when.signal.kind == "latency":
+        return Line(f"latency{at}", "latency", cut)
+    return _line(guardrail, policy, cut)
 
 
 def _plan(lines: tuple[Line, ...], attributes: tuple[str, ...], cuts: tuple[Cut, ...]) -> Plan:

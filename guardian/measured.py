@@ -9,6 +9,9 @@ from typing import NamedTuple
 from guardian.decisions import Evidence, Interval
 from guardian.numerals import among, count, latency, number, percent
 
+LITERAL = "window"
+"""``Evidence.test`` of a literal rule."""
+
 
 class Watched(NamedTuple):
     """What a guardrail watches: its kind (`conditions.Kind`), the name it goes by, and of latency the quantile."""
@@ -44,7 +47,7 @@ def measured(
     if what.kind == "sample_ratio":
         return _split(evidence, control)
     if what.kind == "latency" and evidence.bound is not None:
-        return _too_slow(evidence, what.quantile) + window(guardrail)
+        return _too_slow(evidence, what.quantile) + window(guardrail, evidence)
     if what.kind == "latency":
         name = quantile_name(what.quantile)
         return _levels(evidence, guardrail, control, f"{name} latency was", "request", latency)
@@ -95,7 +98,7 @@ def _proportions(evidence: Evidence, guardrail: str, control: str, failing: str)
         rate = _rate(evidence.events_control, evidence.n_control, evidence.value_control)
         theirs = f"{count(evidence.events_control)} of {count(evidence.n_control)} ({percent(rate)}) in {control}"
     bound = "" if evidence.bound is None else percent(evidence.bound, exact=True)
-    return said + _beside(theirs, bound, guardrail)
+    return said + _beside(theirs, bound, window(guardrail, evidence))
 
 
 def _levels(
@@ -105,14 +108,14 @@ def _levels(
     theirs = ""
     if evidence.value_control is not None:
         theirs = f"{shown(evidence.value_control)} over {count(evidence.n_control)} in {control}"
-    return said + _beside(theirs, "" if evidence.bound is None else shown(evidence.bound), guardrail)
+    return said + _beside(theirs, "" if evidence.bound is None else shown(evidence.bound), window(guardrail, evidence))
 
 
-def _beside(theirs: str, bound: str, guardrail: str) -> str:
-    """What it was held against: a bound, or else control; beside a bound, control tells a shared incident."""
+def _beside(theirs: str, bound: str, over: str) -> str:
+    """What it was held against, ``over`` which window: a bound, or else control; beside a bound, control tells an incident."""
     if not bound:
-        return f"{f' against {theirs} at the same time' if theirs else ''}{window(guardrail)}"
-    return f" against the bound of {bound}{window(guardrail)}{f', with {theirs} at the same time' if theirs else ''}"
+        return f"{f' against {theirs} at the same time' if theirs else ''}{over}"
+    return f" against the bound of {bound}{over}{f', with {theirs} at the same time' if theirs else ''}"
 
 
 def _too_slow(evidence: Evidence, quantile: float | None) -> str:
@@ -133,7 +136,7 @@ def _split(evidence: Evidence, control: str) -> str:
 
 
 def _silence(evidence: Evidence, guardrail: str, control: str, variation: str) -> str:
-    for_s, of = window(guardrail), f" of {variation}" if variation else ""
+    for_s, of = window(guardrail, evidence), f" of {variation}" if variation else ""
     if evidence.silence == "exposures":
         meanwhile = f" while {control} had {count(evidence.n_control)}" if evidence.n_control else ""
         return f"no exposure{of} was seen{for_s}{meanwhile}"
@@ -158,10 +161,10 @@ def _rate(events: int, n: int, value: float | None) -> float:
     return events / n if n else value or 0.0
 
 
-def window(guardrail: str) -> str:
-    """Return the window of a literal rule as it was written, `` for 10m``, or nothing."""
+def window(guardrail: str, evidence: Evidence) -> str:
+    """Return the window of a literal rule as it was written, `` for 10m``, or how long a silence was; nothing for a test."""
     match = re.search(r" for \d\w*$", guardrail)
-    return match[0] if match else ""
+    return match[0] if match and evidence.test in (LITERAL, "silence") else ""
 
 
 def quantile_name(quantile: float | None) -> str:

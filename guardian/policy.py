@@ -275,7 +275,9 @@ class Guardrail(Document):
     """
     When something is harm, and what then.
 
-    *evaluate*: taken literally, tested, or both. *segments* are watched besides all traffic.
+    *evaluate*: ``evidence`` tests it at every moment, without its window; ``literal`` compares the value over its window
+    as it is written; ``either`` acts on the first of both, ``both`` when both say so. *segments* are watched besides all
+    traffic.
     """
 
     when: HarmCondition = Field(examples=["error_rate > 1.2x control"])

@@ -70,11 +70,12 @@ def breaches(state: RolloutState, policy: Policy, variation: str) -> list[tuple[
     Return what is broken: guardrails on their own, and those of one action that are broken together.
 
     Accounts add up: where those of one action hold 1 between them, that action is due, and the budget of the sum is
-    the sum of the budgets (docs/statistics.md). The first lane alone is pooled, as it has one clock.
+    the sum of the budgets (docs/statistics.md). The first lane alone is pooled, as it has one clock. What is to be
+    broken literally, too, is never broken by evidence (``guardian.rules``).
     """
     found, groups = [], defaultdict(list)
     for held in standing(state, policy, variation):
-        if not is_enough(state, policy, variation, held):
+        if held.guardrail.evaluate == "both" or not is_enough(state, policy, variation, held):
             continue
         verdict = held.watch.verdict(True)
         if isinstance(verdict, Breach):

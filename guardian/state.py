@@ -21,6 +21,7 @@ from guardian.rollout import Status
 from guardian.sequential import Account
 from guardian.units import FailedUnits
 from guardian.variation import VariationWatch
+from guardian.window import Windows
 
 FORMAT = 3
 POLICIES_MAX = 10_000
@@ -90,6 +91,7 @@ class RolloutState(msgspec.Struct):
     silent: list[str] = []
     changes: list[str] = []
     variations: dict[str, VariationWatch] = {}
+    windows: Windows = msgspec.field(default_factory=Windows)
     outbox: list[Pending] = []
     verify: dict[str, Verify] = {}
     sources: dict[str, list[int]] = {}

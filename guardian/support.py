@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from guardian.conditions import Absolute, Kind, Margin, Off, Op, Relative, Silence
 from guardian.errors import Lines, Path, Problem, problem_at
-from guardian.lines import segments_of
+from guardian.lines import is_literal, segments_of
 from guardian.policy import NO_LINES, Action, Finding, Guardrail, Policy
 
 LATER = "is read but not {what} by this version"
@@ -26,13 +26,15 @@ class Works:
 
     ops: frozenset[Op | None]
     bounds: tuple[type, ...]
-    evaluate: frozenset[str] = frozenset({"evidence"})
-    windows: bool = False
+    evaluate: frozenset[str] = frozenset({"evidence", "literal", "either", "both"})
     narrowed: bool = False
 
 
 HIGH: frozenset[Op | None] = frozenset({">", ">="})
 LOW: frozenset[Op | None] = frozenset({"<", "<="})
+TESTED = frozenset({"evidence"})
+WINDOWS_S = (1.0, 86_400.0)
+"""The shortest and the longest window of a literal rule, in seconds."""
 COMPARED = (Relative, Margin, Absolute)
 GUARDRAILS: Mapping[Kind, Works] = MappingProxyType(
     {
@@ -43,8 +45,8 @@ GUARDRAILS: Mapping[Kind, Works] = MappingProxyType(
         "thumbs_down_rate": Works(HIGH, COMPARED),
         "report_rate": Works(HIGH, COMPARED),
         "measure": Works(HIGH | LOW, COMPARED, narrowed=True),
-        "sample_ratio": Works(frozenset({None}), (Off,)),
-        "no_data": Works(frozenset({None}), (Silence,)),
+        "sample_ratio": Works(frozenset({None}), (Off,), evaluate=TESTED),
+        "no_data": Works(frozenset({None}), (Silence,), evaluate=TESTED),
     }
 )
 ACTIONS = frozenset(
@@ -103,6 +105,10 @@ def _guardrail_findings(policy: Policy) -> Iterator[Finding]:
         if works is not None and guardrail.evaluate not in works.evaluate:
             said = f"{LATER.format(what='evaluated')}; write evaluate: {' or '.join(sorted(works.evaluate))}"
             yield ("guardrails", at, "evaluate"), guardrail.evaluate, said
+        elif guardrail.evaluate != "evidence" and guardrail.when.for_s is None:
+            literal = f"a literal rule without a window {LATER.format(what='evaluated')}"
+            said = f"{literal}; write when: {guardrail.when.text} for 10m, or evaluate: evidence"
+            yield ("guardrails", at, "evaluate"), guardrail.evaluate, said
         if guardrail.then not in ACTIONS:
             yield (
                 ("guardrails", at, "then"),
@@ -122,8 +128,8 @@ def _why_not(guardrail: Guardrail, policy: Policy) -> str | None:
         return f"a {when.signal.name} guardrail {guardrails}"
     if when.signal.name in policy.signals and not works.narrowed:
         return f"a guardrail on a narrowed signal {guardrails}"
-    if when.for_s is not None and not works.windows:
-        return f"a guardrail with a window (for ...) {guardrails}"
+    if is_literal(guardrail) and not WINDOWS_S[0] <= (when.for_s or 0.0) <= WINDOWS_S[1]:
+        return f"a literal rule over less than 1s or more than 1d {guardrails}"
     if when.signal.kind == "sample_ratio" and (not policy.stages or len(policy.variations) > 1):
         return "sample_ratio is compared with the share of the stage, of one variation under test; add stages:"
     if when.op not in works.ops or not isinstance(when.bound, works.bounds):

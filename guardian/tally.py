@@ -8,6 +8,8 @@ from guardian.names import Millis
 
 _GONE = 0.01
 """A faded count below this is forgotten."""
+_ROUNDED = 1e-6
+"""A count below this is what rounding has left of nothing."""
 
 
 class Tally(msgspec.Struct, array_like=True):
@@ -31,6 +33,19 @@ class Tally(msgspec.Struct, array_like=True):
         mine = self.counts
         for key, count in other.counts.items():
             mine[key] = mine.get(key, 0.0) + count
+
+    def take_away(self, other: Tally) -> None:
+        """Take away sums that were added before; what rounding leaves of a count is forgotten."""
+        self.n -= other.n
+        self.x -= other.x
+        self.left -= other.left
+        mine = self.counts
+        for key, count in other.counts.items():
+            rest = mine[key] - count
+            if rest > _ROUNDED:
+                mine[key] = rest
+            else:
+                del mine[key]
 
     def fade(self, keep: float) -> None:
         """Keep the part ``keep`` of everything; what has become very little is forgotten."""

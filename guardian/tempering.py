@@ -54,7 +54,7 @@ def tempering_notes(policy: Policy) -> Iterator[str]:
     for guardrail in policy.guardrails:
         when = guardrail.when
         events = RATES.get(when.signal.kind) or SCORES.get(when.signal.kind)
-        if events is not None and when.for_s is None:
+        if events is not None and guardrail.evaluate != "literal":
             cost = _cost(when, share, policy.unit_cluster)
             yield f"{when.text}: where {events} no unit id, {cost} (unit_cluster: {policy.unit_cluster:g})"
 

@@ -7,6 +7,7 @@ import msgspec
 from guardian.estimates import Estimates
 from guardian.line_watch import LineWatch
 from guardian.names import Millis
+from guardian.rule import Rule
 from guardian.sequential import ControlRate
 from guardian.watch import CONTROL_HALF_LIFE_S, Block, Guesses, Watch
 
@@ -23,7 +24,8 @@ class VariationWatch(msgspec.Struct):
     much the variation differs within the standing epoch. ``lines`` holds all that the
     other guardrails read, by ``Line.key``. ``spoken`` holds, by the
     name of a guardrail, what milder than a kill it led to since the last known change;
-    ``judged_ms`` when guardrails killed it, the latest two times.
+    ``judged_ms`` when guardrails killed it, the latest two times. ``rules`` are the literal rules,
+    by the same names, ``first_ms`` is the start of the first tick that they could read, -1 before it.
     """
 
     guardrails: list[Watch] = []
@@ -39,6 +41,8 @@ class VariationWatch(msgspec.Struct):
     estimates: Estimates = msgspec.field(default_factory=Estimates)
     lines: dict[str, LineWatch] = {}
     spoken: dict[str, str] = {}
+    rules: dict[str, Rule] = {}
+    first_ms: Millis = -1
     killed: bool = False
     killed_at_ms: Millis = 0
     judged_ms: list[Millis] = []
@@ -49,9 +53,25 @@ class VariationWatch(msgspec.Struct):
         named = self.control_rate.p_hat
         return Guesses(named, min(named + self.left_rate.p_hat, 1.0), self.is_nameless)
 
+    @property
+    def watches(self) -> list[Watch]:
+        """All that test anything."""
+        return [*self.guardrails, *(watch for line in self.lines.values() for watch in line.watches.values())]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no literal rule is broken."""
+        return not any(rule.since_ms for rule in self.rules.values())
+
     def reset(self) -> None:
         """Empty all accounts; what was deposited is spent. Whoever has spoken may speak again."""
         self.spoken = {}
-        held = [*self.guardrails, *(watch for line in self.lines.values() for watch in line.watches.values())]
-        for watch in held:
+        for watch in self.watches:
             watch.reset()
+
+    def change(self) -> None:
+        """Something is known to have changed: what tests and literal rules said until now is settled."""
+        for watch in self.watches:
+            watch.forget()
+        for rule in self.rules.values():
+            rule.change()

@@ -11,9 +11,11 @@ from guardian.decisions import ArmView, GuardrailView, RolloutView
 from guardian.evidence import Inconclusive, NoData
 from guardian.history import RECENT_MS
 from guardian.line_reading import configured_shares, part_of_budget
+from guardian.lines import is_literal
 from guardian.names import Millis, split_rollout_key
 from guardian.policy import Policy
 from guardian.population import Cell
+from guardian.rule_views import literal_rows, literal_why
 from guardian.silence import EXPOSURES, OUTCOMES, PIPELINE, silences
 from guardian.standing import Held, is_enough, p_value, standing
 from guardian.state import RolloutState
@@ -72,7 +74,7 @@ def _guardrails(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Gua
         for held, log_e, threshold in rows:
             if not held.segment or held.name in names:
                 shown.append(_row(state, policy, variation, held, (log_e, threshold), now_ms))
-    return [*shown, *_silences(state, policy, now_ms)]
+    return [*shown, *literal_rows(state, policy), *_silences(state, policy, now_ms)]
 
 
 def _nearest(held: Held) -> tuple[float, float]:
@@ -86,6 +88,9 @@ def _row(
     verdict = held.watch.verdict(is_enough(state, policy, variation, held))
     value, value_control = _values(state, policy, variation, held, now_ms)
     part = part_of_budget(state, state.lines, held.at, held.segment)
+    literally = ""
+    if is_literal(held.guardrail):
+        literally = f"literally: {literal_why(state, held.guardrail, held.at, variation, held.segment)}"
     signal, estimates = held.guardrail.when.signal, state.variations[variation].estimates
     ratio, difference = (estimates.ratio(), estimates.difference()) if held.line is None else (None, None)
     return GuardrailView(
@@ -94,7 +99,7 @@ def _row(
         log_threshold=threshold if math.isfinite(threshold) else 0.0, segment=held.segment,
         p=p_value(state, policy, held, part), value=value, value_control=value_control,
         interval=ratio, difference_interval=difference, kind=signal.kind, quantile=signal.quantile,
-        why=verdict.why if isinstance(verdict, NoData | Inconclusive) else "",
+        why="; ".join(filter(None, (verdict.why if isinstance(verdict, NoData | Inconclusive) else "", literally))),
     )  # fmt: skip
 
 

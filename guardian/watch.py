@@ -101,6 +101,8 @@ class Lane(msgspec.Struct):
     offered: float = 0.0
     read: bool = False
     peak: float = -math.inf
+    crossed: bool = False
+    """Whether the account reached 1 since the last known change."""
 
     def deposit(self, offered: float, part: float) -> None:
         """Deposit this lane's part of what its variation was offered since the last time; never looks at outcomes."""
@@ -113,7 +115,9 @@ class Lane(msgspec.Struct):
         """Read a block's log e-values."""
         self.account.update(log_e)
         self.read = True
-        self.peak = max(self.peak, self.account.log_s())
+        log_s = self.account.log_s()
+        self.peak = max(self.peak, log_s)
+        self.crossed = self.crossed or log_s >= 0.0
 
     def numbers(self) -> tuple[float, float]:
         """Return ``(log_e, log_threshold)``: evidence over what was deposited, and what it must reach."""
@@ -184,6 +188,17 @@ class Watch(msgspec.Struct):
                 return Breach(log_e, threshold, name)
             return Inconclusive(log_e, threshold, "too few units failed to act on it")
         return Inconclusive(log_e, threshold) if log_e > 1.0 else Clear(log_e, threshold)
+
+    @property
+    def has_crossed(self) -> bool:
+        """Whether either account reached 1 since the last known change."""
+        return self.full.crossed or (self.fast is not None and self.fast.crossed)
+
+    def forget(self) -> None:
+        """Something is known to have changed: that an account reached 1 before says nothing any more."""
+        for lane in (self.full, self.fast):
+            if lane is not None:
+                lane.crossed = False
 
     def reset(self) -> None:
         """Empty both accounts after an alarm that was acted on; what was deposited is spent."""

@@ -25,14 +25,16 @@ def why_not(view: RolloutView) -> str:
     known = [row for row in view.guardrails if row.log_e is not None]
     # Segments have their guardrail as a whole beside them, and silence is what no_data waits for.
     silent = [
-        row for row in view.guardrails if row.log_e is None and not row.segment and watched_by(row).kind != "no_data"
-    ]
+        row for row in view.guardrails
+        if row.log_e is None and not row.segment and not row.literal and watched_by(row).kind != "no_data"
+    ]  # fmt: skip
     clauses = []
     if known:
         clauses.append(_standing(max(known, key=_nearness), view))
     elif not view.guardrails:
         clauses.append("its policy has no guardrail that compares anything")
     clauses += _waiting(silent)
+    clauses += _literally([row for row in view.guardrails if row.literal and not row.segment])
     if view.telemetry != "fresh":
         clauses.append(f"telemetry is {view.telemetry}, which is no good news")
     if view.mode == "shadow":
@@ -50,6 +52,13 @@ def _waiting(silent: list[GuardrailView]) -> list[str]:
     ]
     more = len(silent) - SILENT_SHOWN
     return [*clauses, f"the same goes for {among(more, 'other guardrail')}"] if more > 0 else clauses
+
+
+def _literally(rows: list[GuardrailView]) -> list[str]:
+    """Literal rules: what their windows hold, and where they stand."""
+    said = [f"{_row(row)} reads {values(row) or 'nothing'} ({clean(row.why)})" for row in rows[:SILENT_SHOWN]]
+    more = len(rows) - SILENT_SHOWN
+    return [*said, f"{among(more, 'more literal rule')} are read beside"] if more > 0 else said
 
 
 def _standing(row: GuardrailView, view: RolloutView) -> str:

@@ -27,6 +27,7 @@ from guardian.forecast.play import Tell, play
 from guardian.forecast.rate_effects import multiples
 from guardian.forecast.said import assumed_for, beyond, segments_note, silence_note, split_note
 from guardian.forecast.scene import Phase, Played, Scene, Watched, watched_of
+from guardian.lines import is_literal
 from guardian.policy import Guardrail, Policy
 from guardian.sequential.checks import Floats
 from guardian.support import is_run
@@ -181,6 +182,8 @@ def _guardrail(work: _Work, guardrail: Guardrail, watched: Watched | None) -> Gu
     findings: list[Finding] = []
     if isinstance(bound, Silence):
         notes += silence_note(bound, work.phases, assumed)
+    elif guardrail.evaluate == "literal":
+        notes.append("a literal rule is no test, and is not played: guardian check --traffic tells how often it is false")
     elif watched is None:
         notes.append("not tested live by this version: no forecast")
     elif not is_possible(watched, assumed):
@@ -188,6 +191,8 @@ def _guardrail(work: _Work, guardrail: Guardrail, watched: Watched | None) -> Gu
     elif not is_healthy(watched, assumed):
         notes.append(f"{beyond(watched, assumed)}: a breach is held as a shared incident")
     else:
+        if is_literal(guardrail):
+            notes.append("played as its test alone: either acts no later than that, both no sooner")
         notes += split_note() if watched.kind == "fresh" else segments_note(guardrail, policy)
         findings = work.findings((watched,), harm_to(watched, assumed))
     return GuardrailForecast(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from guardian.forecast.assumed import Assumed
 from guardian.forecast.harm import Harm
 from guardian.line_reading import part_of_all
-from guardian.lines import Kind, Line, is_of_requests, lines_of
+from guardian.lines import Kind, Line, has_account, is_of_requests, lines_of
 from guardian.policy import Guardrail, Policy
 from guardian.sequential.checks import Bools, Floats
 from guardian.support import is_run
@@ -33,11 +33,11 @@ class Watched:
 
 
 def watched_of(policy: Policy) -> list[Watched | None]:
-    """Return, for each guardrail of the policy, what a forecast plays; None for silence and for what is not run live."""
+    """Return, for each guardrail of the policy, what a forecast plays; None for what is no test, or not run live."""
     lines = lines_of(policy)
     found: list[Watched | None] = []
     for at, guardrail in enumerate(policy.guardrails):
-        if guardrail.when.signal.kind == "no_data" or not is_run(guardrail, policy):
+        if not has_account(guardrail) or not is_run(guardrail, policy):
             found.append(None)
             continue
         line = None if is_of_requests(guardrail, policy) else next(one for one in lines.lines if at in one.guardrails)

@@ -15,34 +15,49 @@ from typing import Any, TextIO
 
 from pydantic.json_schema import models_json_schema
 
+from guardian.chances import Traffic, finding_notes, literal_notes
+from guardian.forecast import Assumed
 from guardian.policy import Policy
 from guardian.schedule import Schedule
 from guardian.tempering import tempering_notes
+from streams.apps.simulate_given import Given
+from streams.apps.simulate_numbers import assumed, problems_of
 from streams.policies import PolicyFile, read_policies
 
 DAYS_A_YEAR = 365
 
 
-def check(paths: list[Path], *, out: TextIO) -> int:
+def check(paths: list[Path], *, traffic: str = "", rate: str = "", out: TextIO) -> int:
     """
-    Print what is wrong with the policies of *paths*; return the exit code, 1 for problems.
+    Print what is wrong with the policies of *paths*; return the exit code, 1 for problems, 2 for numbers that are none.
 
-    Of files without problems it also notes what their guardrails find later where events carry no unit id.
+    Of files without problems it also notes what their guardrails find later where events carry no unit id, and how
+    often literal rules are false. With *traffic* or *rate*, as ``guardian simulate`` takes them, also how long tests
+    take.
     """
+    given = Given(traffic=traffic or Given().traffic, rate=rate or Given().rate)
+    if wrong := list(problems_of(given)):
+        out.writelines(f"{problem}\n" for problem in wrong)
+        return 2
+    known = assumed(given)
     files = read_policies(paths)
     for file in files:
         out.writelines(f"{problem}\n" for problem in file.problems)
         if not file.problems:
             out.write(f"{file.file}: OK, {_count(len(file.policies), 'policy', 'policies')}\n")
-            out.writelines(f"{file.file}: note: {policy.flag}: {note}\n" for policy, note in _notes(file))
+            notes = _notes(file, known, told=bool(traffic or rate))
+            out.writelines(f"{file.file}: note: {policy.flag}: {note}\n" for policy, note in notes)
     problems = sum(len(file.problems) for file in files)
     out.write(f"{_budget(files)}\n")
     out.write(f"{_count(len(files), 'file')}, {_count(problems, 'problem')}\n")
     return 1 if problems or not files else 0
 
 
-def _notes(file: PolicyFile) -> Iterator[tuple[Policy, str]]:
-    return ((policy, note) for policy in file.policies for note in tempering_notes(policy))
+def _notes(file: PolicyFile, known: Assumed, *, told: bool) -> Iterator[tuple[Policy, str]]:
+    traffic = Traffic(known.requests_per_s, known.rate)
+    for policy in file.policies:
+        notes = [*tempering_notes(policy), *literal_notes(policy, traffic)]
+        yield from ((policy, note) for note in [*notes, *(finding_notes(policy, traffic) if told else ())])
 
 
 def _budget(files: list[PolicyFile]) -> str:
@@ -83,11 +98,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("paths", nargs="*", type=Path, help="files or directories of policies")
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of policies instead")
+    parser.add_argument("--traffic", default="", help="requests of the flag, such as 200/s")
+    parser.add_argument("--rate", default="", help="control's error rate, such as 1%%")
     given = parser.parse_args(arguments)
     if given.schema:
         sys.stdout.write(schema_text())
         return 0
-    return check(given.paths, out=sys.stdout)
+    return check(given.paths, traffic=given.traffic, rate=given.rate, out=sys.stdout)
 
 
 if __name__ == "__main__":

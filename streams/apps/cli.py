@@ -57,11 +57,17 @@ def run(
 
 
 @app.command()
-def check(paths: Annotated[list[Path], typer.Argument(help="Files or directories of policies.")]) -> None:
+def check(
+    paths: Annotated[list[Path], typer.Argument(help="Files or directories of policies.")],
+    traffic: Annotated[
+        str, typer.Option(help=f"Requests of the flag, for the notes on chances; {_GIVEN.traffic} where not given.")
+    ] = "",
+    rate: Annotated[str, typer.Option(help=f"Control's error rate, likewise; {_GIVEN.rate} where not given.")] = "",
+) -> None:
     """Check policies; exit with 1 if there is any problem."""
     from streams.apps.check import check as lint
 
-    raise typer.Exit(lint(paths, out=sys.stdout))
+    raise typer.Exit(lint(paths, traffic=traffic, rate=rate, out=sys.stdout))
 
 
 @app.command()

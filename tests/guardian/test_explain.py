@@ -225,7 +225,8 @@ def test_since_when_is_told_in_utc():
     assert KILL.replace("same time;", "same time, since 14:02:31;") == said(
         ERRORS, "error_rate > 1.2x control", since_ms=since_ms
     )
-    assert "since" not in said(ERRORS, "error_rate > 5% for 10m", since_ms=since_ms)
+    assert "since" not in said(ERRORS.model_copy(update={"test": "window"}), "error_rate > 5% for 10m", since_ms=since_ms)
+    assert "since 14:02:31" in said(ERRORS, "error_rate > 5% for 10m", since_ms=since_ms)
     assert "since" not in said(silence, "no_data for 2m", since_ms=since_ms)
     assert "since" not in said(None, "", since_ms=since_ms)
 

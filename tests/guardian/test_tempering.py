@@ -104,9 +104,13 @@ def test_scores_take_as_many_times_more_of_them():
 
 def test_there_is_nothing_to_note_where_nothing_is_tempered():
     """
-    Latencies, shares and silence know no clusters; neither does a policy whose failures count as one each.
+    Latencies, shares, silence and literal rules know no clusters; neither does a policy whose failures count as one each.
     """
-    assert [] == notes("latency_p95 > 300ms", "sample_ratio off", "no_data for 2m", "error_rate > 5% for 10m")
+    literal = [{"when": "error_rate > 5% for 10m", "then": "kill", "evaluate": "literal"}]
+    terms = parse_policy(yaml.safe_load(SIMPLE) | {"guardrails": literal})
+
+    assert [] == list(tempering_notes(terms))
+    assert [] == notes("latency_p95 > 300ms", "sample_ratio off", "no_data for 2m")
     assert [] == notes("error_rate > 5%", "error_rate > 1.2x control", unit_cluster=1.0)
 
 

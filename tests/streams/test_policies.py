@@ -94,7 +94,7 @@ def test_a_corrupted_field_is_told_in_its_own_line(
     assume(not (isinstance(wrong, list) and field[-1] == "until"))  # it may be a list, of lines of their own
     text, lines = as_file(put(document, field, wrong))
 
-    runs_not = ("by this version", "no earlier stage")
+    runs_not = ("by this version", "no earlier stage", "add stages")
     refused = {one for one in told(text) if not any(said in one[2] for said in runs_not)}
     named = field[:-1] if "increments" in field else field  # an increment is read as one thing
     where = {(line, name.startswith(field_name(named))) for line, name, _ in refused}
@@ -265,7 +265,7 @@ def test_what_cannot_be_run_is_not_loaded(tmp_path: Path):
     A policy that asks for what this version cannot run is refused with its line.
     """
     with pytest.raises(
-        PolicyError, match=r"a\.yaml:20: guardrails\[6\]\.when: 'error_rate > 5% for 10m': a guardrail with a window"
+        PolicyError, match=r"a\.yaml:28: stages\[1\]\.until: 'error_rate < 1\.1x control': is read but not followed by this"
     ):
         load_policies(put_files(tmp_path, a=EVERYTHING))
 
@@ -392,6 +392,33 @@ def test_check_notes_what_missing_unit_ids_cost(tmp_path: Path):
     assert (0, "2 files, 0 problems") == (code, lines[-1])
     assert [fine] == [Path(line.split(": ")[0]) for line in lines if ": note: " in line]
     assert any("error_rate > 1.2x control: where outcomes carry no unit id" in line for line in lines)
+
+
+def test_check_tells_chances_at_the_traffic_that_is_given(tmp_path: Path):
+    """
+    How often a literal rule is false is noted at the given traffic; with it also how long tests take, else not.
+    """
+    literal = SIMPLE.replace("guardrails:\n", "guardrails:\n  - {when: error_rate > 2% for 1m, then: pause, evaluate: literal}\n")
+    put_files(tmp_path, a=literal)
+    found = []
+    for traffic, rate in (("", ""), ("50/s", "2%")):
+        out = io.StringIO()
+        assert 0 == check([tmp_path], traffic=traffic, rate=rate, out=out)
+        found.append([line for line in out.getvalue().splitlines() if "requests/s" in line])
+
+    assert ["of which 1 % fail" in line for line in found[0]] == [True]
+    assert ["of which 2 % fail" in line for line in found[1]] == [True, False]
+    assert "is found after about" in found[1][1]
+
+
+def test_check_refuses_traffic_that_is_none(tmp_path: Path):
+    """
+    A number that cannot be read is told with its option, and the exit code is 2.
+    """
+    out = io.StringIO()
+
+    assert 2 == check(list(put_files(tmp_path, a=SIMPLE)), traffic="many", out=out)
+    assert out.getvalue().startswith("--traffic: 'many': requests a second")
 
 
 def test_checking_nothing_is_no_success():

@@ -111,7 +111,6 @@ def test_nothing_is_found_without_a_control() -> None:
         ("error_rate > 5%", 0.06, "control's 6% is above this bound: a breach is held as a shared incident"),
         ("csat < 4.5", 0.01, "control's 4.15 is below this bound: a breach is held as a shared incident"),
         ("csat < 0.2x control", 0.01, "nothing that its signal can be is worse than this bound allows"),
-        ("error_rate > 5% for 10m", 0.01, "not tested live by this version: no forecast"),
     ],
 )
 def test_what_cannot_be_forecast_is_named(when: str, rate: float, note: str) -> None:
@@ -121,6 +120,19 @@ def test_what_cannot_be_forecast_is_named(when: str, rate: float, note: str) -> 
     assert [] == found.guardrails[0].findings
     assert [note] == found.guardrails[0].notes
     assert (None, None) == (found.whole, found.healthy)
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "note", "is_played"),
+    [("literal", "a literal rule is no test", False), ("either", "played as its test alone", True)],
+)
+def test_literal_rules_are_named_as_such(evaluate: str, note: str, is_played: bool) -> None:
+    """A purely literal rule has a note in place of figures; beside a test it has that of the test, and is told so."""
+    guardrails = [{"when": "error_rate > 5% for 10m", "then": "kill", "evaluate": evaluate}]
+    found = foretold(policy(guardrails=guardrails), Assumed(share=0.1, rate=0.01, runs=20)).guardrails[0]
+
+    assert is_played == bool(found.findings)
+    assert any(one.startswith(note) for one in found.notes)
 
 
 def test_the_same_generator_gives_the_same_figures() -> None:

@@ -8,10 +8,12 @@ import pytest
 import yaml
 from hypothesis import given
 
+from guardian.conditions import parse_condition
 from guardian.policy import parse_policy
 from guardian.schedule import parse_document
 from guardian.support import unsupported
 from tests.guardian.policy.examples import DECLARATIONS, EVERYTHING, SCHEDULE, SIMPLE
+from tests.guardian.policy.strategies import SIGNALS as SIGNALS_OF_STRATEGIES
 from tests.guardian.policy.strategies import documents, few
 
 SIGNALS = {
@@ -30,7 +32,6 @@ def test_everything_that_is_not_run_is_named():
     Of the policy with every word in it, exactly what this version does not run is named.
     """
     assert {
-        "guardrails[6].when",
         "stages[1].until",
         "stages[2].approval",
         "cooldown",
@@ -94,10 +95,40 @@ def test_what_runs_is_not_refused(when: str, then: str):
     assert [] == told(document)
 
 
+@pytest.mark.parametrize("evaluate", ["evidence", "literal", "either", "both"])
+@pytest.mark.parametrize("when", ["error_rate > 5%", "latency_p95 > 2x control", "csat < 3.5", "search_errors > control + 1%"])
+def test_windows_are_run_in_every_way(when: str, evaluate: str):
+    """
+    A condition over a window runs as a literal rule, as a test, and as both in either way.
+    """
+    guardrails = [{"when": f"{when} for 10m", "then": "pause", "evaluate": evaluate}]
+
+    assert [] == told(yaml.safe_load(SIMPLE) | {"guardrails": guardrails, "signals": SIGNALS})
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"guardrails": [{"when": "error_rate > 5% for 1h", "then": "kill"}]}, "guardrails[0].when"),
+        (
+            {"guardrails": [{"when": "error_rate > 5% for 2d", "then": "kill", "evaluate": "literal"}]},
+            "guardrails[0].when",
+        ),
+        (
+            {"guardrails": [{"when": "error_rate > 5% for 0.5s", "then": "kill", "evaluate": "both"}]},
+            "guardrails[0].when",
+        ),
+        (
+            {"guardrails": [{"when": "error_rate > 5%", "then": "kill", "evaluate": "either"}]},
+            "guardrails[0].evaluate",
+        ),
+        (
+            {"guardrails": [{"when": "no_data for 2m", "then": "pause", "evaluate": "literal"}]},
+            "guardrails[0].evaluate",
+        ),
+        (
+            {"guardrails": [{"when": "sample_ratio off", "then": "pause", "evaluate": "both"}]},
+            "guardrails[0].evaluate",
+        ),
         ({"guardrails": [{"when": "search_csat < 4", "then": "kill"}]}, "guardrails[0].when"),
         ({"guardrails": [{"when": "sample_ratio off", "then": "pause"}], "stages": []}, "guardrails[0].when"),
         (
@@ -135,7 +166,6 @@ def test_only_what_is_tested_and_plain_stages_pass(document: dict[str, Any]):
     Of any policy, what is not refused is made of nothing but what the engine evaluates.
     """
     refused = set(told(document))
-    kept = [one for at, one in enumerate(document["guardrails"]) if f"guardrails[{at}].when" not in refused]
     followed = [
         name
         for at, stage in enumerate(document.get("stages", []))
@@ -143,6 +173,12 @@ def test_only_what_is_tested_and_plain_stages_pass(document: dict[str, Any]):
         if f"stages[{at}].{name}" not in refused
     ]
 
-    assert not any(" for " in one["when"] and not one["when"].startswith("no_data") for one in kept)
+    literal = [
+        parse_condition(one["when"], SIGNALS_OF_STRATEGIES).for_s
+        for at, one in enumerate(document["guardrails"])
+        if one["evaluate"] != "evidence" and not {f"guardrails[{at}].when", f"guardrails[{at}].evaluate"} & refused
+    ]
+
+    assert all(for_s is not None and 1.0 <= for_s <= 86_400.0 for for_s in literal)
     assert {*followed} <= {"share", "for", "name"}
     assert ("cooldown" in document) == ("cooldown" in refused)
