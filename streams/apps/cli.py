@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from streams.apps.cli_people import Config, people
 from streams.apps.simulate_given import Given
 from streams.environment import METRICS_VARIABLE, WORKER_VARIABLE
 
@@ -23,9 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Config = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The settings; default config/guardian.yaml, if it is there.")
-]
+app.add_typer(people)
 
 _GIVEN = Given()
 
