@@ -165,6 +165,7 @@ def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
     if entry.hash == state.policy_hash:
         return
     state.document, state.policy_hash = entry.document, entry.hash
+    state.to_show = True
     policy = state.policy
     state.stage = min(state.stage, max(len(policy.stages) - 1, 0))
     for watch in state.variations.values():

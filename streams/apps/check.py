@@ -15,21 +15,23 @@ from typing import Any, TextIO
 
 from pydantic.json_schema import models_json_schema
 
+from guardian.errors import ConfigError
 from guardian.policy import Policy
 from guardian.schedule import Schedule
 from guardian.tempering import tempering_notes
-from streams.policies import PolicyFile, read_policies
+from streams.policies import PolicyFile, read_default, read_policies
+from streams.settings import load_settings
 
 DAYS_A_YEAR = 365
 
 
-def check(paths: list[Path], *, out: TextIO) -> int:
+def check(paths: list[Path], *, out: TextIO, default: Path | None = None) -> int:
     """
-    Print what is wrong with the policies of *paths*; return the exit code, 1 for problems.
+    Print what is wrong with the policies of *paths*, and with the *default* one; return the exit code, 1 for problems.
 
     Of files without problems it also notes what their guardrails find later where events carry no unit id.
     """
-    files = read_policies(paths)
+    files = [*read_policies(paths), *([read_default(default)] if default is not None else [])]
     for file in files:
         out.writelines(f"{problem}\n" for problem in file.problems)
         if not file.problems:
@@ -39,6 +41,17 @@ def check(paths: list[Path], *, out: TextIO) -> int:
     out.write(f"{_budget(files)}\n")
     out.write(f"{_count(len(files), 'file')}, {_count(problems, 'problem')}\n")
     return 1 if problems or not files else 0
+
+
+def check_settings(config: Path | None, *, out: TextIO) -> int:
+    """As ``check``, of what the settings name: that is what ``guardian run`` would be given."""
+    try:
+        settings = load_settings(config)
+    except ConfigError as error:
+        out.write(f"{error}\n")
+        return 1
+    default = Path(settings.policies_default) if settings.policies_default else None
+    return check([Path(path) for path in settings.policies], out=out, default=default)
 
 
 def _notes(file: PolicyFile) -> Iterator[tuple[Policy, str]]:

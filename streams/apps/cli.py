@@ -56,11 +56,20 @@ def run(
 
 
 @app.command()
-def check(paths: Annotated[list[Path], typer.Argument(help="Files or directories of policies.")]) -> None:
+def check(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files or directories of policies; none: those that the settings name.")
+    ] = None,
+    default: Annotated[Path | None, typer.Option(help="The policy for flags that have none.")] = None,
+    config: Config = None,
+) -> None:
     """Check policies; exit with 1 if there is any problem."""
     from streams.apps.check import check as lint
+    from streams.apps.check import check_settings
 
-    raise typer.Exit(lint(paths, out=sys.stdout))
+    if paths or default is not None:
+        raise typer.Exit(lint(paths or [], out=sys.stdout, default=default))
+    raise typer.Exit(check_settings(config, out=sys.stdout))
 
 
 @app.command()

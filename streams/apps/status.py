@@ -29,7 +29,8 @@ def status(client: Client, name: str, out: TextIO, *, as_json: bool) -> int:
         if as_json:
             _print_json(client.get("/rollouts"), out)
         else:
-            out.writelines(f"{line}\n" for line in lines(known.rollouts(client)))
+            refused = [f"not in force: {problem}" for problem in client.get("/policies")["problems"]]
+            out.writelines(f"{line}\n" for line in [*lines(known.rollouts(client)), *refused])
         return DONE
     one = known.rollout(client, name)
     if as_json:

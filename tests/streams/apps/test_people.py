@@ -94,6 +94,16 @@ async def test_status_is_a_line_a_rollout(publish, url):
     assert first.index("waits for") == second.index("waits for")
 
 
+async def test_status_says_which_policies_are_refused(embedded_kafka, tmp_path):
+    """What is wrong in the policy files as they are now stands under the rollouts, by file and line."""
+    (tmp_path / "broken.yaml").write_text("flag: a\nenvironment: production\nguardrails: [{when: csat < 4, then: klil}]\n")
+    settings = Cluster(embedded_kafka, embedded=True).settings(api={"port": 0}, policies=[str(tmp_path)])
+    async with page(settings) as url:
+        said = await guardian("status", url=url)
+
+    assert f"not in force: {tmp_path}/broken.yaml:3: guardrails[0].then: 'klil': did you mean kill?" in said.stdout
+
+
 async def test_status_of_one_rollout_has_its_details(publish, url):
     """With a key, or a flag that is in one environment alone: why, the arms, each guardrail, the newest decisions."""
     of = decision(at_ms=now_ms())
