@@ -73,6 +73,19 @@ def check(
 
 
 @app.command()
+def init(
+    flag: Annotated[str, typer.Option(help="The flag's key.")],
+    risk: Annotated[str, typer.Option(help="low, medium or high: how bad it is if it breaks.")] = "medium",
+    environment: Annotated[str, typer.Option(help="Where the flag lives.")] = "production",
+    owner: Annotated[str, typer.Option(help="Who is paged.")] = "",
+) -> None:
+    """Write a policy to begin with: guardian init --risk medium --flag NAME > config/policies/NAME.yaml."""
+    from streams.apps.init import init as write
+
+    raise typer.Exit(write(risk, flag, sys.stdout, sys.stderr, environment=environment, owner=owner))
+
+
+@app.command()
 def replay(
     files: Annotated[
         list[str] | None, typer.Argument(help="JSON lines, CloudEvents or bare; .gz is unpacked, - is standard input.")
@@ -80,8 +93,13 @@ def replay(
     policies: Annotated[
         list[Path] | None, typer.Option("--policies", "-p", help="Files or directories of policies.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One decision a line as JSON.")] = False,
-    fail_on: Annotated[str, typer.Option(help="Exit with 3 if this action was decided, such as kill.")] = "",
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Compare with these policies over the same events: kills gained and lost.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One decision a line as JSON; with --against, the table.")] = False,
+    fail_on: Annotated[
+        str, typer.Option(help="Exit with 3 if this action was decided, such as kill; with --against: gained, or lost.")
+    ] = "",
     topic: Annotated[list[str] | None, typer.Option(help="Read this topic instead of files; may be repeated.")] = None,
     from_: Annotated[str, typer.Option("--from", help="With --topic: RFC 3339 or epoch milliseconds.")] = "0",
     to: Annotated[str, typer.Option("--to", help="With --topic: likewise; default is the end.")] = "",
@@ -99,6 +117,10 @@ def replay(
     if not policies:
         raise typer.BadParameter("--policies PATH is missing: what should the events be judged by?")
     events = recorded(config, topic, from_, to) if topic else None
+    if against:
+        from streams.apps.compare import main as compare
+
+        raise typer.Exit(compare(files or [], policies, against, as_json=as_json, fail_on=fail_on, recorded=events))
     code = main(files or [], policies, as_json=as_json, fail_on=fail_on, batch_lines=batch_size, recorded=events)
     raise typer.Exit(code)
 
