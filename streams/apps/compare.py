@@ -20,7 +20,7 @@ from guardian.bank import JudgeConfig
 from guardian.decisions import Decision
 from guardian.errors import GuardianError
 from guardian.names import Millis, rollout_key
-from guardian.numerals import count, duration
+from guardian.numerals import count
 from guardian.policy import Policy
 from streams.apps.recordings import Recorded, read
 from streams.apps.replay import Observer, Replay, Report, entries, patience_ms
@@ -161,7 +161,7 @@ def table(rows: list[Row]) -> Iterator[str]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    times = [duration(kill.after_ms) if kill is not None else "-" for kill in (row.kill, row.kill_against)]
+    times = [f"{kill.after_ms / 1_000:,.1f} s" if kill is not None else "-" for kill in (row.kill, row.kill_against)]
     return (row.rollout, row.variation, row.verdict, *times, count(row.exposed), count(row.exposed_against))
 
 

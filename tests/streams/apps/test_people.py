@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
@@ -285,6 +286,30 @@ async def test_watch_prints_what_changed(publish, url, tmp_path):
     assert 0 == code
     assert f"Z {KEY}  running" in first
     assert f"Z {KEY}  paused" in second
+
+
+async def test_watch_shows_the_newest_in_place_of_what_was():
+    """At a terminal the status is written over the one before; an API that goes away is said, and waited for."""
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+    seen = bytearray()
+
+    def shown() -> str:
+        with contextlib.suppress(BlockingIOError):
+            seen.extend(os.read(ours, 65_536))
+        return seen.decode(errors="replace").rpartition("\x1b[H\x1b[J")[2]
+
+    with stub({"/api/rollouts": [rollout(at_ms=now_ms()).model_dump(mode="json")]}) as (other, _):
+        process = typed("watch", "--every", "0.1", "--api", other, stdin=theirs, stdout=theirs, stderr=theirs)
+        await until(lambda: f"{KEY}  running" in shown(), "the status")
+    try:
+        await until(lambda: f"no API at {other}" in shown() and KEY not in shown(), "it says that nobody answers")
+        process.send_signal(signal.SIGINT)
+        assert 0 == await asyncio.to_thread(process.wait, 10)
+    finally:
+        process.kill()
+        os.close(ours)
+        os.close(theirs)
 
 
 async def test_a_terminal_is_asked_for_the_reason(given, publish, url):
