@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.error import HTTPError
@@ -60,7 +61,7 @@ class Client:
         except HTTPError as error:
             with error:
                 raise _said(error, self.url) from None
-        except ValueError:
+        except (ValueError, HTTPException):
             raise NotReached(f"{self.url} answers, but not as the guardian's API does; {_ADVICE}") from None
         except OSError as error:
             cause = getattr(error, "reason", error)

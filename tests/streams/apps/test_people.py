@@ -261,7 +261,7 @@ async def test_an_api_that_does_not_answer_is_named(tmp_path):
         assert (4, True) == (said.exit_code, f"no API at {nobody}: Connection refused" in said.stderr), said.output
     with stub({"/api/rollouts": b"<html>"}) as (other, _):
         said = await guardian("status", url=other)
-        assert (4, True) == (said.exit_code, "not as the guardian's API does" in said.stderr)
+        assert (4, True) == (said.exit_code, "not as the guardian's API does" in said.stderr), said.output
     config = tmp_path / "guardian.yaml"
     config.write_text(f"api: {{host: 0.0.0.0, port: {port}}}")
     said = CliRunner().invoke(app, ["status", "--config", str(config)])
