@@ -180,6 +180,7 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
     if entry.action == "changed":
         _take_change(state, entry, now)
         return []
+    state.to_show = True
     said = f"{entry.by}: {entry.reason}" if entry.by else entry.reason
     variations = [entry.variation] if entry.variation else sorted(state.variations)
     if entry.action == "resume":

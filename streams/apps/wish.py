@@ -102,6 +102,6 @@ def _told(found: tuple[DecisionNow | None, ReceiptNow | None], wish: Wish, key: 
         return UNDONE
     subject = f"{clean(key)}{f' {decision.variant}' if decision.variant else ''}"
     version = f" as version {receipt.version}" if receipt.version else ""
-    served = f"served{version} after {took_s:.1f} s" if receipt.status == "applied" else "which it was already"
+    served = f"served{version} after {took_s:.1f} s" if receipt.status == "applied" else "the flag store serves it so already"
     out.write(f"{WORDS[wish.action]} {subject}: {served}\n")
     return DONE

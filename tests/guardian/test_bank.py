@@ -333,6 +333,18 @@ def test_a_changed_policy_is_shown_without_telemetry() -> None:
     assert [RATING] == list(shown.plan["scores"])
 
 
+@pytest.mark.parametrize(("action", "status"), [("kill", "killed"), ("pause", "paused")])
+def test_a_persons_wish_is_shown_without_telemetry(action: str, status: str) -> None:
+    """What a person did stands in the rollout's view, though nothing is heard of the flag."""
+    wish = Override(at_ms=T0_MS + 5_000, key=KEY, action=action, variation="treatment", by="ada", reason="late")
+    beats: list[Entry] = [Beat(source="a/0", at_ms=T0_MS + at, passed_ms=T0_MS + at) for at in range(0, 5_000, 100)]
+    later: list[Entry] = [Beat(source="a/0", at_ms=T0_MS + at, passed_ms=T0_MS + at) for at in range(5_100, 9_000, 100)]
+    bank = Bank(JudgeConfig())
+    run(bank, [policy_entry(policy()), *beats])
+
+    assert status == last_view(run(bank, [wish, *later], first=100)).status
+
+
 def test_a_noticed_policy_never_replaces_another() -> None:
     """A default policy counts where a rollout has none; what stands already stays, whoever wrote it."""
     theirs, default = policy(), policy(guardrails=[{"when": "error_rate > 50%", "then": "alert"}])

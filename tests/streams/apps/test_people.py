@@ -340,7 +340,11 @@ async def test_a_kill_by_hand_is_served(tmp_path):
         await served(url, "rollouts")
         said = await guardian("kill", "checkout-v2", "treatment", *WHY, "--wait", "30", url=url)
         told = await guardian("status", "checkout-v2", url=url)
+        async with asyncio.timeout(20.0):
+            while "killed" not in (line := (await guardian("status", url=url)).stdout):
+                pass
 
     assert 0 == said.exit_code, said.output + running.said.read_text()
     assert said.stdout.startswith(f"killed {KEY} treatment: served as version ")
     assert "the cart is empty" in told.stdout
+    assert "waits for a person: guardian resume" in line
