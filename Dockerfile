@@ -22,6 +22,7 @@ COPY --from=build /opt/guardian /opt/guardian
 # Settings, policies and flags to begin with; mount your own over /app/config.
 WORKDIR /app
 COPY config config
+COPY streams/apps/templates config/policies/templates
 COPY demo/policies demo/policies
 COPY demo/flags.json demo/flags.json
 ENV PATH=/opt/guardian/bin:$PATH \

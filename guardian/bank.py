@@ -19,7 +19,7 @@ from guardian.engine import (
     take_receipt,
     take_sums,
 )
-from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, Summary
+from guardian.journal import NOTICED, Entry, Override, PolicyEntry, ReceiptEntry, Summary
 from guardian.names import Millis
 from guardian.sources import Sources
 from guardian.state import RolloutState
@@ -34,6 +34,8 @@ LOOK_MS = 50
 """How often rollouts that wait for time to pass are looked at, in journal time; one that has news, always."""
 SWEEP_MS = 1_000
 """How often rollouts that nothing was said of are looked at, in journal time."""
+UNWATCHED_MAX = 10_000
+"""Flags without a policy of which is counted how often they were seen."""
 
 
 class Bank:
@@ -44,6 +46,9 @@ class Bank:
     has seen, and an entry at or below it is skipped for that part. So parts
     may be loaded from snapshots of different age as long as the sources are
     the oldest: write the snapshot named ``SOURCES`` last.
+
+    ``unwatched`` counts in how many summaries each flag without a policy was seen since this bank began; it is no
+    part of the state, and nothing here depends on it.
     """
 
     SOURCES = ""
@@ -94,6 +99,7 @@ class Bank:
             return {sums.key for sums in entry.flags if self._take_sums(offset, entry, sums, now)}
         if isinstance(entry, PolicyEntry) and entry.key not in self.rollouts:
             self.rollouts[entry.key] = RolloutState(entry.key, entry.document, entry.hash)
+            self.unwatched.pop(entry.key, None)
             return {entry.key}
         if not isinstance(entry, PolicyEntry | Override | ReceiptEntry):
             return set()
@@ -101,6 +107,8 @@ class Bank:
         if state is None or state.offset >= offset:
             return set()
         if isinstance(entry, PolicyEntry):
+            if entry.by == NOTICED:
+                return set()
             take_policy(state, entry)
         elif isinstance(entry, Override):
             effects += take_override(state, entry, now)
@@ -111,7 +119,8 @@ class Bank:
     def _take_sums(self, offset: int, entry: Summary, sums: FlagSums, now: Now) -> bool:
         state = self.rollouts.get(sums.key)
         if state is None:
-            self.unwatched[sums.key] = self.unwatched.get(sums.key, 0) + 1
+            if sums.key in self.unwatched or len(self.unwatched) < UNWATCHED_MAX:
+                self.unwatched[sums.key] = self.unwatched.get(sums.key, 0) + 1
             return False
         if state.offset >= offset:
             return False

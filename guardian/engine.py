@@ -183,6 +183,7 @@ def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
     if entry.hash == state.policy_hash:
         return
     state.document, state.policy_hash = entry.document, entry.hash
+    state.to_show = True
     policy = state.policy
     state.stage = min(state.stage, max(len(policy.stages) - 1, 0))
     renew(state)
@@ -198,6 +199,7 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
     if entry.action == "changed":
         _take_change(state, entry, now)
         return []
+    state.to_show = True
     said = f"{entry.by}: {entry.reason}" if entry.by else entry.reason
     variations = [entry.variation] if entry.variation else sorted(state.variations)
     if entry.action == "resume":

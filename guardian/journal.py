@@ -41,8 +41,16 @@ class Beat(msgspec.Struct, tag="beat", omit_defaults=True, kw_only=True):
     passed_ms: int
 
 
+NOTICED = "noticed"
+"""Stands as ``by`` in the policy of a rollout that nobody wrote one for."""
+
+
 class PolicyEntry(msgspec.Struct, tag="policy", kw_only=True):
-    """A rollout's policy as JSON document (``Policy.to_document()``), new or changed; ``hash`` names its content."""
+    """
+    A rollout's policy as JSON document (``Policy.to_document()``), new or changed; ``hash`` names its content.
+
+    One by ``NOTICED`` counts only where the rollout has none: what people wrote is never replaced by a default.
+    """
 
     at_ms: int
     key: str

@@ -22,15 +22,15 @@ def why_not(view: RolloutView) -> str:
         return sentence(f"{name} is {view.status}", clean(view.explanation))
     if not any(arm.n for arm in view.arms):
         return sentence(f"Nothing has happened to {name}, as no telemetry of it was read yet", "")
-    known = [row for row in view.guardrails if row.log_e is not None]
+    first = nearest(view)
     # Segments have their guardrail as a whole beside them, and silence is what no_data waits for.
     silent = [
         row for row in view.guardrails
         if row.log_e is None and not row.segment and not row.literal and watched_by(row).kind != "no_data"
     ]  # fmt: skip
     clauses = []
-    if known:
-        clauses.append(_standing(max(known, key=_nearness), view))
+    if first is not None:
+        clauses.append(_standing(first, view))
     elif not view.guardrails:
         clauses.append("its policy has no guardrail that compares anything")
     clauses += _waiting(silent)
@@ -40,6 +40,12 @@ def why_not(view: RolloutView) -> str:
     if view.mode == "shadow":
         clauses.append("and in shadow mode a verdict would only be told")
     return sentence(f"Nothing has happened to {name}", "; ".join(clauses))
+
+
+def nearest(view: RolloutView) -> GuardrailView | None:
+    """Return the guardrail that is nearest to doing something, or nothing while none has any evidence."""
+    known = [row for row in view.guardrails if row.log_e is not None]
+    return max(known, key=_nearness, default=None)
 
 
 def _waiting(silent: list[GuardrailView]) -> list[str]:

@@ -140,6 +140,16 @@ class Fold:
         """Return the records as columns, for ``take_batch``; valid until the next flush, ``decode`` or other plans."""
         return read(records, self._codec, self._settings, self._planned.details)
 
+    def shown(self, batch: Batch) -> dict[tuple[str, str], set[int]]:
+        """Return by flag key and variation the units (hashes of their ids) that a batch of ``decode`` shows it to."""
+        event, arm = self._settings.pairs(batch.setting)
+        unit = np.where(batch.kind == FEEDBACK, 0, batch.unit)[event]
+        names, found = self._settings.names, dict[tuple[str, str], set[int]]()
+        for number in np.unique(arm[unit != 0]).tolist():
+            key = names.flag_keys[names.flag_of_arm[number]]
+            found[key, names.variations[number]] = set(unit[(arm == number) & (unit != 0)].tolist())
+        return found
+
     def take_batch(self, batch: Batch, arrivals_ms: Millis | Int64s) -> None:
         """Take a batch that ``decode`` returned, or a part of one, with the time at which each event arrived."""
         self._add(batch, arrivals_ms)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 from typing import Any
 
 from guardian.bank import Bank
@@ -17,12 +18,15 @@ from streams.faust_app import GuardianApp, build_app, raw_topic, run_beside
 from streams.judging import Judge
 from streams.keeper import Keeper
 from streams.outlet import Outlet, open_outlet
+from streams.policies import load_default
+from streams.registry import Registry
 from streams.settings import Settings
 from streams.snapshots import SnapshotTable, snapshot_table
 from streams.status import Status
 from streams.topics import Topics
 
 SHOW_EVERY_S = 0.1
+NOTICE_EVERY_S = 1.0
 SAVE_PAUSE_S = 0.1
 """Between two rounds of snapshots, however many decisions ask for one."""
 SAVED_A_SECOND = 500_000
@@ -43,6 +47,7 @@ async def run_judge(settings: Settings, status: Status, bank: type[Bank] = Bank)
     Raises:
         FaustCrashed: Faust gave up.
         ConfigError: the changelog is not partitioned as the journal.
+        PolicyError: the default policy cannot be used.
     """
     config = settings.judge.config()
     async with open_outlet(settings, "judge", status) as outlet:
@@ -55,9 +60,13 @@ async def run_judge(settings: Settings, status: Status, bank: type[Bank] = Bank)
             outlet, table, changelog, refresh_s=REFRESH_EMBEDDED_S if settings.kafka.embedded else REFRESH_S
         )
         _connect(app, judge, table, topics.journal)
+        beside = [_saving(judge, keeper, settings.judge.snapshot_s), _showing(judge), _saying(judge, outlet, status)]
+        if settings.policies_default:
+            default = load_default(Path(settings.policies_default))
+            beside.append(_noticing(judge, Registry(default, outlet, topics.journal)))
         await run_beside(
             app,
-            [_saving(judge, keeper, settings.judge.snapshot_s), _showing(judge), _saying(judge, outlet, status)],
+            beside,
             last=lambda: keeper.save(judge.partitions),
         )
 
@@ -105,6 +114,12 @@ async def _showing(judge: Judge) -> None:
     while True:
         await judge.show()
         await asyncio.sleep(SHOW_EVERY_S)
+
+
+async def _noticing(judge: Judge, registry: Registry) -> None:
+    while True:
+        await registry.notice(held.bank for held in judge.partitions)
+        await asyncio.sleep(NOTICE_EVERY_S)
 
 
 async def _saying(judge: Judge, outlet: Outlet, status: Status) -> None:

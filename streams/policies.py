@@ -9,9 +9,10 @@ is in a file: it becomes a ``Problem``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -25,8 +26,11 @@ from guardian.support import unsupported
 
 LARGEST_FILE = 1_000_000
 """Bytes. A policy takes about a thousand; what is larger is another file by mistake."""
-
-
+TEMPLATES = "templates"
+EVERY: Mapping[str, str] = MappingProxyType({"flag": "every-flag", "environment": "every-environment"})
+"""What a default policy is read under."""
+GIVEN: Mapping[str, str] = MappingProxyType({})
+"""Nothing: a policy says itself what it is of."""
 DEEPEST = 20
 """Levels of nesting. A policy has four."""
 
@@ -57,13 +61,37 @@ def read_policies(paths: Iterable[Path], *, to_run: bool = True) -> list[PolicyF
     """
     found: dict[Path, _Found] = {}
     for path in paths:
-        for given in _files(path):
+        for given in files_in(path):
             if isinstance(given, Problem):
                 found[path] = _Found(given.file, problems=[given])
             elif given.resolve() not in found:
                 found[given.resolve()] = _read_file(given, to_run=to_run)
     _find_doubles(found.values())
     return [_told(one) for one in found.values()]
+
+
+def read_default(path: Path) -> PolicyFile:
+    """
+    Read the policy for rollouts that nobody wrote one for: as any other, without ``flag:`` and ``environment:``.
+
+    It is returned under a flag and an environment that stand for all of them (``EVERY``); as ``read_policies``.
+    """
+    found = _read_file(path, to_run=True, of=EVERY)
+    _find_doubles([found])
+    return _told(found)
+
+
+def load_default(path: Path) -> Policy:
+    """
+    Read the policy for rollouts that nobody wrote one for; its flag and its environment stand for all of them.
+
+    Raises:
+        PolicyError: with every problem of the file.
+    """
+    file = read_default(path)
+    if file.problems:
+        raise PolicyError(file.problems)
+    return file.policies[0]
 
 
 def load_policies(paths: Iterable[Path]) -> list[Policy]:
@@ -92,34 +120,38 @@ def _told(found: _Found) -> PolicyFile:
     return PolicyFile(found.file, tuple(found.policies), tuple(problems))
 
 
-def _files(path: Path) -> Iterator[Path | Problem]:
+def files_in(path: Path) -> Iterator[Path | Problem]:
+    """
+    Yield the files of policies in a directory, in order of their names; a path that is none is itself one.
+
+    Directories called ``templates`` are passed over: they hold what policies are made from.
+    """
     if not path.is_dir():
         yield path
         return
-    # Hidden directories hold copies: Kubernetes mounts a config map as ..data beside links to it.
-    inside = sorted(
-        one
-        for one in path.rglob("*")
-        if one.suffix in (".yaml", ".yml")
-        and not any(part.startswith(".") for part in one.relative_to(path).parts)
-    )
+    inside = sorted(one for one in path.rglob("*") if one.suffix in (".yaml", ".yml") and _is_ours(one.relative_to(path)))
     yield from inside
     if not inside:
         yield Problem(str(path), None, "", "", "has no policies; put files ending in .yaml there")
 
 
-def _read_file(path: Path, *, to_run: bool) -> _Found:
+def _is_ours(inside: Path) -> bool:
+    # Hidden directories hold copies: Kubernetes mounts a config map as ..data beside links to it.
+    return not any(part.startswith(".") for part in inside.parts) and TEMPLATES not in inside.parts[:-1]
+
+
+def _read_file(path: Path, *, to_run: bool, of: Mapping[str, str] = GIVEN) -> _Found:
     try:
         if path.stat().st_size > LARGEST_FILE:
             said = f"is larger than {LARGEST_FILE:,} bytes; is it a policy?"
             return _Found(str(path), problems=[Problem(str(path), None, "", "", said)])
-        return _read(path.read_bytes(), str(path), to_run=to_run)
+        return _read(path.read_bytes(), str(path), to_run=to_run, of=of)
     except OSError as error:
         said = f"cannot be read: {error.strerror}; name a file or directory of policies"
         return _Found(str(path), problems=[Problem(str(path), None, "", "", said)])
 
 
-def _read(content: bytes, file: str, *, to_run: bool = True) -> _Found:
+def _read(content: bytes, file: str, *, to_run: bool = True, of: Mapping[str, str] = GIVEN) -> _Found:
     found = _Found(file)
     try:
         text = content.decode("utf-8-sig")
@@ -129,7 +161,7 @@ def _read(content: bytes, file: str, *, to_run: bool = True) -> _Found:
         return found
     try:
         for node in _compose(text):
-            _read_document(node, found, to_run=to_run)
+            _read_document(node, found, to_run=to_run, of=of)
     except yaml.YAMLError as error:
         found.problems.append(_yaml_problem(error, text, file))
     if not found.keys and not found.problems:
@@ -137,12 +169,17 @@ def _read(content: bytes, file: str, *, to_run: bool = True) -> _Found:
     return found
 
 
-def _read_document(node: yaml.Node, found: _Found, *, to_run: bool) -> None:
+def _read_document(node: yaml.Node, found: _Found, *, to_run: bool, of: Mapping[str, str]) -> None:
     document = _Document(found.file)
     content = document.value(node, ())
     if content is None and node.tag == _NULL:
         return  # nothing between two '---', or only comments
     found.problems += document.problems
+    if of and isinstance(content, dict):
+        for name in sorted(of.keys() & content.keys()):
+            said = "is the policy of every flag that has none; remove this line"
+            found.problems.append(problem_at((name,), content[name], said, file=found.file, lines=document.lines))
+        content |= of
     key = _key(content)
     found.keys.append((key, document.lines.get(())))
     try:

@@ -37,6 +37,9 @@ ATTEMPTS = Counter("guardian_act_attempts", "Commands sent to a flag store, by w
 DEAD_LETTERS = Counter("guardian_dead_letters", "Records that could not be read.", ["topic"])
 NOT_DELIVERED = Counter("guardian_not_delivered", "Records that the broker did not take in time.", ["topic"])
 RESTARTS = Counter("guardian_restarts", "Times that the supervisor started a child again.", ["child"])
+POLICY_PROBLEMS = Gauge(
+    "guardian_policy_problems", "What is wrong in the policy files as they are now.", multiprocess_mode="livemostrecent"
+)
 READY = Gauge("guardian_ready", "Whether a child does its work now.", ["child"], multiprocess_mode="livemostrecent")
 
 _QUIET = (

@@ -26,6 +26,7 @@ from starlette.staticfiles import StaticFiles
 from streams.apps.board import Board
 from streams.apps.feed import Feed
 from streams.apps.live import Hub
+from streams.apps.policy_files import PolicyFiles
 from streams.apps.routes import Served, router
 from streams.apps.shield import Shield
 from streams.outlet import open_outlet
@@ -95,7 +96,7 @@ async def run_api(settings: Settings, status: Status) -> None:
     listening = _listen(settings.api.host, settings.api.port)
     board, hub = Board(), Hub()
     feed = Feed(settings, board, hub, status)
-    served = Served(board, hub, feed, settings.topics.journal)
+    served = Served(board, hub, feed, settings.topics.journal, PolicyFiles(map(Path, settings.policies)))
     server = _Server(_config(build_api(served, settings.api.host)))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     feeding = asyncio.create_task(_feed(settings, served, status))

@@ -16,20 +16,26 @@ from typing import Any, TextIO
 from pydantic.json_schema import models_json_schema
 
 from guardian.chances import Traffic, finding_notes, literal_notes
+from guardian.errors import ConfigError
 from guardian.forecast import Assumed
 from guardian.policy import Policy
 from guardian.schedule import Schedule
 from guardian.tempering import tempering_notes
 from streams.apps.simulate_given import Given
 from streams.apps.simulate_numbers import assumed, problems_of
-from streams.policies import PolicyFile, read_policies
+from streams.policies import PolicyFile, read_default, read_policies
+from streams.settings import load_settings
 
 DAYS_A_YEAR = 365
 
 
-def check(paths: list[Path], *, traffic: str = "", rate: str = "", out: TextIO) -> int:
+def check(
+    paths: list[Path], *, traffic: str = "", rate: str = "", out: TextIO, default: Path | None = None
+) -> int:
     """
-    Print what is wrong with the policies of *paths*; return the exit code, 1 for problems, 2 for numbers that are none.
+    Print what is wrong with the policies of *paths*, and with the *default* one.
+
+    Returns the exit code: 1 for problems, 2 for numbers that are none.
 
     Of files without problems it also notes what their guardrails find later where events carry no unit id, and how
     often literal rules are false. With *traffic* or *rate*, as ``guardian simulate`` takes them, also how long tests
@@ -40,7 +46,7 @@ def check(paths: list[Path], *, traffic: str = "", rate: str = "", out: TextIO) 
         out.writelines(f"{problem}\n" for problem in wrong)
         return 2
     known = assumed(given)
-    files = read_policies(paths)
+    files = [*read_policies(paths), *([read_default(default)] if default is not None else [])]
     for file in files:
         out.writelines(f"{problem}\n" for problem in file.problems)
         if not file.problems:
@@ -51,6 +57,18 @@ def check(paths: list[Path], *, traffic: str = "", rate: str = "", out: TextIO) 
     out.write(f"{_budget(files)}\n")
     out.write(f"{_count(len(files), 'file')}, {_count(problems, 'problem')}\n")
     return 1 if problems or not files else 0
+
+
+def check_settings(config: Path | None, *, traffic: str = "", rate: str = "", out: TextIO) -> int:
+    """As ``check``, of what the settings name: that is what ``guardian run`` would be given."""
+    try:
+        settings = load_settings(config)
+    except ConfigError as error:
+        out.write(f"{error}\n")
+        return 1
+    default = Path(settings.policies_default) if settings.policies_default else None
+    paths = [Path(path) for path in settings.policies]
+    return check(paths, traffic=traffic, rate=rate, out=out, default=default)
 
 
 def _notes(file: PolicyFile, known: Assumed, *, told: bool) -> Iterator[tuple[Policy, str]]:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from streams.apps.cli_people import Config, people
 from streams.apps.simulate_given import Given
 from streams.environment import METRICS_VARIABLE, WORKER_VARIABLE
 
@@ -23,9 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Config = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The settings; default config/guardian.yaml, if it is there.")
-]
+app.add_typer(people)
 
 _GIVEN = Given()
 
@@ -58,16 +57,36 @@ def run(
 
 @app.command()
 def check(
-    paths: Annotated[list[Path], typer.Argument(help="Files or directories of policies.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files or directories of policies; none: those that the settings name.")
+    ] = None,
     traffic: Annotated[
         str, typer.Option(help=f"Requests of the flag, for the notes on chances; {_GIVEN.traffic} where not given.")
     ] = "",
     rate: Annotated[str, typer.Option(help=f"Control's error rate, likewise; {_GIVEN.rate} where not given.")] = "",
+    default: Annotated[Path | None, typer.Option(help="The policy for flags that have none.")] = None,
+    config: Config = None,
 ) -> None:
     """Check policies; exit with 1 if there is any problem."""
     from streams.apps.check import check as lint
+    from streams.apps.check import check_settings
 
-    raise typer.Exit(lint(paths, traffic=traffic, rate=rate, out=sys.stdout))
+    if paths or default is not None:
+        raise typer.Exit(lint(paths or [], traffic=traffic, rate=rate, out=sys.stdout, default=default))
+    raise typer.Exit(check_settings(config, traffic=traffic, rate=rate, out=sys.stdout))
+
+
+@app.command()
+def init(
+    flag: Annotated[str, typer.Option(help="The flag's key.")],
+    risk: Annotated[str, typer.Option(help="low, medium or high: how bad it is if it breaks.")] = "medium",
+    environment: Annotated[str, typer.Option(help="Where the flag lives.")] = "production",
+    owner: Annotated[str, typer.Option(help="Who is paged.")] = "",
+) -> None:
+    """Write a policy to begin with: guardian init --risk medium --flag NAME > config/policies/NAME.yaml."""
+    from streams.apps.init import init as write
+
+    raise typer.Exit(write(risk, flag, sys.stdout, sys.stderr, environment=environment, owner=owner))
 
 
 @app.command()
@@ -78,8 +97,13 @@ def replay(
     policies: Annotated[
         list[Path] | None, typer.Option("--policies", "-p", help="Files or directories of policies.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One decision a line as JSON.")] = False,
-    fail_on: Annotated[str, typer.Option(help="Exit with 3 if this action was decided, such as kill.")] = "",
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Compare with these policies over the same events: kills gained and lost.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One decision a line as JSON; with --against, the table.")] = False,
+    fail_on: Annotated[
+        str, typer.Option(help="Exit with 3 if this action was decided, such as kill; with --against: gained, or lost.")
+    ] = "",
     topic: Annotated[list[str] | None, typer.Option(help="Read this topic instead of files; may be repeated.")] = None,
     from_: Annotated[str, typer.Option("--from", help="With --topic: RFC 3339 or epoch milliseconds.")] = "0",
     to: Annotated[str, typer.Option("--to", help="With --topic: likewise; default is the end.")] = "",
@@ -97,6 +121,10 @@ def replay(
     if not policies:
         raise typer.BadParameter("--policies PATH is missing: what should the events be judged by?")
     events = recorded(config, topic, from_, to) if topic else None
+    if against:
+        from streams.apps.compare import main as compare
+
+        raise typer.Exit(compare(files or [], policies, against, as_json=as_json, fail_on=fail_on, recorded=events))
     code = main(files or [], policies, as_json=as_json, fail_on=fail_on, batch_lines=batch_size, recorded=events)
     raise typer.Exit(code)
 

@@ -9,7 +9,7 @@ So the answer depends on the events alone, not on how they were read.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -59,10 +59,19 @@ class Report:
             self.complaints.append(f"{place}: {why}")
 
 
-class Observer:
-    """What observe does, on the clock of the events: fold what came by the policies' plans, flush every 100 ms."""
+Shown = Callable[[dict[tuple[str, str], set[int]], Millis], None]
+"""Told by flag key and variation which units were shown it in a flush, and when that flush was."""
 
-    def __init__(self, report: Report, policies: Iterable[Policy]) -> None:
+
+class Observer:
+    """
+    What observe does, on the clock of the events: fold what came by the policies' plans, flush every 100 ms.
+
+    *shown* is told whom each flush shows to have been exposed.
+    """
+
+    def __init__(self, report: Report, policies: Iterable[Policy], shown: Shown | None = None) -> None:
+        self._shown = shown
         self._fold = Fold(SOURCE, FoldConfig(bare=True))
         self._fold.plans = {policy.key: plan_of(policy) for policy in policies}
         self._report = report
@@ -73,6 +82,8 @@ class Observer:
         if events:
             records = [Line(e.value, e.headers, first + at, e.time_ms) for at, e in enumerate(events)]
             batch = self._fold.decode(records)
+            if self._shown is not None:
+                self._shown(self._fold.shown(batch), at_ms)
             arrivals_ms = np.array([max(e.time_ms, at_ms - FLUSH_MS) for e in events], dtype=np.int64)
             self._fold.take_batch(batch, arrivals_ms[batch.at])
             for at, why in sorted(batch.reasons.items()):

@@ -14,6 +14,7 @@ from streams.apps.feed import Feed
 from streams.apps.history import Lines
 from streams.apps.live import Hub
 from streams.apps.overrides import OverrideTaken, OverrideWish, Writer, WrongVariation, write_override
+from streams.apps.policy_files import PolicyFiles
 from streams.outlet import NotDelivered
 
 router = APIRouter(prefix="/api")
@@ -27,6 +28,7 @@ class Served:
     hub: Hub
     feed: Feed
     journal: str
+    policies: PolicyFiles
     outlet: Writer | None = None
 
 
@@ -100,6 +102,18 @@ async def decision(decision_id: str, given: Given) -> DecisionNow:
 async def feed(given: Given) -> dict[str, bool | str]:
     """Whether what the page shows is now, and if not, why."""
     return given.feed.state()
+
+
+@router.get("/policies")
+def policies(given: Given) -> dict[str, bool | list[str]]:
+    """
+    Whether the policy files can be used as they are now, and what is wrong with them, by file and line.
+
+    What is wrong is not in force: ``guardian run`` refuses it, and the policy of before stays.
+    """
+    given.policies.look()
+    problems = given.policies.problems
+    return {"ok": not problems, "problems": problems}
 
 
 @router.get("/events", response_class=StreamingResponse)

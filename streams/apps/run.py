@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -18,11 +19,12 @@ from guardian.errors import ConfigError, GuardianError, Problem, ProblemsError
 from guardian.policy import Policy
 from streams import telemetry
 from streams.admin import ensure_topics
+from streams.apps.reload import Reload
 from streams.changelog import changelog_topic
 from streams.environment import METRICS_VARIABLE
 from streams.health import Health
 from streams.outlet import NotDelivered, open_outlet
-from streams.policies import load_policies
+from streams.policies import load_default, load_policies
 from streams.publish import publish_policies
 from streams.settings import Settings, load_settings
 from streams.status import Status
@@ -47,6 +49,8 @@ def main(config: Path | None, only: str, *, embedded: bool) -> int:
         names = processors(only)
         settings = load_settings(config)
         policies = load_policies(map(Path, settings.policies))
+        if settings.policies_default:
+            load_default(Path(settings.policies_default))
     except ProblemsError as error:
         print(error, file=sys.stderr)
         return WRONG
@@ -88,8 +92,9 @@ async def run(settings: Settings, policies: Sequence[Policy], names: Sequence[st
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     supervisor = Supervisor(names, config)
+    reload = Reload(map(Path, settings.policies), policies)
     health = Health(
-        supervisor.readiness,
+        lambda: supervisor.readiness() | {"policies": reload.state()},
         host=settings.health.host,
         port=settings.health.port,
         metrics_directory=os.environ.get(METRICS_VARIABLE, ""),
@@ -97,7 +102,7 @@ async def run(settings: Settings, policies: Sequence[Policy], names: Sequence[st
     await health.start()
     log.info("health_served", address=f"http://{settings.health.host}:{health.port}/readyz")
     supervisor.start()
-    working = asyncio.ensure_future(_work(supervisor, settings, policies))
+    working = asyncio.ensure_future(_work(supervisor, settings, policies, reload))
     told = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,8 +118,8 @@ async def run(settings: Settings, policies: Sequence[Policy], names: Sequence[st
         working.result()
 
 
-async def _work(supervisor: Supervisor, settings: Settings, policies: Sequence[Policy]) -> None:
-    """Prepare what the children wait for, let them go, and watch over the embedded broker, if there is one."""
+async def _work(supervisor: Supervisor, settings: Settings, policies: Sequence[Policy], reload: Reload) -> None:
+    """Prepare what the children wait for, let them go; then follow the policy files, and watch over the embedded broker."""
     async with contextlib.AsyncExitStack() as stack:
         overrides: Overrides = {}
         ended: Awaitable[Any] = asyncio.get_running_loop().create_future()
@@ -128,6 +133,8 @@ async def _work(supervisor: Supervisor, settings: Settings, policies: Sequence[P
         supervisor.waiting_for = "policies to be published"
         await _publish(settings, policies)
         supervisor.go(overrides)
+        following = asyncio.ensure_future(reload.run(functools.partial(_publish, settings)))
+        stack.callback(following.cancel)
         await ended
         raise BrokerEnded("the embedded broker ended; what it held in memory is lost")
 

@@ -169,6 +169,7 @@ class Settings(Section):
     health: Health = Health()
     log: Log = Log()
     policies: Strings = ("config/policies",)
+    policies_default: str = ""
 
     @cached_property
     def topics(self) -> Topics:

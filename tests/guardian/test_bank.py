@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from guardian.bank import Bank, JudgeConfig
 from guardian.decisions import Decision, Receipt, RolloutView
 from guardian.effects import Confirm, Decide, Effect, Show
-from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, decode, encode
+from guardian.journal import NOTICED, Beat, Entry, Override, PolicyEntry, ReceiptEntry, decode, encode
 from guardian.plan import RATING
 from guardian.policy import Policy, policy_hash
 from tests.support.sums import World, ratings
@@ -319,3 +319,53 @@ def test_a_fixed_bound_needs_no_control() -> None:
     made = [judged(entries(traffic.requests(), exposures=False), terms=terms, stop=True) for traffic in (harmful, healthy)]
 
     assert [["kill"], []] == [[one.action for one in decisions] for decisions in made]
+
+
+def test_a_changed_policy_is_shown_without_telemetry() -> None:
+    """What observe is to sum, and what people read of a rollout, follows its policy though nothing is heard of the flag."""
+    bank, terms = Bank(JudgeConfig()), policy(guardrails=[{"when": "csat < 4", "then": "pause"}])
+    beats: list[Entry] = [Beat(source="a/0", at_ms=T0_MS + at, passed_ms=T0_MS + at) for at in range(0, 5_000, 100)]
+    run(bank, [policy_entry(policy()), *beats])
+    later: list[Entry] = [Beat(source="a/0", at_ms=T0_MS + at, passed_ms=T0_MS + at) for at in range(5_100, 9_000, 100)]
+    shown = last_view(run(bank, [policy_entry(terms, T0_MS + 5_000), *later], first=100))
+
+    assert policy_hash(terms) == shown.policy_hash
+    assert [RATING] == list(shown.plan["scores"])
+
+
+@pytest.mark.parametrize(("action", "status"), [("kill", "killed"), ("pause", "paused")])
+def test_a_persons_wish_is_shown_without_telemetry(action: str, status: str) -> None:
+    """What a person did stands in the rollout's view, though nothing is heard of the flag."""
+    wish = Override(at_ms=T0_MS + 5_000, key=KEY, action=action, variation="treatment", by="ada", reason="late")
+    beats: list[Entry] = [Beat(source="a/0", at_ms=T0_MS + at, passed_ms=T0_MS + at) for at in range(0, 5_000, 100)]
+    later: list[Entry] = [Beat(source="a/0", at_ms=T0_MS + at, passed_ms=T0_MS + at) for at in range(5_100, 9_000, 100)]
+    bank = Bank(JudgeConfig())
+    run(bank, [policy_entry(policy()), *beats])
+
+    assert status == last_view(run(bank, [wish, *later], first=100)).status
+
+
+def test_a_noticed_policy_never_replaces_another() -> None:
+    """A default policy counts where a rollout has none; what stands already stays, whoever wrote it."""
+    theirs, default = policy(), policy(guardrails=[{"when": "error_rate > 50%", "then": "alert"}])
+    noticed = policy_entry(default)
+    noticed.by = NOTICED
+    first, second = Bank(JudgeConfig()), Bank(JudgeConfig())
+    run(first, [policy_entry(theirs), noticed])
+    run(second, [noticed, policy_entry(theirs)])
+    alone = Bank(JudgeConfig())
+    run(alone, [noticed])
+
+    assert [policy_hash(theirs)] * 2 == [bank.rollouts[KEY].policy_hash for bank in (first, second)]
+    assert policy_hash(default) == alone.rollouts[KEY].policy_hash
+
+
+def test_flags_without_a_policy_are_counted_until_they_have_one() -> None:
+    """Each summary that tells of a flag without a policy counts once; with its policy the count is gone."""
+    bank, summaries = Bank(JudgeConfig()), list(entries(Traffic(seconds=3, rps=50, seed=5).requests(), exposures=True))
+    run(bank, summaries)
+    counted = bank.unwatched[KEY]
+    bank.apply(len(summaries), policy_entry(policy()))
+
+    assert sum(any(s.key == KEY for s in getattr(one, "flags", [])) for one in summaries) == counted > 0
+    assert {} == bank.unwatched

@@ -1,0 +1,51 @@
+"""``guardian explain``: what was decided and why, or why nothing has happened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TextIO
+
+from streams.apps import known
+from streams.apps.board import DecisionNow
+from streams.apps.client import DONE, Client, Wrong, path_of
+
+
+def explain(client: Client, name: str, out: TextIO, *, as_json: bool, is_long: bool) -> int:
+    """
+    Print one sentence on a decision, or on why nothing has happened to a rollout; return the exit code.
+
+    ``is_long`` prints a paragraph, ``as_json`` the full record, of a decision with its receipts.
+
+    Raises:
+        Wrong: there is neither a decision nor a rollout of this name.
+    """
+    made = known.decision(client, name)
+    if made is not None:
+        record, said = path_of("decisions", name), paragraph(made) if is_long else [made.explanation]
+    else:
+        try:
+            view = known.rollout(client, name)
+        except Wrong as error:
+            raise Wrong(f"no decision of this id among the newest, and {error}") from None
+        record, said = path_of("rollouts", view.key), [view.why, view.mixed if is_long else ""]
+    if as_json:
+        out.write(json.dumps(client.get(record), indent=1, ensure_ascii=False) + "\n")
+    else:
+        out.write(" ".join(part for part in said if part) + "\n")
+    return DONE
+
+
+def paragraph(made: DecisionNow) -> Iterator[str]:
+    """Yield the sentences on a decision: what and why, what it rests on, by how much, under which terms, what became of it."""
+    yield made.explanation
+    yield made.rests_on
+    if made.differs:
+        yield f"Against {made.control}: {made.differs}."
+    if made.evidence is not None:
+        yield f"What was measured began at {made.evidence_from} and ended at {made.evidence_to}."
+    yield f"It was decided at {made.decided_at} under policy {made.policy_hash[:15]}."
+    for receipt in made.receipts:
+        yield receipt.text
+    if not made.receipts:
+        yield "No flag store has answered yet."
