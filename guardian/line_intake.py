@@ -72,7 +72,8 @@ def _tally(state: RolloutState, line: Line, arm: Arm, firsts: set[int], now_ms: 
         first = sum(unit in firsts for unit in arm.units)
         x = min(first + arm.anonymous / cluster, float(arm.outcomes))
         left = min(first + arm.anonymous, float(arm.outcomes)) - x
-        return Tally(arm.outcomes, x, left=left) if arm.outcomes else None
+        every = float(min(arm.errors, arm.outcomes))
+        return Tally(arm.outcomes, x, left=left, every=every) if arm.outcomes else None
     if line.kind == "latency":
         return Tally(sum(arm.latency.values()), 0.0, dict(arm.latency)) if arm.latency else None
     if line.kind == "over":

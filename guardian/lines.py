@@ -8,10 +8,10 @@ traffic, are no line: every rollout has them, and ``guardian.evaluate`` reads th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
-from guardian.conditions import Absolute
+from guardian.conditions import Absolute, Condition
 from guardian.plan import MEASURE, NPS, RATING, THUMB, Cut, Plan, Range
 from guardian.policy import Guardrail, Policy
 
@@ -37,7 +37,7 @@ class Line:
 
     ``score`` names a score and ``range`` the values that its signal can have; ``over_us`` is a bound of latency in
     microseconds. ``guardrails`` are those that read it for all traffic, ``by_segment`` those that read it for the
-    segments of an attribute, by their place in the policy.
+    segments of an attribute, by their place in the policy. ``is_awaited``: a stage waits for what it tells.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Line:
     over_us: int = 0
     guardrails: tuple[int, ...] = ()
     by_segment: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    is_awaited: bool = False
 
     def readers(self, segment: str) -> tuple[int, ...]:
         """Return the guardrails that read the line in a segment."""
@@ -56,6 +57,13 @@ class Line:
     def key(self, segment: str) -> str:
         """Return the name of the line in a segment."""
         return f"{self.name}@{segment}" if segment else self.name
+
+
+class Awaited(NamedTuple):
+    """A condition of health that a stage waits for, and the line that tells of it (of requests as well)."""
+
+    condition: Condition
+    line: Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +80,13 @@ class Lines:
     """The places of the guardrails on silence."""
     wait_ms: int = 0
     """How long a request must be waited for until it is known whether it broke every fixed bound of latency."""
+    awaited: tuple[tuple[Awaited, ...], ...] = ()
+    """What each stage waits for."""
 
     def of(self, segment: str) -> list[Line]:
         """Return the lines that have readers in a segment."""
         if segment == ALL:
-            return [line for line in self.lines if line.cut == ALL and line.guardrails]
+            return [line for line in self.lines if line.cut == ALL and (line.guardrails or line.is_awaited)]
         if any(cut.name == segment for cut in self.cuts):
             return [line for line in self.lines if line.cut == segment]
         return [line for line in self.lines if attribute_of(segment) in line.by_segment]
@@ -107,13 +117,17 @@ def has_account(guardrail: Guardrail) -> bool:
 
 def is_of_requests(guardrail: Guardrail, policy: Policy) -> bool:
     """Say whether a guardrail tests failures among all requests, for which there is no line."""
-    when = guardrail.when
-    return when.signal.kind == "error_rate" and when.for_s is None and when.signal.name not in policy.signals
+    return guardrail.when.for_s is None and is_about_requests(guardrail.when, policy)
+
+
+def is_about_requests(condition: Condition, policy: Policy) -> bool:
+    """Say whether a condition is about failures among all requests."""
+    return condition.signal.kind == "error_rate" and condition.signal.name not in policy.signals
 
 
 def segments_of(guardrail: Guardrail, policy: Policy) -> tuple[str, ...]:
     """Return the attributes by whose values a guardrail looks at the traffic besides all of it."""
-    if guardrail.when.signal.kind not in SEGMENTED or cut_of(guardrail, policy) is not None:
+    if guardrail.when.signal.kind not in SEGMENTED or cut_of(guardrail.when, policy) is not None:
         return ()
     return tuple(dict.fromkeys((*guardrail.segments, *policy.segments)))
 
@@ -122,9 +136,9 @@ SEGMENTED = frozenset({"error_rate", "latency", "measure"})
 """Kinds of signals that outcomes bring: only those carry attributes."""
 
 
-def cut_of(guardrail: Guardrail, policy: Policy) -> Cut | None:
+def cut_of(condition: Condition, policy: Policy) -> Cut | None:
     """Return the part of the outcomes that a narrowed signal is about; None for any other signal."""
-    declared = policy.signals.get(guardrail.when.signal.name)
+    declared = policy.signals.get(condition.signal.name)
     if declared is None or declared.where is None:
         return None
     where = tuple(sorted(declared.where.items()))
@@ -141,13 +155,13 @@ def lines_of(policy: Policy) -> Lines:
         if not has_account(guardrail):
             continue
         accounts += 1
-        cut, segments = cut_of(guardrail, policy), segments_of(guardrail, policy)
+        cut, segments = cut_of(guardrail.when, policy), segments_of(guardrail, policy)
         if is_of_requests(guardrail, policy) and not segments:
             continue
         if cut is not None:
             cuts[cut.name] = cut
         attributes.update(dict.fromkeys(segments))
-        line = _line(guardrail, policy, cut.name if cut is not None else ALL)
+        line = _line(guardrail.when, policy)
         known = made.get(line.name, line)
         alone = () if is_of_requests(guardrail, policy) else (at,)
         by_segment = {**known.by_segment, **{name: (*known.by_segment.get(name, ()), at) for name in segments}}
@@ -155,11 +169,17 @@ def lines_of(policy: Policy) -> Lines:
             line.name, line.kind, line.cut, line.score, line.range, line.over_us,
             (*known.guardrails, *alone), by_segment,
         )  # fmt: skip
+    awaited = tuple(tuple(Awaited(one, _line(one, policy)) for one in stage.until or ()) for stage in policy.stages)
+    for condition, line in (one for of_stage in awaited for one in of_stage):
+        if not is_about_requests(condition, policy):
+            made[line.name] = replace(made.get(line.name, line), is_awaited=True)
+            if (cut := cut_of(condition, policy)) is not None:
+                cuts[cut.name] = cut
     lines = tuple(made.values())
     plan = _plan(lines, tuple(attributes), tuple(cuts.values()))
     silences = tuple(at for at, one in enumerate(policy.guardrails) if one.when.signal.kind == "no_data")
     wait_ms = max((line.over_us // 1_000 + 1 for line in lines if line.kind == "over"), default=0)
-    return Lines(lines, tuple(attributes), tuple(cuts.values()), plan, accounts, silences, wait_ms)
+    return Lines(lines, tuple(attributes), tuple(cuts.values()), plan, accounts, silences, wait_ms, awaited)
 
 
 def plan_of(policy: Policy) -> Plan:
@@ -167,8 +187,9 @@ def plan_of(policy: Policy) -> Plan:
     return lines_of(policy).plan
 
 
-def _line(guardrail: Guardrail, policy: Policy, cut: str) -> Line:
-    signal, bound = guardrail.when.signal, guardrail.when.bound
+def _line(condition: Condition, policy: Policy) -> Line:
+    signal, bound, narrowed = condition.signal, condition.bound, cut_of(condition, policy)
+    cut = narrowed.name if narrowed is not None else ALL
     at = f"@{cut}" if cut else ""
     if signal.kind == "error_rate":
         return Line(f"failures{at}", "failures", cut)
