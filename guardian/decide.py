@@ -19,12 +19,20 @@ from guardian.state import Pending, RolloutState, Verify
 from guardian.testimony import testimony
 
 _EVENT = {
-    Action.HOLD: Event.HELD,
-    Action.PAUSE: Event.PAUSED,
-    Action.STEP_BACK: Event.STEPPED_BACK,
-    Action.KILL: Event.KILLED,
-    Action.KILL_FLAG: Event.KILLED,
+    "hold": Event.HELD,
+    "pause": Event.PAUSED,
+    "step_back": Event.STEPPED_BACK,
+    "resume": Event.RESUMED,
+    "advance": Event.ADVANCED,
+    "complete": Event.COMPLETED,
 }
+"""What decisions lead to, but for kills: those of the last variation alone."""
+
+
+_MOVES = frozenset({"hold", "pause", "step_back", "resume"})
+"""Decisions after which a cooldown begins."""
+BACKS_MOST = 2
+"""Step backs from one stage after which a rollout goes on only when somebody resumes it."""
 
 
 def decide(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Decision]:
@@ -60,6 +68,8 @@ def _act_on(
             "control is above the same bound at the same time: "
             "this looks like a shared incident, not like the variation"
         )
+    elif action == Action.STEP_BACK:
+        action, reason = _ladder(state)
     spoken = state.variations[variation].spoken
     if held.name in spoken and Action(spoken[held.name]) >= action:
         return None
@@ -83,12 +93,28 @@ def _carry_out(
         for name in state.alive() if action == Action.KILL_FLAG else [variation]:
             state.variations[name].killed = True
             state.variations[name].killed_at_ms = now_ms
-    if action == Action.STEP_BACK and policy.stages:
-        state.stage, state.stage_since_ms = max(state.stage - 1, 0), now_ms
+    if action == Action.STEP_BACK:
+        state.progress.backs[state.stage] = state.progress.backs.get(state.stage, 0) + 1
+        state.stage, state.stage_since_ms = state.stage - 1, now_ms
+        state.progress.enter()
         share = policy.stages[state.stage].share
         state.population.will_change(share)
         return share
     return None
+
+
+def _ladder(state: RolloutState) -> tuple[Action, str]:
+    """
+    Return what a step back comes to, and what there is to say of it.
+
+    The last good stage is the one before: it was left with all of its gates open. From the first one there is none, and
+    whoever has stepped back from a stage twice stays paused, so that nothing goes up and down by itself.
+    """
+    if state.stage == 0:
+        return Action.PAUSE, "it is in its first stage, so there is none to step back to"
+    if state.progress.backs.get(state.stage, 0) + 1 >= BACKS_MOST:
+        return Action.STEP_BACK, f"not for the first time from stage {state.stage + 1}, so it stays paused there"
+    return Action.STEP_BACK, ""
 
 
 def decide_silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Decision]:
@@ -100,7 +126,9 @@ def decide_silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list
     decisions = []
     for silent in news(state, policy, now_ms):
         guardrail = policy.guardrails[silent.at]
-        action = min(guardrail.then, Action.PAUSE) if silent.kind == PIPELINE else guardrail.then
+        action, reason = min(guardrail.then, Action.PAUSE) if silent.kind == PIPELINE else guardrail.then, ""
+        if action == Action.STEP_BACK:
+            action, reason = _ladder(state)
         evidence = Evidence(
             test="silence", log_e=0.0, log_threshold=0.0, n=silent.n, events=0, value=0.0,
             n_control=silent.n_control, silence=silent.kind,
@@ -109,6 +137,7 @@ def decide_silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list
         decisions.append(record(
             state, policy, now_ms, action=action, variation=silent.variation, guardrail=guardrail.when.text,
             what=watched_by(guardrail), evidence=evidence, span_ms=(silent.since_ms, now_ms), share=share,
+            reason=reason,
         ))  # fmt: skip
     return decisions
 
@@ -151,6 +180,8 @@ def record(
     state.outbox.append(Pending(decision.decision_id, decision.model_dump_json().encode(), now_ms))
     state.last_decision, state.explanation = decision.decision_id, decision.explanation
     _enter(state, policy, name, variation, decision.decision_id)
+    if name in _MOVES:
+        state.progress.move(name, now_ms)
     return decision
 
 
@@ -162,14 +193,12 @@ def _enter(state: RolloutState, policy: Policy, action: str, variation: str, mad
                 state.verify[name] = Verify(made)
         if not state.alive():
             state.status = after(state.status, Event.KILLED)
-    elif action in Action.__members__.values() and Action(action) in _EVENT:
-        state.status = after(state.status, _EVENT[Action(action)])
-    elif action == "resume":
-        state.status = after(state.status, Event.RESUMED)
-    elif action == "advance":
-        state.status = after(state.status, Event.ADVANCED)
-    elif action == "complete":
-        state.status = after(state.status, Event.COMPLETED)
+    elif action in _EVENT:
+        state.status = after(state.status, _EVENT[action])
+    if action == Action.STEP_BACK:
+        state.progress.awaits = made
+        if state.progress.backs.get(state.stage + 1, 0) >= BACKS_MOST:
+            state.status = after(state.status, Event.PAUSED)
 
 
 def watched_by(guardrail: Guardrail) -> Watched:

@@ -11,16 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from zlib import crc32
 
+from guardian.advancing import approve, count_starts, count_time, go_on, take_answer, take_stages
 from guardian.decide import begin, decide, decide_silences, record
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.evaluate import read_ready
-from guardian.intake import DRIP_GAP_MS, known_change, take
+from guardian.gates import is_clear
+from guardian.intake import known_change, take
 from guardian.journal import Override, PolicyEntry, ReceiptEntry
 from guardian.names import Millis
 from guardian.policy import Action, Policy
 from guardian.rollout import Status
 from guardian.silence import is_news
-from guardian.standing import standing
 from guardian.state import RolloutState
 from guardian.summaries import FlagSums
 from guardian.variation import VariationWatch
@@ -34,8 +35,6 @@ MIXED_TOLD_AT = 5
 
 CHANGES_MAX = 16
 """Ids of changes remembered: a repeat is no second change."""
-CALM_NATS = 1.0
-"""A stage is not left while any lane holds this much evidence of harm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +75,12 @@ def take_sums(
     if offsets:
         seen = state.sources.setdefault(source, [offsets[0], offsets[-1]])
         seen[1] = max(seen[1], offsets[-1])
+    count_time(state, now.at_ms)
     take(state, policy, sums, now.at_ms, lag_of(state, config))
     begin(state)
     if state.variations and not state.stage_since_ms:
         state.stage_since_ms = now.at_ms
+    count_starts(state, sums)
     state.to_show = True
 
 
@@ -92,7 +93,7 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
     if state.lines.silences:
         effects += [Decide(decision) for decision in decide_silences(state, policy, now.at_ms)]
     effects += [Confirm(receipt) for receipt in confirm(state, now.passed_ms, now.at_ms)]
-    effects += _stage(state, policy, now)
+    effects += [Decide(decision) for decision in go_on(state, policy, now.at_ms)]
     effects += _settle_mixed(state, policy, now)
     effects += resend(state, now, config)
     if effects or _show_due(state, now):
@@ -104,7 +105,7 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
 def is_waiting(state: RolloutState) -> bool:
     """Say whether time alone can change something here: ticks to mature, answers or stages to wait for."""
     waiting = state.population.waiting or state.mixing.waiting or state.failures.fresh or state.hanging.open
-    return bool(waiting or state.outbox or state.verify or state.to_show or _next_stage_s(state))
+    return bool(waiting or state.outbox or state.verify or state.to_show or _may_go_on(state))
 
 
 def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
@@ -117,7 +118,7 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
         or any(v.applied_ms and now.passed_ms >= v.applied_ms + WINDOW_MS for v in state.verify.values())
         or bool(state.failures.fresh)
         or _show_due(state, now)
-        or _stage_due(state, now)
+        or is_clear(state, state.policy, now.at_ms)
         or is_news(state, state.policy, now.at_ms)
         or state.mixing.is_due(now.passed_ms)
     )
@@ -158,15 +159,17 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
                 known_change(state, state.policy, entry.at_ms, action)
             elif action in ("kill", "kill_flag"):
                 state.population.open(entry.at_ms, action)
+    take_answer(state, entry)
 
 
 def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
     """A policy came for a rollout that is known: new terms, new accounts, the same past; a kill stays a kill."""
     if entry.hash == state.policy_hash:
         return
+    before = state.policy
     state.document, state.policy_hash = entry.document, entry.hash
     policy = state.policy
-    state.stage = min(state.stage, max(len(policy.stages) - 1, 0))
+    take_stages(state, before, entry.at_ms)
     for watch in state.variations.values():
         _renew(watch, policy)
     if state.variations:
@@ -178,6 +181,9 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
     policy = state.policy
     if entry.action == "changed":
         _take_change(state, entry, now)
+        return []
+    if entry.action == "approve":
+        approve(state, entry)
         return []
     said = f"{entry.by}: {entry.reason}" if entry.by else entry.reason
     variations = [entry.variation] if entry.variation else sorted(state.variations)
@@ -223,40 +229,8 @@ def _revive(state: RolloutState, variations: list[str]) -> None:
         state.verify.pop(name, None)
 
 
-def _next_stage_s(state: RolloutState) -> float | None:
-    stages = state.policy.stages
-    if state.status != Status.RUNNING or not state.stage_since_ms or state.stage + 1 >= len(stages):
-        return None
-    return stages[state.stage].for_s
-
-
-def _stage_due(state: RolloutState, now: Now) -> bool:
-    wait_s = _next_stage_s(state)
-    fresh = now.at_ms - state.data_ms <= DRIP_GAP_MS
-    return wait_s is not None and fresh and now.at_ms - state.stage_since_ms >= wait_s * 1_000
-
-
-def _stage(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:
-    """Advance to the next stage when its time is over, telemetry is fresh and nothing points at harm."""
-    if not _stage_due(state, now):
-        return []
-    if not state.alive() or not all(_is_calm(state, policy, variation) for variation in state.alive()):
-        return []
-    state.stage += 1
-    state.stage_since_ms = now.at_ms
-    stage = policy.stages[state.stage]
-    state.population.will_change(stage.share)
-    alive = state.alive()
-    decision = record(
-        state, policy, now.at_ms, action="advance", variation=alive[0] if len(alive) == 1 else "", guardrail="",
-        share=stage.share, reason=f"stage {state.stage + 1} of {len(policy.stages)}",
-    )  # fmt: skip
-    return [Decide(decision)]
-
-
-def _is_calm(state: RolloutState, policy: Policy, variation: str) -> bool:
-    lanes = [lane for held in standing(state, policy, variation) for lane in held.lanes]
-    return any(lane.read for lane in lanes) and all(lane.numbers()[0] < CALM_NATS for lane in lanes)
+def _may_go_on(state: RolloutState) -> bool:
+    return state.status == Status.RUNNING and bool(state.policy.stages)
 
 
 def _settle_mixed(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:

@@ -8,6 +8,7 @@ from guardian.line_reading import part_of_all, read_hanging, read_lines
 from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
 from guardian.population import Cell, Epoch, Waiting
+from guardian.showing import read_health
 from guardian.state import RolloutState
 from guardian.variation import VariationWatch
 from guardian.watch import Block, is_full, is_full_alone, tested
@@ -29,6 +30,7 @@ def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: M
             read |= _read_tick(state, policy, variation, end_ms, tick, epoch)
             if tick.lines:
                 read |= read_lines(state, lines, variation, end_ms, tick, epoch)
+            read_health(state, variation, end_ms, tick, epoch)
     if lines.wait_ms:
         read |= read_hanging(state, lines, passed_ms)
     by_exposures = state.population.by_exposures

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from guardian.betting import K, Past
 from guardian.conditions import Absolute, Condition, Margin, Relative
-from guardian.levels import Floats, low_is_harm, lower, upper
+from guardian.levels import Floats, lower, upper
 from guardian.lines import Line
 from guardian.plan import Range
 from guardian.sequential import (
@@ -152,7 +152,7 @@ def _scores(condition: Condition, values: Range, pair: Pair, past: Past) -> Floa
     bound = condition.bound
     if isinstance(bound, Absolute):
         part = (bound.value - values[0]) / (values[1] - values[0])
-        if low_is_harm(condition):
+        if _is_low_good(condition):
             return mean_block(upper(positions), _given(pair.t, positions), bound=part)
         return mean_block(1.0 - lower(positions), _given(pair.t, positions), bound=1.0 - part)
     level_t, level_c = score_levels(condition, values, positions)
@@ -170,7 +170,7 @@ def score_levels(condition: Condition, values: Range, positions: NDArray[np.int6
     bound, which compares nothing.
     """
     bound, (low, high) = condition.bound, values
-    is_high_good = not low_is_harm(condition)
+    is_high_good = not _is_low_good(condition)
     part_t, part_c = (lower(positions), upper(positions)) if is_high_good else (upper(positions), lower(positions))
     if isinstance(bound, Margin) or (isinstance(bound, Relative) and bound.factor == 1.0):
         # Whichever arm is given the amount, both are brought back into [0, 1].
@@ -185,6 +185,10 @@ def score_levels(condition: Condition, values: Range, positions: NDArray[np.int6
     most = max(bound.factor, 1.0)
     level_t, level_c = value_t / most, bound.factor * value_c / most
     return (_within(level_t), _within(level_c)) if is_high_good else (_within(1.0 - level_t), _within(1.0 - level_c))
+
+
+def _is_low_good(condition: Condition) -> bool:
+    return condition.op in ("<", "<=")
 
 
 def _within(levels: Floats, whole: float = 1.0) -> Floats:

@@ -17,6 +17,7 @@ from pydantic.json_schema import models_json_schema
 
 from guardian.policy import Policy
 from guardian.schedule import Schedule
+from guardian.stage_notes import stage_notes
 from guardian.tempering import tempering_notes
 from streams.policies import PolicyFile, read_policies
 
@@ -27,7 +28,8 @@ def check(paths: list[Path], *, out: TextIO) -> int:
     """
     Print what is wrong with the policies of *paths*; return the exit code, 1 for problems.
 
-    Of files without problems it also notes what their guardrails find later where events carry no unit id.
+    Of files without problems it also notes what their guardrails find later where events carry no unit id, and what
+    their stages cannot do.
     """
     files = read_policies(paths)
     for file in files:
@@ -42,7 +44,7 @@ def check(paths: list[Path], *, out: TextIO) -> int:
 
 
 def _notes(file: PolicyFile) -> Iterator[tuple[Policy, str]]:
-    return ((policy, note) for policy in file.policies for note in tempering_notes(policy))
+    return ((policy, note) for policy in file.policies for note in (*tempering_notes(policy), *stage_notes(policy)))
 
 
 def _budget(files: list[PolicyFile]) -> str:
