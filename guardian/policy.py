@@ -337,6 +337,10 @@ class Terms(Document):
     )
 
 
+CAME_LATER = ("min_starts", "false_advances", "accelerate")
+"""Fields with a default that is not empty, and that policies once did not have."""
+
+
 class Policy(Terms):
     """The policy of one rollout."""
 
@@ -349,8 +353,13 @@ class Policy(Terms):
         return rollout_key(self.environment, self.flag)
 
     def to_document(self) -> dict[str, Any]:
-        """The policy as people write it, in plain JSON; what is empty is left out, defaults are spelt out."""
-        document: dict[str, Any] = _lean(self.model_dump(mode="json", by_alias=True))
+        """
+        The policy as people write it, in plain JSON; what is empty is left out, defaults are spelt out.
+
+        Not those of fields that came later: a policy that does not use them keeps its hash.
+        """
+        plain = {name for name in CAME_LATER if getattr(self, name) == type(self).model_fields[name].default}
+        document: dict[str, Any] = _lean(self.model_dump(mode="json", by_alias=True, exclude=plain))
         return document
 
     @classmethod
