@@ -69,6 +69,9 @@ def _act_on(
             "this looks like a shared incident, not like the variation"
         )
     elif action == Action.STEP_BACK:
+        if _is_behind(state):
+            held.watch.reset()
+            return None
         action, reason = _ladder(state)
     spoken = state.variations[variation].spoken
     if held.name in spoken and Action(spoken[held.name]) >= action:
@@ -101,6 +104,17 @@ def _carry_out(
         state.population.will_change(share)
         return share
     return None
+
+
+def _is_behind(state: RolloutState) -> bool:
+    """
+    Say whether a step back is under way, or so young that all outcomes read so far are of the share that it left.
+
+    What they say led to it already; without this, one harm would lead back through several stages.
+    """
+    progress = state.progress
+    is_young = bool(progress.awaits) or state.population.closed_ms < state.stage_since_ms
+    return progress.moved == Action.STEP_BACK and is_young
 
 
 def _ladder(state: RolloutState) -> tuple[Action, str]:
