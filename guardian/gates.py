@@ -69,7 +69,8 @@ def _gates(state: RolloutState, policy: Policy, now_ms: Millis) -> Iterator[Gate
     if not policy.stages or state.status in (Status.COMPLETED, Status.KILLED):
         return
     look = _Look(state, policy, policy.stages[state.stage], now_ms)
-    for made in _MADE:
+    # Before the first telemetry there is nothing else to say.
+    for made in _MADE if state.status != Status.PLANNED else (_running,):
         yield from made(look)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.betting import Past
-from guardian.conditions import Absolute, Margin, Relative, parse_condition
+from guardian.conditions import Absolute, Bound, Condition, Margin, Relative, parse_condition
 from guardian.health import health_log_e, rates_shown, readings, score_levels
 from guardian.levels import BEST, WORST
 from guardian.lines import Line
@@ -47,10 +47,11 @@ def binomial(n: int, p: float) -> list[float]:
     return [math.comb(n, x) * p**x * (1.0 - p) ** (n - x) for x in range(n + 1)]
 
 
-def least(bound: Absolute | Relative | Margin, p_c: float) -> float:
+def least(bound: Bound, p_c: float) -> float:
     """Treatment's rate, or mean, on the edge of what the condition excludes."""
     if isinstance(bound, Absolute):
         return bound.value
+    assert isinstance(bound, Relative | Margin)
     return bound.factor * p_c if isinstance(bound, Relative) else p_c + bound.delta
 
 
@@ -68,10 +69,9 @@ def test_rates_show_nothing_on_average_where_it_is_not_so(text: str, n_t: int, n
     if not 0.0 <= bound <= 1.0:
         return
     law_t, law_c = binomial(n_t, bound + depth * (1.0 - bound)), binomial(n_c, p_c)
-    average = sum(
-        law_t[x_t] * law_c[x_c] * np.exp(rates_shown(condition, (n_t, x_t, n_c, x_c), p_hat))
-        for x_t, x_c in product(range(n_t + 1), range(n_c + 1))
-    )
+    average = np.zeros(8)
+    for x_t, x_c in product(range(n_t + 1), range(n_c + 1)):
+        average += law_t[x_t] * law_c[x_c] * np.exp(rates_shown(condition, (n_t, x_t, n_c, x_c), p_hat))
 
     assert (average <= 1.0 + ROUNDING).all()
 
@@ -87,10 +87,10 @@ SCORES = [
 STEPS = (WORST, BEST // 4, BEST // 2, BEST // 4 * 3, BEST)
 
 
-def asked(text: str) -> Any:
-    return policy(guardrails=[{"when": "quality > 0.99", "then": "pause"}], signals=SIGNALS, stages=[
-        {"share": "10%", "until": text}, {"share": "50%"},
-    ]).stages[0].until[0]  # fmt: skip
+def asked(text: str) -> Condition:
+    guardrails, stages = [{"when": "quality > 0.99", "then": "pause"}], [{"share": "10%", "until": text}, {"share": "50%"}]
+    [condition] = policy(guardrails=guardrails, signals=SIGNALS, stages=stages).stages[0].until or ()
+    return condition
 
 
 def low_is_good(text: str) -> bool:
