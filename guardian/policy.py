@@ -107,6 +107,12 @@ def _name(value: str) -> str:
     return value
 
 
+def _switch(value: object) -> object:
+    if not isinstance(value, bool):
+        raise wrong("write true or false")
+    return value
+
+
 def _environment(value: str) -> str:
     if "|" in value:
         raise wrong("an environment has no '|' in its name")
@@ -202,6 +208,7 @@ def _one_or_several(conditions: tuple[Condition, ...] | None) -> str | list[str]
     return texts[0] if len(texts) == 1 else texts or None
 
 
+Switch = Annotated[bool, BeforeValidator(_switch)]
 Key = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_name)]
 Environment = Annotated[Key, AfterValidator(_environment)]
 Word = Annotated[StrictStr, Field(min_length=1, max_length=256)]
@@ -315,9 +322,8 @@ class Terms(Document):
     false_advances: Budget = Field(
         0.05, description="The chance allowed, per stage, to go on although a condition of until: is not so"
     )
-    accelerate: bool = Field(
+    accelerate: Switch = Field(
         False,
-        strict=True,
         description="Leave a stage at half of its for: where every condition of until: has ten times its evidence",
     )
     hold_back: Share | None = Field(
