@@ -486,3 +486,18 @@ def test_unlucky_users_that_are_used_up_show_nothing():
 
     assert [("advance", 0.5)] == played.actions
     assert every < 0.0 < first
+
+
+def test_failures_that_come_late_count_against_health():
+    """
+    A variation whose failures come later than outcomes are waited for is not called healthy by the others.
+    """
+    stages = [{"share": "50%", "for": "10s", "until": "error_rate < 5%"}, {"share": "95%"}]
+    asked = terms(stages, guardrails=[{"when": "error_rate > 90%", "then": "kill"}])
+    failing = lambda variation, s: 0.2 if variation == "treatment" else 0.01  # noqa: E731
+    slow = lambda rng, variation, failed: 3_000.0 if failed else 80.0  # noqa: E731
+    traffic = Traffic(seconds=30, rps=200, share=lambda s: 0.5, error=failing, latency_ms=slow)
+    played = Course(Bank(JudgeConfig(lag_max_ms=1_000))).play([told(asked), *entries(traffic.requests(), exposures=True)])
+
+    assert [] == played.made
+    assert any("error_rate < 5% is not shown yet" in one for one in waits(played))
