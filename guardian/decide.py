@@ -18,7 +18,7 @@ from guardian.rules import Broken, broken, witness
 from guardian.silence import PIPELINE, news
 from guardian.standing import POOLED, Held, breaches, together
 from guardian.state import Pending, RolloutState, Verify
-from guardian.testimony import testimony
+from guardian.testimony import Testimony, testimony
 
 SHARED = (
     "control is above the same bound at the same time: this looks like a shared incident, not like the variation"
@@ -29,12 +29,20 @@ STORM = (
 )
 
 _EVENT = {
-    Action.HOLD: Event.HELD,
-    Action.PAUSE: Event.PAUSED,
-    Action.STEP_BACK: Event.STEPPED_BACK,
-    Action.KILL: Event.KILLED,
-    Action.KILL_FLAG: Event.KILLED,
+    "hold": Event.HELD,
+    "pause": Event.PAUSED,
+    "step_back": Event.STEPPED_BACK,
+    "resume": Event.RESUMED,
+    "advance": Event.ADVANCED,
+    "complete": Event.COMPLETED,
 }
+"""What decisions lead to, but for kills: those of the last variation alone."""
+
+
+_MOVES = frozenset({"hold", "pause", "step_back", "resume"})
+"""Decisions after which a cooldown begins."""
+BACKS_MOST = 2
+"""Step backs from one stage after which a rollout goes on only when somebody resumes it."""
 
 
 def decide(
@@ -79,11 +87,11 @@ def _act_on(
         said = witness(state, policy, variation, held)
     else:
         said = testimony(state, policy, variation, held, breach)
-    action, reason = held.guardrail.then, ""
-    if action >= Action.KILL and said.is_shared:
-        action, reason = Action.HOLD, SHARED
-    elif action >= Action.KILL and policy.mode == "enforce" and is_storm():
-        action, reason = Action.HOLD, STORM
+    if held.guardrail.then == Action.STEP_BACK and _is_behind(state):
+        if isinstance(held, Held):
+            held.watch.reset()
+        return None
+    action, reason = _fitting(state, policy, held.guardrail.then, said, is_storm)
     if _has_spoken(state, variation, held, action):
         return None
     if isinstance(held, Broken):
@@ -98,6 +106,17 @@ def _act_on(
         what=watched_by(held.guardrail), evidence=said.evidence, span_ms=(said.from_ms, said.to_ms),
         budget=said.evidence.alpha_spent, reason=reason, share=share,
     )  # fmt: skip
+
+
+def _fitting(
+    state: RolloutState, policy: Policy, then: Action, said: Testimony, is_storm: Callable[[], bool]
+) -> tuple[Action, str]:
+    """Return what an action comes to as things are, and what there is to say of it."""
+    if then >= Action.KILL and said.is_shared:
+        return Action.HOLD, SHARED
+    if then >= Action.KILL and policy.mode == "enforce" and is_storm():
+        return Action.HOLD, STORM
+    return _ladder(state) if then == Action.STEP_BACK else (then, "")
 
 
 def _has_spoken(state: RolloutState, variation: str, held: Held | Broken, action: Action) -> bool:
@@ -122,12 +141,39 @@ def _carry_out(
             state.variations[name].killed_at_ms = now_ms
             if policy.mode == "enforce":
                 state.variations[name].judged_ms = [*state.variations[name].judged_ms, now_ms][-2:]
-    if action == Action.STEP_BACK and policy.stages:
-        state.stage, state.stage_since_ms = max(state.stage - 1, 0), now_ms
+    if action == Action.STEP_BACK:
+        state.progress.backs[state.stage] = state.progress.backs.get(state.stage, 0) + 1
+        state.stage, state.stage_since_ms = state.stage - 1, now_ms
+        state.progress.enter()
         share = policy.stages[state.stage].share
         state.population.will_change(share)
         return share
     return None
+
+
+def _is_behind(state: RolloutState) -> bool:
+    """
+    Say whether a step back is under way, or so young that all outcomes read so far are of the share that it left.
+
+    What they say led to it already; without this, one harm would lead back through several stages.
+    """
+    progress = state.progress
+    is_young = bool(progress.awaits) or state.population.closed_ms < state.stage_since_ms
+    return progress.moved == Action.STEP_BACK and is_young
+
+
+def _ladder(state: RolloutState) -> tuple[Action, str]:
+    """
+    Return what a step back comes to, and what there is to say of it.
+
+    The last good stage is the one before: it was left with all of its gates open. From the first one there is none, and
+    whoever has stepped back from a stage twice stays paused, so that nothing goes up and down by itself.
+    """
+    if state.stage == 0:
+        return Action.PAUSE, "it is in its first stage, so there is none to step back to"
+    if state.progress.backs.get(state.stage, 0) + 1 >= BACKS_MOST:
+        return Action.STEP_BACK, f"not for the first time from stage {state.stage + 1}, so it stays paused there"
+    return Action.STEP_BACK, ""
 
 
 def decide_silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Decision]:
@@ -139,7 +185,9 @@ def decide_silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list
     decisions = []
     for silent in news(state, policy, now_ms):
         guardrail = policy.guardrails[silent.at]
-        action = min(guardrail.then, Action.PAUSE) if silent.kind == PIPELINE else guardrail.then
+        action, reason = min(guardrail.then, Action.PAUSE) if silent.kind == PIPELINE else guardrail.then, ""
+        if action == Action.STEP_BACK:
+            action, reason = _ladder(state)
         evidence = Evidence(
             test="silence", log_e=0.0, log_threshold=0.0, n=silent.n, events=0, value=0.0,
             n_control=silent.n_control, silence=silent.kind,
@@ -148,6 +196,7 @@ def decide_silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list
         decisions.append(record(
             state, policy, now_ms, action=action, variation=silent.variation, guardrail=guardrail.when.text,
             what=watched_by(guardrail), evidence=evidence, span_ms=(silent.since_ms, now_ms), share=share,
+            reason=reason,
         ))  # fmt: skip
     return decisions
 
@@ -190,6 +239,8 @@ def record(
     state.outbox.append(Pending(decision.decision_id, decision.model_dump_json().encode(), now_ms))
     state.last_decision, state.explanation = decision.decision_id, decision.explanation
     _enter(state, policy, name, variation, decision.decision_id)
+    if name in _MOVES:
+        state.progress.move(name, now_ms)
     return decision
 
 
@@ -201,14 +252,12 @@ def _enter(state: RolloutState, policy: Policy, action: str, variation: str, mad
                 state.verify[name] = Verify(made)
         if not state.alive():
             state.status = after(state.status, Event.KILLED)
-    elif action in Action.__members__.values() and Action(action) in _EVENT:
-        state.status = after(state.status, _EVENT[Action(action)])
-    elif action == "resume":
-        state.status = after(state.status, Event.RESUMED)
-    elif action == "advance":
-        state.status = after(state.status, Event.ADVANCED)
-    elif action == "complete":
-        state.status = after(state.status, Event.COMPLETED)
+    elif action in _EVENT:
+        state.status = after(state.status, _EVENT[action])
+    if action == Action.STEP_BACK:
+        state.progress.awaits = made
+        if state.progress.backs.get(state.stage + 1, 0) >= BACKS_MOST:
+            state.status = after(state.status, Event.PAUSED)
 
 
 def watched_by(guardrail: Guardrail) -> Watched:

@@ -166,7 +166,12 @@ class GuardrailView(_Out):
 
 
 class RolloutView(_Out):
-    """A rollout as it is now: compacted, one record per ``environment|flag``; ``plan`` is what its policy wants summed."""
+    """
+    A rollout as it is now: compacted, one record per ``environment|flag``; ``plan`` is what its policy wants summed.
+
+    ``waits`` says why it has not gone on, a sentence for each closed gate. ``approvals`` holds by group who approved
+    leaving the stage that stands; nothing for a group that is still waited for.
+    """
 
     key: str
     flag_key: str
@@ -190,3 +195,5 @@ class RolloutView(_Out):
     plan: dict[str, Any] = {}
     last_decision: str = ""
     explanation: str = ""
+    waits: tuple[str, ...] = ()
+    approvals: dict[str, str] = {}

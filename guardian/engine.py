@@ -12,16 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from zlib import crc32
 
+from guardian.advancing import approve, count_starts, count_time, go_on, take_answer, take_stages
 from guardian.decide import begin, decide, decide_silences, record
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.evaluate import read_ready
-from guardian.intake import DRIP_GAP_MS, known_change, take
+from guardian.gates import is_clear
+from guardian.intake import known_change, take
 from guardian.journal import Override, PolicyEntry, ReceiptEntry
 from guardian.names import Millis
 from guardian.policy import Action, Policy
 from guardian.rollout import Status
 from guardian.silence import is_news
-from guardian.standing import standing
 from guardian.state import RolloutState
 from guardian.summaries import FlagSums
 from guardian.variation import VariationWatch
@@ -36,8 +37,6 @@ MIXED_TOLD_AT = 5
 
 CHANGES_MAX = 16
 """Ids of changes remembered: a repeat is no second change."""
-CALM_NATS = 1.0
-"""A stage is not left while any lane holds this much evidence of harm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +85,12 @@ def take_sums(
     if offsets:
         seen = state.sources.setdefault(source, [offsets[0], offsets[-1]])
         seen[1] = max(seen[1], offsets[-1])
+    count_time(state, now.at_ms)
     take(state, policy, sums, now.at_ms, lag_of(state, config))
     begin(state)
     if state.variations and not state.stage_since_ms:
         state.stage_since_ms = now.at_ms
+    count_starts(state, sums)
     state.to_show = True
 
 
@@ -103,7 +104,7 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
     if state.lines.silences:
         effects += [Decide(decision) for decision in decide_silences(state, policy, now.at_ms)]
     effects += [Confirm(receipt) for receipt in confirm(state, now.passed_ms, now.at_ms)]
-    effects += _stage(state, policy, now)
+    effects += [Decide(decision) for decision in go_on(state, policy, now.at_ms)]
     effects += _settle_mixed(state, policy, now)
     effects += resend(state, now, config)
     if effects or _show_due(state, now):
@@ -116,7 +117,7 @@ def is_waiting(state: RolloutState) -> bool:
     """Say whether time alone can change something here: ticks to mature, answers or stages to wait for."""
     waiting = state.population.waiting or state.mixing.waiting or state.failures.fresh or state.hanging.open
     stepping = state.windows.due_ms is not None
-    return bool(waiting or stepping or state.outbox or state.verify or state.to_show or _next_stage_s(state))
+    return bool(waiting or stepping or state.outbox or state.verify or state.to_show or _may_go_on(state))
 
 
 def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
@@ -130,7 +131,7 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
         or any(v.applied_ms and now.passed_ms >= v.applied_ms + WINDOW_MS for v in state.verify.values())
         or bool(state.failures.fresh)
         or _show_due(state, now)
-        or _stage_due(state, now)
+        or is_clear(state, state.policy, now.at_ms)
         or is_news(state, state.policy, now.at_ms)
         or state.mixing.is_due(now.passed_ms)
     )
@@ -176,16 +177,18 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
                 known_change(state, state.policy, entry.at_ms, action)
             elif action in ("kill", "kill_flag"):
                 state.population.open(entry.at_ms, action)
+    take_answer(state, entry)
 
 
 def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
     """A policy came for a rollout that is known: new terms, new accounts, the same past; a kill stays a kill."""
     if entry.hash == state.policy_hash:
         return
+    before = state.policy
     state.document, state.policy_hash = entry.document, entry.hash
     state.to_show = True
     policy = state.policy
-    state.stage = min(state.stage, max(len(policy.stages) - 1, 0))
+    take_stages(state, before, entry.at_ms)
     renew(state)
     for watch in state.variations.values():
         _renew(watch, policy)
@@ -200,6 +203,9 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
         _take_change(state, entry, now)
         return []
     state.to_show = True
+    if entry.action == "approve":
+        approve(state, entry)
+        return []
     said = f"{entry.by}: {entry.reason}" if entry.by else entry.reason
     variations = [entry.variation] if entry.variation else sorted(state.variations)
     if entry.action == "resume":
@@ -246,41 +252,8 @@ def _revive(state: RolloutState, variations: list[str]) -> None:
         state.verify.pop(name, None)
 
 
-def _next_stage_s(state: RolloutState) -> float | None:
-    stages = state.policy.stages
-    if state.status != Status.RUNNING or not state.stage_since_ms or state.stage + 1 >= len(stages):
-        return None
-    return stages[state.stage].for_s
-
-
-def _stage_due(state: RolloutState, now: Now) -> bool:
-    wait_s = _next_stage_s(state)
-    fresh = now.at_ms - state.data_ms <= DRIP_GAP_MS
-    return wait_s is not None and fresh and now.at_ms - state.stage_since_ms >= wait_s * 1_000
-
-
-def _stage(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:
-    """Advance to the next stage when its time is over, telemetry is fresh and nothing points at harm."""
-    if not _stage_due(state, now):
-        return []
-    if not state.alive() or not all(_is_calm(state, policy, variation) for variation in state.alive()):
-        return []
-    state.stage += 1
-    state.stage_since_ms = now.at_ms
-    stage = policy.stages[state.stage]
-    state.population.will_change(stage.share)
-    alive = state.alive()
-    decision = record(
-        state, policy, now.at_ms, action="advance", variation=alive[0] if len(alive) == 1 else "", guardrail="",
-        share=stage.share, reason=f"stage {state.stage + 1} of {len(policy.stages)}",
-    )  # fmt: skip
-    return [Decide(decision)]
-
-
-def _is_calm(state: RolloutState, policy: Policy, variation: str) -> bool:
-    lanes, watch = [lane for held in standing(state, policy, variation) for lane in held.lanes], state.variations[variation]
-    read = any(lane.read for lane in lanes) or any(rule.is_full for rule in watch.rules.values())
-    return read and watch.is_quiet and all(lane.numbers()[0] < CALM_NATS for lane in lanes)
+def _may_go_on(state: RolloutState) -> bool:
+    return state.status == Status.RUNNING and bool(state.policy.stages)
 
 
 def _settle_mixed(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:

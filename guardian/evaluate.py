@@ -9,6 +9,7 @@ from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
 from guardian.population import Cell, Epoch, Waiting
 from guardian.rules import close_steps
+from guardian.showing import read_health
 from guardian.state import RolloutState
 from guardian.variation import VariationWatch
 from guardian.watch import Block, is_full, is_full_alone, tested
@@ -35,6 +36,7 @@ def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: M
             read |= _read_tick(state, policy, variation, end_ms, tick, epoch)
             if tick.lines:
                 read |= read_lines(state, lines, variation, end_ms, tick, epoch)
+            read_health(state, variation, end_ms, tick, epoch)
     if lines.rules:
         read |= close_steps(state, policy, lines, state.population.closed_ms)
     if lines.wait_ms:

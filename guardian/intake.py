@@ -7,6 +7,7 @@ from guardian.moved import look
 from guardian.names import Millis
 from guardian.policy import FalseKills, Policy
 from guardian.population import Cell, cell_of
+from guardian.showing import add_late_failures
 from guardian.silence import hear
 from guardian.state import RolloutState
 from guardian.summaries import Arm, FlagSums, Tick
@@ -136,6 +137,8 @@ def _take_arm(
         steady = now_ms >= epoch.start_ms + lag_ms
         if cell.first > 0.0 and (steady if population.by_exposures else late):
             state.failures.add(tick.start_ms, variation, cell.first, policy.control, state.variations)
+    if late and epoch is not None:
+        add_late_failures(state, variation, (tick.start_ms, tick.end_ms), epoch, cell)
     if not late:
         population.wait(tick.start_ms, tick.end_ms, variation, cell)
     elif variation in state.variations and arm.outcomes:

@@ -64,6 +64,7 @@ class Override(msgspec.Struct, tag="override", omit_defaults=True, kw_only=True)
     What a person wants of a rollout: ``kill``, ``pause``, ``resume``; always with a name and a reason.
 
     ``changed`` tells of a change from outside, such as a build: late harm is looked for with fresh budget.
+    ``approve`` says that ``group`` agrees to leave ``stage`` (from 0); without it, the one that stands.
     """
 
     at_ms: int
@@ -73,6 +74,8 @@ class Override(msgspec.Struct, tag="override", omit_defaults=True, kw_only=True)
     by: str = ""
     reason: str = ""
     id: str = ""
+    group: str = ""
+    stage: int | None = None
 
 
 class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=True):

@@ -7,6 +7,7 @@ from guardian.lines import ALL, Line, Lines, attribute_of
 from guardian.names import Millis
 from guardian.plan import NAMELESS, NPS, SEGMENTS_MAX, THUMB
 from guardian.population import Epoch
+from guardian.showing import add_health
 from guardian.state import RolloutState
 from guardian.summaries import Arm, Tick
 from guardian.tally import Tally
@@ -40,7 +41,7 @@ def take_lines(
                 if not late:
                     state.population.wait_line(tick.start_ms, tick.end_ms, key, variation, tally)
                 elif epoch is not None and not (line.kind == "over" and state.hanging.is_counted(tick.end_ms)):
-                    _join(state, key, (tick.start_ms, tick.end_ms), variation, tally, epoch)
+                    _join(state, line, key, (tick.start_ms, tick.end_ms), variation, tally, epoch)
                     join(state, lines, key, tick.end_ms, variation, tally)
 
 
@@ -57,14 +58,16 @@ def _is_known(state: RolloutState, lines: Lines, segment: str) -> bool:
 
 
 def _join(
-    state: RolloutState, key: str, span: tuple[Millis, Millis], variation: str, tally: Tally, epoch: Epoch
+    state: RolloutState, line: Line, key: str, span: tuple[Millis, Millis], variation: str, tally: Tally, epoch: Epoch
 ) -> None:
     control = state.policy.control
     for name in state.alive() if variation == control else (variation,):
+        t, c = (None, tally) if variation == control else (tally, None)
         held = state.variations[name].lines.get(key)
         if held is not None:
-            t, c = (None, tally) if variation == control else (tally, None)
             held.add(epoch.start_ms, span, t, c)
+        if key == line.name:
+            add_health(state, name, line, span, epoch, t, c)
 
 
 def _tally(state: RolloutState, line: Line, arm: Arm, firsts: set[int], now_ms: Millis) -> Tally | None:
@@ -74,7 +77,8 @@ def _tally(state: RolloutState, line: Line, arm: Arm, firsts: set[int], now_ms: 
         first = sum(unit in firsts for unit in arm.units)
         x = min(first + arm.anonymous / cluster, float(arm.outcomes))
         left = min(first + arm.anonymous, float(arm.outcomes)) - x
-        return Tally(arm.outcomes, x, left=left) if arm.outcomes else None
+        every = float(min(arm.errors, arm.outcomes))
+        return Tally(arm.outcomes, x, left=left, every=every) if arm.outcomes else None
     if line.kind == "errors":
         return Tally(arm.outcomes, float(min(arm.errors, arm.outcomes))) if arm.outcomes else None
     if line.kind == "latency":

@@ -10,6 +10,7 @@ from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
 from guardian.population import Epoch, Waiting
 from guardian.sequential import Account
+from guardian.showing import add_health
 from guardian.state import RolloutState
 from guardian.summaries import TICK_MS
 from guardian.tally import Pair, Tally
@@ -54,7 +55,10 @@ def read_hanging(state: RolloutState, lines: Lines, passed_ms: Millis) -> bool:
         for variation in state.alive():
             both = tallies.get(variation), tallies.get(control)
             for line in over:
-                read |= _feed(state, lines, (line, ALL), variation, (end_ms - TICK_MS, end_ms), epoch, both)
+                span = end_ms - TICK_MS, end_ms
+                if line.guardrails:
+                    read |= _feed(state, lines, (line, ALL), variation, span, epoch, both)
+                add_health(state, variation, line, span, epoch, *both)
     return read
 
 

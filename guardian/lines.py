@@ -9,9 +9,9 @@ traffic, are no line: every rollout has them, and ``guardian.evaluate`` reads th
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from guardian.conditions import Absolute
+from guardian.conditions import Absolute, Condition
 from guardian.plan import MEASURE, NPS, RATING, THUMB, Cut, Plan, Range
 from guardian.policy import Guardrail, Policy
 
@@ -38,7 +38,7 @@ class Line:
     ``score`` names a score and ``range`` the values that its signal can have; ``over_us`` is a bound of latency in
     microseconds. ``guardrails`` are those that read it for all traffic, ``by_segment`` those that read it for the
     segments of an attribute, by their place in the policy. ``rules`` and ``rules_by_segment`` are those that take it
-    literally, over a window.
+    literally, over a window. ``is_awaited``: a stage waits for what it tells.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Line:
     by_segment: dict[str, tuple[int, ...]] = field(default_factory=dict)
     rules: tuple[int, ...] = ()
     rules_by_segment: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    is_awaited: bool = False
 
     def readers(self, segment: str) -> tuple[int, ...]:
         """Return the guardrails that test the line in a segment."""
@@ -69,6 +70,13 @@ class Line:
         return f"{self.name}@{segment}" if segment else self.name
 
 
+class Awaited(NamedTuple):
+    """A condition of health that a stage waits for, and the line that tells of it (of requests as well)."""
+
+    condition: Condition
+    line: Line
+
+
 @dataclass(frozen=True, slots=True)
 class Lines:
     """All lines of a policy: ``of_all`` are fed by all traffic, ``of_cut`` by a part; and the plan that asks for them."""
@@ -85,11 +93,13 @@ class Lines:
     """How long a request must be waited for until it is known whether it broke every fixed bound of latency."""
     rules: tuple[int, ...] = ()
     """The places of the guardrails that are taken literally, over a window."""
+    awaited: tuple[tuple[Awaited, ...], ...] = ()
+    """What each stage waits for."""
 
     def of(self, segment: str) -> list[Line]:
         """Return the lines that have readers in a segment."""
         if segment == ALL:
-            return [line for line in self.lines if line.cut == ALL and line.is_read(ALL)]
+            return [line for line in self.lines if line.cut == ALL and (line.is_read(ALL) or line.is_awaited)]
         if any(cut.name == segment for cut in self.cuts):
             return [line for line in self.lines if line.cut == segment]
         return [line for line in self.lines if line.cut == ALL and line.is_read(segment)]
@@ -125,13 +135,17 @@ def is_literal(guardrail: Guardrail) -> bool:
 
 def is_of_requests(guardrail: Guardrail, policy: Policy) -> bool:
     """Say whether a guardrail tests failures among all requests, for which there is no line."""
-    when = guardrail.when
-    return when.signal.kind == "error_rate" and has_account(guardrail) and when.signal.name not in policy.signals
+    return has_account(guardrail) and is_about_requests(guardrail.when, policy)
+
+
+def is_about_requests(condition: Condition, policy: Policy) -> bool:
+    """Say whether a condition is about failures among all requests."""
+    return condition.signal.kind == "error_rate" and condition.signal.name not in policy.signals
 
 
 def segments_of(guardrail: Guardrail, policy: Policy) -> tuple[str, ...]:
     """Return the attributes by whose values a guardrail looks at the traffic besides all of it."""
-    if guardrail.when.signal.kind not in SEGMENTED or cut_of(guardrail, policy) is not None:
+    if guardrail.when.signal.kind not in SEGMENTED or cut_of(guardrail.when, policy) is not None:
         return ()
     return tuple(dict.fromkeys((*guardrail.segments, *policy.segments)))
 
@@ -140,9 +154,9 @@ SEGMENTED = frozenset({"error_rate", "latency", "measure"})
 """Kinds of signals that outcomes bring: only those carry attributes."""
 
 
-def cut_of(guardrail: Guardrail, policy: Policy) -> Cut | None:
+def cut_of(condition: Condition, policy: Policy) -> Cut | None:
     """Return the part of the outcomes that a narrowed signal is about; None for any other signal."""
-    declared = policy.signals.get(guardrail.when.signal.name)
+    declared = policy.signals.get(condition.signal.name)
     if declared is None or declared.where is None:
         return None
     where = tuple(sorted(declared.where.items()))
@@ -155,23 +169,28 @@ def lines_of(policy: Policy) -> Lines:
     cuts: dict[str, Cut] = {}
     attributes: dict[str, None] = {}
     for at, guardrail in enumerate(policy.guardrails):
-        cut, segments = cut_of(guardrail, policy), segments_of(guardrail, policy)
+        cut, segments = cut_of(guardrail.when, policy), segments_of(guardrail, policy)
         tested, literal = has_account(guardrail), is_literal(guardrail)
-        name = cut.name if cut is not None else ALL
         if cut is not None and (tested or literal):
             cuts[cut.name] = cut
         if tested or literal:
             attributes.update(dict.fromkeys(segments))
         if tested and (segments or not is_of_requests(guardrail, policy)):
-            line = _line(guardrail, policy, name)
+            line = _line(guardrail.when, policy)
             known, alone = made.get(line.name, line), () if is_of_requests(guardrail, policy) else (at,)
             by_segment = _with(known.by_segment, segments, at)
             made[line.name] = replace(known, guardrails=(*known.guardrails, *alone), by_segment=by_segment)
         if literal:
-            line = _literal_line(guardrail, policy, name)
+            line = _literal_line(guardrail, policy)
             known = made.get(line.name, line)
             by_segment = _with(known.rules_by_segment, segments, at)
             made[line.name] = replace(known, rules=(*known.rules, at), rules_by_segment=by_segment)
+    awaited = tuple(tuple(Awaited(one, _line(one, policy)) for one in stage.until or ()) for stage in policy.stages)
+    for condition, line in (one for of_stage in awaited for one in of_stage):
+        if not is_about_requests(condition, policy):
+            made[line.name] = replace(made.get(line.name, line), is_awaited=True)
+            if (cut := cut_of(condition, policy)) is not None:
+                cuts[cut.name] = cut
     lines = tuple(made.values())
     plan = _plan(lines, tuple(attributes), tuple(cuts.values()))
     silences = tuple(at for at, one in enumerate(policy.guardrails) if one.when.signal.kind == "no_data")
@@ -179,7 +198,7 @@ def lines_of(policy: Policy) -> Lines:
     return Lines(
         lines, tuple(attributes), tuple(cuts.values()), plan,
         accounts=sum(has_account(one) for one in policy.guardrails), silences=silences, wait_ms=wait_ms,
-        rules=tuple(at for at, one in enumerate(policy.guardrails) if is_literal(one)),
+        rules=tuple(at for at, one in enumerate(policy.guardrails) if is_literal(one)), awaited=awaited,
     )  # fmt: skip
 
 
@@ -192,8 +211,9 @@ def plan_of(policy: Policy) -> Plan:
     return lines_of(policy).plan
 
 
-def _line(guardrail: Guardrail, policy: Policy, cut: str) -> Line:
-    signal, bound = guardrail.when.signal, guardrail.when.bound
+def _line(condition: Condition, policy: Policy) -> Line:
+    signal, bound, narrowed = condition.signal, condition.bound, cut_of(condition, policy)
+    cut = narrowed.name if narrowed is not None else ALL
     at = f"@{cut}" if cut else ""
     if signal.kind == "error_rate":
         return Line(f"failures{at}", "failures", cut)
@@ -213,14 +233,16 @@ def _line(guardrail: Guardrail, policy: Policy, cut: str) -> Line:
     return Line("reports", "reports") if signal.kind == "report_rate" else Line("fresh", "fresh")
 
 
-def _literal_line(guardrail: Guardrail, policy: Policy, cut: str) -> Line:
+def _literal_line(guardrail: Guardrail, policy: Policy) -> Line:
     """Return what a literal rule reads: failed requests as they are counted, and of latencies the whole histogram."""
+    found = cut_of(guardrail.when, policy)
+    cut = found.name if found is not None else ALL
     at = f"@{cut}" if cut else ""
     if guardrail.when.signal.kind == "error_rate":
         return Line(f"errors{at}", "errors", cut)
     if guardrail.when.signal.kind == "latency":
         return Line(f"latency{at}", "latency", cut)
-    return _line(guardrail, policy, cut)
+    return _line(guardrail.when, policy)
 
 
 def _plan(lines: tuple[Line, ...], attributes: tuple[str, ...], cuts: tuple[Cut, ...]) -> Plan:

@@ -14,7 +14,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
@@ -35,6 +34,7 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
 
 from guardian.conditions import (
     NONE,
@@ -60,6 +60,7 @@ from guardian.errors import (
     wrong,
 )
 from guardian.names import RolloutKey, rollout_key
+from guardian.timetable import Freeze, Hours, Moment
 
 NO_LINES: Lines = MappingProxyType({})
 LEAVE = "this stage would never be left; add for: 1h, until: or approval: to it"
@@ -103,6 +104,12 @@ class Reading:
 def _name(value: str) -> str:
     if " " in value or not value.isprintable():
         raise wrong("is one word; write it without spaces and control characters")
+    return value
+
+
+def _switch(value: object) -> object:
+    if not isinstance(value, bool):
+        raise wrong("write true or false")
     return value
 
 
@@ -153,21 +160,6 @@ def _duration(value: object, info: ValidationInfo) -> float:
         raise wrong(str(error)) from None
 
 
-def _start(value: object) -> datetime:
-    """``2024-11-15 09:00 UTC``, or RFC 3339; always with its zone, kept in UTC."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(re.sub(r"\s*(UTC|Z)$", "+00:00", value.strip()))
-        except ValueError:
-            value = None
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise wrong("write a time with its zone, such as 2024-11-15 09:00 UTC")
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise wrong("this time lies outside of the calendar") from None
-
-
 def _read_condition(
     value: object, info: ValidationInfo, why_not: Callable[[Condition, Signals], str | None]
 ) -> Condition:
@@ -216,6 +208,7 @@ def _one_or_several(conditions: tuple[Condition, ...] | None) -> str | list[str]
     return texts[0] if len(texts) == 1 else texts or None
 
 
+Switch = Annotated[bool, BeforeValidator(_switch)]
 Key = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_name)]
 Environment = Annotated[Key, AfterValidator(_environment)]
 Word = Annotated[StrictStr, Field(min_length=1, max_length=256)]
@@ -235,12 +228,7 @@ Duration = Annotated[
         {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?|\.[0-9]+) ?[smhd]$", "examples": ["10m"]}
     ),
 ]
-Start = Annotated[
-    datetime,
-    BeforeValidator(_start),
-    PlainSerializer(lambda at: at.isoformat().replace("+00:00", "Z"), return_type=str),
-    WithJsonSchema({"type": "string", "examples": ["2024-11-15 09:00 UTC"]}),
-]
+Start = Moment
 HarmCondition = Annotated[Condition, PlainValidator(_harm), _TEXT, WithJsonSchema(_CONDITION)]
 HealthCondition = Annotated[Condition, PlainValidator(_health), _TEXT, WithJsonSchema(_CONDITION)]
 Until = Annotated[
@@ -322,7 +310,27 @@ class Terms(Document):
     guardrails: tuple[Guardrail, ...] = Field(
         (), examples=[[{"when": "error_rate > 1.2x control", "then": "kill"}]]
     )
-    cooldown_s: Duration | None = Field(None, alias="cooldown", examples=["30m"])
+    cooldown_s: Duration | None = Field(
+        None,
+        alias="cooldown",
+        examples=["30m"],
+        description="How long no stage is left after a hold, a pause, a step back or a resume",
+    )
+    freeze: tuple[Freeze, ...] = Field((), description="Times in which no stage is left; harm is acted on as ever")
+    hours: Hours | None = Field(None, description="The hours of the week in which stages are left")
+    min_starts: Annotated[StrictInt, Field(ge=0, examples=[50])] = Field(
+        50, description="Starts that a variation must have had in a stage before the stage is left"
+    )
+    false_advances: Budget = Field(
+        0.05, description="The chance allowed, per stage, to go on although a condition of until: is not so"
+    )
+    accelerate: Switch = Field(
+        False,
+        description="Leave a stage at half of its for: where every condition of until: has ten times its evidence",
+    )
+    hold_back: Share | None = Field(
+        None, examples=["5%"], description="The part of the traffic that stays with control to the end"
+    )
     segments: tuple[Attribute, ...] = Field(
         (), examples=[["country", "plan"]], description="Segments of every guardrail on what outcomes bring"
     )
@@ -337,6 +345,10 @@ class Terms(Document):
     )
 
 
+CAME_LATER = ("min_starts", "false_advances", "accelerate")
+"""Fields with a default that is not empty, and that policies once did not have."""
+
+
 class Policy(Terms):
     """The policy of one rollout."""
 
@@ -349,8 +361,13 @@ class Policy(Terms):
         return rollout_key(self.environment, self.flag)
 
     def to_document(self) -> dict[str, Any]:
-        """The policy as people write it, in plain JSON; what is empty is left out, defaults are spelt out."""
-        document: dict[str, Any] = _lean(self.model_dump(mode="json", by_alias=True))
+        """
+        The policy as people write it, in plain JSON; what is empty is left out, defaults are spelt out.
+
+        Not those of fields that came later: a policy that does not use them keeps its hash.
+        """
+        plain = {name for name in CAME_LATER if getattr(self, name) == type(self).model_fields[name].default}
+        document: dict[str, Any] = _lean(self.model_dump(mode="json", by_alias=True, exclude=plain))
         return document
 
     @classmethod
@@ -457,6 +474,18 @@ def stage_findings(stages: Iterable[PlacedStage], *, leave: str) -> Iterator[Fin
             yield path, _percent(share), leave
 
 
+def hold_back_findings(document: Mapping[str, Any], stages: Iterable[PlacedStage]) -> Iterator[Finding]:
+    """Stages that take what the document wants to hold back; a group of users is no part of it."""
+    try:
+        kept = share_of(document["hold_back"])
+    except (KeyError, PydanticCustomError):
+        return  # there is none, or it is told in its own place
+    for path, stage, _ in stages:
+        if stage.users is None and stage.share > 1.0 - kept + 1e-9:
+            said = f"leaves less than the {_percent(kept)} to hold_back; write at most {_percent(round(1.0 - kept, 9))}"
+            yield path, _percent(stage.share), said
+
+
 def _policy_findings(document: dict[str, Any], reading: Reading) -> Iterator[Finding]:
     if not document.get("guardrails"):
         said = (
@@ -471,6 +500,7 @@ def _policy_findings(document: dict[str, Any], reading: Reading) -> Iterator[Fin
         if stage is not None
     ]
     yield from stage_findings(placed, leave=LEAVE)
+    yield from hold_back_findings(document, placed)
 
 
 def _guardrail_findings(document: dict[str, Any], reading: Reading) -> Iterator[Finding]:

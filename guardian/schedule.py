@@ -42,6 +42,7 @@ from guardian.policy import (
     Start,
     Terms,
     Word,
+    hold_back_findings,
     list_in,
     parse_policy,
     read_document,
@@ -168,6 +169,7 @@ def _findings(document: dict[str, Any], reading: Reading) -> Iterator[Finding]:
         if not found:
             stages += _stages(at, phase, is_last=at == len(given) - 1)
     yield from stage_findings(stages, leave=LEAVE)
+    yield from hold_back_findings(document, stages)
     for (_, before), (at, phase) in pairwise(phases):
         if before.start and phase.start and phase.start <= before.start:
             said = f"must be later than the {before.start:%Y-%m-%d %H:%M} UTC of the phase before it"

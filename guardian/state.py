@@ -17,13 +17,14 @@ from guardian.names import Millis
 from guardian.newcomers import Newcomers
 from guardian.policy import Policy
 from guardian.population import Population
+from guardian.progress import Progress
 from guardian.rollout import Status
 from guardian.sequential import Account
 from guardian.units import FailedUnits
 from guardian.variation import VariationWatch
 from guardian.window import Windows
 
-FORMAT = 3
+FORMAT = 4
 POLICIES_MAX = 10_000
 
 
@@ -63,8 +64,9 @@ class RolloutState(msgspec.Struct):
     ``offset`` is the journal offset that this state has seen. ``data_ms`` is
     the journal time at which telemetry last came; budget drips only between
     such times. ``segments`` are those watched, by attribute, as they were
-    first heard of. ``heard`` is kept for guardrails on silence, ``silent``
-    names what is silent and was told.
+    first heard of. ``progress`` is what its gates know of the standing stage.
+    ``heard`` is kept for guardrails on silence, ``silent`` names what is
+    silent and was told.
     """
 
     key: str
@@ -74,6 +76,7 @@ class RolloutState(msgspec.Struct):
     status: Status = Status.PLANNED
     stage: int = 0
     stage_since_ms: Millis = 0
+    progress: Progress = msgspec.field(default_factory=Progress)
     sequence: int = 0
     begun: bool = False
     data_ms: Millis = 0

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from guardian.conditions import Absolute, Kind, Margin, Off, Op, Relative, Silence
+from guardian.conditions import Absolute, Condition, Kind, Margin, Off, Op, Relative, Silence
 from guardian.errors import Lines, Path, Problem, problem_at
 from guardian.lines import is_literal, segments_of
 from guardian.policy import NO_LINES, Action, Finding, Guardrail, Policy
@@ -55,10 +55,11 @@ ACTIONS = frozenset(
 LEAST_STAGES: Mapping[Action, int] = MappingProxyType({Action.STEP_BACK: 2})
 """How many stages an action needs: without an earlier one there is nothing to step back to."""
 
-STAGE_FIELDS = frozenset({"share", "for", "name"})
+STAGE_FIELDS = frozenset({"share", "for", "until", "approval", "start", "name"})
 POLICY_FIELDS = frozenset(
     {"flag", "environment", "control", "variations", "owner", "mode", "false_kills", "guardrails", "stages"}
-    | {"signals", "min_units", "unit_cluster", "segments"}
+    | {"signals", "min_units", "unit_cluster", "segments", "cooldown", "freeze", "hours", "hold_back"}
+    | {"min_starts", "false_advances", "accelerate"}
 )
 
 
@@ -160,5 +161,22 @@ def _stage_findings(policy: Policy) -> Iterator[Finding]:
     for at, stage in enumerate(policy.to_document().get("stages", [])):
         for name, value in stage.items():
             if name not in STAGE_FIELDS:
-                said = f"{LATER.format(what='followed')}; remove it; stages go on by share: and for:"
+                said = f"{LATER.format(what='followed')}; remove it; stages go to parts of all traffic"
                 yield ("stages", at, name), value, said
+    for at, given in enumerate(policy.stages):
+        for condition in given.until or ():
+            if why := _why_not_shown(condition, policy):
+                yield ("stages", at, "until"), condition.text, f"{why}; remove it or change it"
+
+
+def _why_not_shown(condition: Condition, policy: Policy) -> str | None:
+    """Return why a stage cannot wait for a condition of health; the same signals work that work in guardrails."""
+    works = GUARDRAILS.get(condition.signal.kind)
+    waited = LATER.format(what="waited for")
+    if works is None or not isinstance(condition.bound, works.bounds):
+        return f"a condition on {condition.signal.name} {waited}"
+    if condition.signal.name in policy.signals and not works.narrowed:
+        return f"a condition on a narrowed signal {waited}"
+    if condition.for_s is not None:
+        return f"a condition with a window (for ...) {waited}"
+    return None

@@ -17,19 +17,22 @@ class Tally(msgspec.Struct, array_like=True):
     How much of a line one arm has: ``n`` units or requests, ``x`` events among them.
 
     ``counts`` says how ``n`` is distributed: by latency bucket, or by position of a score. Of events without a unit
-    ``x`` holds a part, as they may be one's; ``left`` is what it leaves out.
+    ``x`` holds a part, as they may be one's; ``left`` is what it leaves out. ``every`` counts all failed requests,
+    those of units that had failed before, too.
     """
 
     n: float = 0.0
     x: float = 0.0
     counts: dict[int, float] = {}
     left: float = 0.0
+    every: float = 0.0
 
     def add(self, other: Tally) -> None:
         """Add the other's sums."""
         self.n += other.n
         self.x += other.x
         self.left += other.left
+        self.every += other.every
         mine = self.counts
         for key, count in other.counts.items():
             mine[key] = mine.get(key, 0.0) + count
@@ -52,6 +55,7 @@ class Tally(msgspec.Struct, array_like=True):
         self.n *= keep
         self.x *= keep
         self.left *= keep
+        self.every *= keep
         self.counts = {key: count * keep for key, count in self.counts.items() if count * keep > _GONE}
 
 

@@ -9,12 +9,14 @@ import msgspec
 from guardian.decide import iso
 from guardian.decisions import ArmView, GuardrailView, RolloutView
 from guardian.evidence import Inconclusive, NoData
+from guardian.gates import waits
 from guardian.history import RECENT_MS
 from guardian.line_reading import configured_shares, part_of_budget
 from guardian.lines import is_literal
 from guardian.names import Millis, split_rollout_key
 from guardian.policy import Policy
 from guardian.population import Cell
+from guardian.progress import FRESH_MS
 from guardian.rule_views import literal_rows, literal_why
 from guardian.silence import EXPOSURES, OUTCOMES, PIPELINE, silences
 from guardian.standing import Held, is_enough, p_value, standing
@@ -22,7 +24,7 @@ from guardian.state import RolloutState
 from guardian.tally import Pair
 from guardian.testimony import figures_of
 
-STALE_MS = 5_000
+STALE_MS = FRESH_MS
 SEGMENTS_SHOWN = 5
 """Segments of a variation that are shown, those nearest to doing something."""
 SILENT = {
@@ -47,7 +49,13 @@ def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis,
         guardrails=tuple(_guardrails(state, policy, now_ms)), mixed_units=len(state.mixing.units),
         mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash, plan=msgspec.to_builtins(state.lines.plan),
         last_decision=state.last_decision, explanation=state.explanation,
+        waits=waits(state, policy, now_ms), approvals=_approvals(state, policy),
     )  # fmt: skip
+
+
+def _approvals(state: RolloutState, policy: Policy) -> dict[str, str]:
+    asked = policy.stages[state.stage].approval if policy.stages else ()
+    return {group: state.progress.approved.get(group, "") for group in asked}
 
 
 def _arm(state: RolloutState, variation: str, now_ms: Millis) -> ArmView:

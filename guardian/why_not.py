@@ -7,10 +7,12 @@ from guardian.explain import NOUN, clean, quoted, sentence
 from guardian.measured import Watched, amount, watched
 from guardian.numerals import among, count, percent, times
 
-_STANDING_STILL = frozenset({"planned", "paused", "completed"})
+_STANDING_STILL = frozenset({"planned", "paused", "stepping_back", "completed"})
 
 SILENT_SHOWN = 3
 """Guardrails without evidence that are named; more are counted."""
+WAITS_SHOWN = 3
+"""Gates that are named; more are counted."""
 
 
 def why_not(view: RolloutView) -> str:
@@ -19,7 +21,7 @@ def why_not(view: RolloutView) -> str:
     if view.status == "killed":
         return sentence(f"{name} is killed", clean(view.explanation))
     if view.status in _STANDING_STILL:
-        return sentence(f"{name} is {view.status}", clean(view.explanation))
+        return sentence(f"{name} is {view.status.replace('_', ' ')}", clean(view.explanation))
     if not any(arm.n for arm in view.arms):
         return sentence(f"Nothing has happened to {name}, as no telemetry of it was read yet", "")
     first = nearest(view)
@@ -35,6 +37,8 @@ def why_not(view: RolloutView) -> str:
         clauses.append("its policy has no guardrail that compares anything")
     clauses += _waiting(silent)
     clauses += _literally([row for row in view.guardrails if row.literal and not row.segment])
+    if view.waits:
+        clauses.append(f"its stage is not left yet ({_gates(view.waits)})")
     if view.telemetry != "fresh":
         clauses.append(f"telemetry is {view.telemetry}, which is no good news")
     if view.mode == "shadow":
@@ -46,6 +50,12 @@ def nearest(view: RolloutView) -> GuardrailView | None:
     """Return the guardrail that is nearest to doing something, or nothing while none has any evidence."""
     known = [row for row in view.guardrails if row.log_e is not None]
     return max(known, key=_nearness, default=None)
+
+
+def _gates(waits: tuple[str, ...]) -> str:
+    more = len(waits) - WAITS_SHOWN
+    said = [clean(one) for one in waits[:WAITS_SHOWN]]
+    return "; ".join([*said, f"and {count(more)} more"] if more > 0 else said)
 
 
 def _waiting(silent: list[GuardrailView]) -> list[str]:

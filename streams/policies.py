@@ -20,7 +20,7 @@ import yaml
 from guardian import errors
 from guardian.errors import PolicyError, Problem, problem_at, shown
 from guardian.names import rollout_key
-from guardian.policy import Policy
+from guardian.policy import Policy, Terms
 from guardian.schedule import Schedule, parse_document
 from guardian.support import unsupported
 
@@ -230,6 +230,9 @@ _RESOLVED = (
     (_FLOAT, r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?", list("-+.0123456789")),
 )
 
+_SWITCHES = frozenset((name,) for name, field in Terms.model_fields.items() if field.annotation is bool)
+"""Where true and false may be written."""
+
 
 class _Loader(yaml.SafeLoader):
     """Composes nodes; without aliases, by which a short file can mean a billion values, and not deeply."""
@@ -308,8 +311,10 @@ class _Document:
         text, line = str(node.value), self.lines[path]
         if node.tag == _NULL:
             return None
+        if node.tag == _BOOL and path in _SWITCHES:
+            return {"true": True, "false": False}.get(text, text)
         if node.tag == _BOOL:
-            said = f"YAML takes {text} for true or false, which no field is; put it in quotes if it is a name"
+            said = f"YAML takes {text} for true or false, which this field is not; put it in quotes if it is a name"
             self._tell(path, line, text, said)
         elif node.tag in (_INT, _FLOAT) and re.fullmatch(_RESOLVED[2][1], text):
             return int(text)

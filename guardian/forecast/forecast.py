@@ -113,8 +113,8 @@ def _phases(policy: Policy, assumed: Assumed) -> tuple[tuple[Phase, ...], list[s
         return (Phase(share / variations, 1.0 - share, math.inf),), notes
     if any(stage.share >= 1.0 for stage in policy.stages):
         notes.append("at 100% no control is left and fixed bounds alone are tested: keep some of the traffic on control")
-    if any(stage.until or stage.approval for stage in policy.stages):
-        notes.append("until: and approval: are taken for granted when the time of a stage is over")
+    if any(stage.until or stage.approval or stage.start for stage in policy.stages) or policy.freeze or policy.hours:
+        notes.append("until:, approval: and the calendar are taken for granted when the time of a stage is over")
     return tuple(
         Phase(stage.share / variations, 1.0 - stage.share, math.inf if stage.for_s is None else stage.for_s)
         for stage in policy.stages

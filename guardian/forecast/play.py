@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from guardian.engine import CALM_NATS
 from guardian.failures import ENOUGH
 from guardian.forecast.assumed import FLUSH_S
 from guardian.forecast.clock import TICK_S, instants
@@ -15,6 +14,7 @@ from guardian.forecast.lanes import Lanes, cries_of
 from guardian.forecast.scene import Phase, Played, Scene
 from guardian.forecast.sums import Blocks, Past, Sums
 from guardian.forecast.traffic import Newcomers, draw, starts_share
+from guardian.gates import CALM_NATS
 from guardian.history import REACH_MS, STEP_MS
 from guardian.intake import drip
 from guardian.line_reading import SETTLED_MS

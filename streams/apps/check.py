@@ -20,6 +20,7 @@ from guardian.errors import ConfigError
 from guardian.forecast import Assumed
 from guardian.policy import Policy
 from guardian.schedule import Schedule
+from guardian.stage_notes import stage_notes
 from guardian.tempering import tempering_notes
 from streams.apps.simulate_given import Given
 from streams.apps.simulate_numbers import assumed, problems_of
@@ -37,9 +38,9 @@ def check(
 
     Returns the exit code: 1 for problems, 2 for numbers that are none.
 
-    Of files without problems it also notes what their guardrails find later where events carry no unit id, and how
-    often literal rules are false. With *traffic* or *rate*, as ``guardian simulate`` takes them, also how long tests
-    take.
+    Of files without problems it also notes what their guardrails find later where events carry no unit id, what their
+    stages cannot do, and how often literal rules are false. With *traffic* or *rate*, as ``guardian simulate`` takes
+    them, also how long tests take.
     """
     given = Given(traffic=traffic or Given().traffic, rate=rate or Given().rate)
     if wrong := list(problems_of(given)):
@@ -74,7 +75,7 @@ def check_settings(config: Path | None, *, traffic: str = "", rate: str = "", ou
 def _notes(file: PolicyFile, known: Assumed, *, told: bool) -> Iterator[tuple[Policy, str]]:
     traffic = Traffic(known.requests_per_s, known.rate)
     for policy in file.policies:
-        notes = [*tempering_notes(policy), *literal_notes(policy, traffic)]
+        notes = [*tempering_notes(policy), *stage_notes(policy), *literal_notes(policy, traffic)]
         yield from ((policy, note) for note in [*notes, *(finding_notes(policy, traffic) if told else ())])
 
 

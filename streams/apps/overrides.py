@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, Self
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from guardian.decisions import RolloutView
 from guardian.errors import GuardianError
@@ -22,16 +22,24 @@ class OverrideWish(BaseModel):
     """
     A person's wish. The same *id* may be sent again: it is one wish.
 
-    ``changed`` says that something else changed, such as the build: harm that follows is found sooner.
+    ``changed`` says that something else changed, such as the build: harm that follows is found sooner. ``approve``
+    says that *group* agrees to leave the stage that stands.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    action: Literal["kill", "pause", "resume", "changed"]
+    action: Literal["kill", "pause", "resume", "changed", "approve"]
     variation: str = Field("", max_length=500, description="Needed where a rollout has several; else the one")
     by: Annotated[str, Line, Field(max_length=200, description="Who wants it")]
     reason: Annotated[str, Line, Field(max_length=1000, description="Why, in a sentence")]
     id: Annotated[str, StringConstraints(pattern=r"^[\w.:-]{0,100}$")] = ""
+    group: str = Field("", max_length=256, description="Who approves, as the policy names it; for approve alone")
+
+    @model_validator(mode="after")
+    def _names_its_group(self) -> Self:
+        if bool(self.group) != (self.action == "approve"):
+            raise ValueError("name the group of an approval, and of nothing else")
+        return self
 
 
 class OverrideTaken(BaseModel):
@@ -51,8 +59,16 @@ class Writer(Protocol):
         ...
 
 
-class WrongVariation(GuardianError):
+class WrongWish(GuardianError):
+    """The rollout cannot do what is wanted; the text says what it can."""
+
+
+class WrongVariation(WrongWish):
     """The rollout has no such variation to act on; the text names those that it has."""
+
+
+class WrongGroup(WrongWish):
+    """The stage that stands does not ask this group; the text names those that it asks."""
 
 
 async def write_override(
@@ -61,11 +77,16 @@ async def write_override(
     """
     Check the wish against the rollout as it is *known* and write it; a rollout not known yet is taken on trust.
 
+    An approval counts for the stage that stands as the rollout is *known*: judge drops it if that has been left.
+
     Raises:
         WrongVariation: there is no such variation, or it is control, or one of several must be named.
+        WrongGroup: the stage that stands waits for no such group.
         NotDelivered: Kafka did not take it; send it again under the same id.
     """
     variation = wish.variation if known is None else _variation(wish, known)
+    if known is not None and wish.action == "approve" and wish.group not in known.approvals:
+        raise WrongGroup(f"group: {wish.group!r} is not asked in stage {known.stage + 1}; write {_either(list(known.approvals))}")
     entry = Override(
         at_ms=time.time_ns() // 1_000_000,
         key=key,
@@ -74,6 +95,8 @@ async def write_override(
         by=wish.by,
         reason=wish.reason,
         id=wish.id or uuid.uuid4().hex,
+        group=wish.group,
+        stage=known.stage if known is not None and wish.action == "approve" else None,
     )
     await outlet.send(journal, key, encode(entry))
     log.info("override_taken", rollout=key, action=entry.action, variation=variation, by=wish.by, reason=wish.reason)

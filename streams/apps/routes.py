@@ -13,7 +13,7 @@ from streams.apps.board import Board, DecisionNow, RolloutNow
 from streams.apps.feed import Feed
 from streams.apps.history import Lines
 from streams.apps.live import Hub
-from streams.apps.overrides import OverrideTaken, OverrideWish, Writer, WrongVariation, write_override
+from streams.apps.overrides import OverrideTaken, OverrideWish, Writer, WrongWish, write_override
 from streams.apps.policy_files import PolicyFiles
 from streams.outlet import NotDelivered
 
@@ -64,7 +64,7 @@ async def rollout(key: str, given: Given) -> RolloutNow:
 @router.post("/rollouts/{key:path}/override", status_code=202)
 async def override(key: str, wish: OverrideWish, request: Request, given: Given) -> OverrideTaken:
     """
-    Kill, pause or resume: written into the journal, decided by judge within moments.
+    Kill, pause, resume or approve: written into the journal, decided by judge within moments.
 
     While the page is still reading what was published, a rollout that it does not know is taken on trust: a
     kill may not wait for it.
@@ -77,7 +77,7 @@ async def override(key: str, wish: OverrideWish, request: Request, given: Given)
         raise HTTPException(503, "Kafka is not reached yet; send it again")
     try:
         return await write_override(wish, key, known, given.outlet, given.journal)
-    except WrongVariation as error:
+    except WrongWish as error:
         raise HTTPException(422, str(error)) from None
     except NotDelivered as error:
         raise HTTPException(503, f"Kafka did not take it, send it again: {error}") from None

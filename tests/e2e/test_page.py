@@ -287,6 +287,32 @@ async def test_a_phone_shows_one_thing_at_a_time(browser: Browser, publish: Hand
     await context.close()
 
 
+async def test_what_is_waited_for_is_shown_and_approved(tab: Page, publish: Hand, given: Settings):
+    """
+    The detail says why a rollout has not advanced, follows it, and lets a group that is asked approve.
+    """
+    more: dict[str, Any] = {"approvals": {"legal": ""}, "waits": ("waits until 14:00 UTC", "waits for legal")}
+    await publish.rollout(rollout(at_ms=now_ms(), **more))
+    waits = tab.get_by_role("region", name="Why it has not advanced")
+    await expect(waits.get_by_role("listitem")).to_have_text(["waits until 14:00 UTC", "waits for legal"])
+
+    await waits.get_by_role("button", name="Approve for legal").click()
+    dialog = tab.get_by_role("dialog")
+    await expect(dialog).to_contain_text("In the name of legal.")
+    await dialog.get_by_label("Your name").fill("grace")
+    await dialog.get_by_label("Why").fill("reviewed")
+    await dialog.get_by_role("button", name="Approve").click()
+    [(_, _, entry)] = await read_journal(given, 1)
+    assert isinstance(entry, Override)
+    assert ("approve", "legal", 1) == (entry.action, entry.group, entry.stage)
+
+    await publish.rollout(rollout(at_ms=now_ms(), approvals={"legal": "grace"}, waits=("waits until 14:00 UTC",)))
+    await expect(waits.get_by_role("listitem")).to_have_text(["waits until 14:00 UTC"])
+    await expect(waits.get_by_role("button")).to_have_count(0)
+    await publish.rollout(rollout(at_ms=now_ms(), status="completed"))
+    await expect(waits).to_be_hidden()
+
+
 async def test_a_lost_connection_is_said_and_healed(browser: Browser, given: Settings, publish: Hand):
     """
     When the API is gone the page says that it shows the past, and goes on by itself when it is back.

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from guardian.errors import Path as Field
 from guardian.errors import PolicyError, field_name
 from guardian.policy import parse_policy
+from guardian.stage_notes import stage_notes
 from guardian.tempering import tempering_notes
 from streams.apps.check import check, main, schema, schema_text
 from streams.policies import LARGEST_FILE, load_policies, read_policies, read_policy_text
@@ -264,10 +265,9 @@ def test_what_cannot_be_run_is_not_loaded(tmp_path: Path):
     """
     A policy that asks for what this version cannot run is refused with its line.
     """
-    with pytest.raises(
-        PolicyError, match=r"a\.yaml:28: stages\[1\]\.until: 'error_rate < 1\.1x control': is read but not followed by this"
-    ):
-        load_policies(put_files(tmp_path, a=EVERYTHING))
+    ring = SIMPLE.replace("{share: 10%, for: 1h}", "{share: 10%, for: 1h, users: beta}")
+    with pytest.raises(PolicyError, match=r"a\.yaml:\d+: stages\[0\]\.users: 'beta': is read but not followed by this"):
+        load_policies(put_files(tmp_path, a=ring))
 
 
 def test_one_rollout_has_one_policy(tmp_path: Path):
@@ -368,7 +368,8 @@ def test_check_prints_files_budget_and_problems(tmp_path: Path):
         tmp_path, a=other.replace("1.2x control", "5mss"), b=f"{SIMPLE}---\n{SIMPLE.replace('v2', 'v4')}"
     )
     advice = "'mss' does not fit error_rate; write a percentage such as 5%"
-    notes = list(tempering_notes(parse_policy(yaml.safe_load(SIMPLE))))
+    read = parse_policy(yaml.safe_load(SIMPLE))
+    notes = [*tempering_notes(read), *stage_notes(read)]
 
     assert (
         1,
@@ -390,7 +391,7 @@ def test_check_notes_what_missing_unit_ids_cost(tmp_path: Path):
     code, lines = run_check(tmp_path)
 
     assert (0, "2 files, 0 problems") == (code, lines[-1])
-    assert [fine] == [Path(line.split(": ")[0]) for line in lines if ": note: " in line]
+    assert [fine] == [Path(line.split(": ")[0]) for line in lines if "no unit id" in line]
     assert any("error_rate > 1.2x control: where outcomes carry no unit id" in line for line in lines)
 
 
@@ -419,6 +420,18 @@ def test_check_refuses_traffic_that_is_none(tmp_path: Path):
 
     assert 2 == check(list(put_files(tmp_path, a=SIMPLE)), traffic="many", out=out)
     assert out.getvalue().startswith("--traffic: 'many': requests a second")
+
+
+@pytest.mark.parametrize(("written", "said"), [("true", ""), ("yes", "write true or false"), ("'true'", "write true or false")])
+def test_a_switch_is_true_or_false(tmp_path: Path, written: str, said: str):
+    """
+    What is on or off is written true or false, and nothing else that YAML takes for it.
+    """
+    put_files(tmp_path, a=f"{SIMPLE}accelerate: {written}\n", b=SIMPLE.replace("v2", "v3"))
+    code, lines = run_check(tmp_path)
+
+    assert bool(said) == bool(code)
+    assert any("accelerate" in line and said in line for line in lines) == bool(said)
 
 
 def test_checking_nothing_is_no_success():

@@ -121,5 +121,10 @@ documents: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         ),
         "stages": stages(),
         "cooldown": durations,
+        "min_starts": st.integers(51, 10**6),
+        "false_advances": budgets.filter(lambda budget: budget != 0.05),
+        "accelerate": st.just(True),
+        "freeze": st.just([{"from": "2026-12-20T00:00:00Z", "to": "2027-01-02T00:00:00Z"}]),
+        "hours": st.just({"days": "mon, tue, sat", "from": "09:00", "to": "17:30", "zone": "Europe/Berlin"}),
     },
 )

@@ -262,6 +262,27 @@ async def test_a_wish_that_cannot_be_is_refused(publish, http, wish, status, say
         assert says in await answer.text()
 
 
+async def test_a_group_approves_the_stage_that_stands(given, publish, http):
+    """
+    An approval reaches the journal with its group and the stage that stood; a group that is not asked is refused.
+    """
+    await publish.rollout(rollout(at_ms=now_ms(), approvals={"legal": ""}, waits=("waits for legal",)))
+    await eventually(http, PATH, lambda found: found != 404)
+    wish = {"action": "approve", "by": "grace", "reason": "reviewed", "group": "legal", "id": "wish-1"}
+    wrong = [({"group": "friends"}, "write legal"), ({"group": ""}, "name the group"), ({"action": "pause"}, "name")]
+    for changes, says in wrong:
+        async with http.post(f"{PATH}/override", json=wish | changes) as answer:
+            assert (422, True) == (answer.status, says in await answer.text())
+    async with http.post(f"{PATH}/override", json=wish) as answer:
+        assert answer.status == 202
+    [(_, key, entry)] = await read_journal(given, 1)
+
+    assert KEY == key
+    assert isinstance(entry, Override)
+    assert ("approve", "legal", 1, "grace") == (entry.action, entry.group, entry.stage, entry.by)
+    assert "waits for legal" in (await json_of(http, PATH))["why"]
+
+
 async def test_unknown_names_are_said_to_be_unknown(http):
     """
     A rollout or decision that is not there is a 404 that says how names are written.

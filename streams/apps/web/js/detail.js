@@ -12,6 +12,7 @@ import { get, onEvent } from "./live.js";
 import { askOverride } from "./override.js";
 import { changed, decisionsOf, keyOf, state } from "./state.js";
 import { onTheme } from "./theme.js";
+import { waitList } from "./waits.js";
 
 export function detailView() {
   const title = h("h1");
@@ -23,6 +24,7 @@ export function detailView() {
   const facts = ["Environment", "Share", "Stage", "Owner"].map((name) => ({ name, el: h("dd", { class: "num" }) }));
   const fresh = freshness();
   const why = h("p", { class: "why" });
+  const waits = waitList(() => state.rollouts.get(key));
   const mixed = h("p", { class: "warning", role: "status" });
   const arms = armTable();
   const rows = guardrailList((row) => {
@@ -40,7 +42,7 @@ export function detailView() {
     h("a", { class: "back", href: "#/" }, "← All rollouts"),
     h("header", {}, h("div", { class: "name" }, title, status.el, shadow), h("div", { class: "actions" }, buttons)),
     h("dl", { class: "facts" }, facts.map((one) => h("div", {}, h("dt", {}, one.name), one.el)), h("div", {}, h("dt", {}, "Telemetry"), h("dd", {}, fresh.el))),
-    mixed, why, lastBox, none,
+    mixed, why, waits.el, lastBox, none,
     h("section", { class: "panel", "aria-labelledby": "h-arms" }, h("h2", { id: "h-arms" }, "Error rate by variation"), arms.el,
       h("p", { class: "caption" }, "Since this share began. Bars are 95 % intervals that hold however often one looks.")),
     h("section", { class: "panel", "aria-labelledby": "h-evidence" }, h("h2", { id: "h-evidence" }, "Evidence"),
@@ -99,9 +101,14 @@ export function detailView() {
     sentence(mixed, view.mixed ? `${view.mixed} Until they agree, this rollout's numbers mix both.` : "");
     show(mixed, Boolean(view.mixed));
     updateDecisions(view);
+    waits.update(view);
     arms.update(view);
     updateCharts(view);
-    const offered = { pause: ["running", "holding"], resume: ["paused", "holding", "killed"], kill: ["running", "holding", "paused", "planned", "completed"] };
+    const offered = {
+      pause: ["running", "holding", "stepping_back"],
+      resume: ["paused", "holding", "killed"],
+      kill: ["running", "holding", "paused", "stepping_back", "planned", "completed"],
+    };
     buttons.forEach((one, i) => show(one, offered[["pause", "resume", "kill"][i]].includes(view.status)));
   }
 

@@ -7,7 +7,7 @@ import { ago, count, share, titled } from "./format.js";
 import { rolloutLink } from "./route.js";
 import { now, state } from "./state.js";
 
-const ORDER = ["killed", "paused", "holding", "running", "planned", "completed"];
+const ORDER = ["killed", "paused", "holding", "stepping_back", "running", "planned", "completed"];
 const MOST = 200;
 const SEARCH_FROM = 7;
 

@@ -7,9 +7,10 @@ const SAYS = {
   kill: "Everybody gets control at once. It stays so until somebody resumes it.",
   pause: "The share stays where it is. Guardrails go on watching.",
   resume: "The rollout goes on; guardrails watch it as before.",
+  approve: "The stage that stands may be left, as far as this group is asked. It counts for this stage alone.",
 };
 
-export function askOverride(view, action) {
+export function askOverride(view, action, group = "") {
   if (!view) return;
   const dialog = document.getElementById("override");
   const others = view.arms.map((arm) => arm.variation).filter((name) => name !== view.control);
@@ -22,6 +23,7 @@ export function askOverride(view, action) {
   const form = h("form", { method: "dialog" },
     h("h2", { id: "override-title" }, `${titled(action)} ${view.flag_key} in ${view.environment}?`),
     h("p", {}, SAYS[action]),
+    group ? h("p", {}, `In the name of ${group}.`) : null,
     action === "kill" && others.length > 1 ? h("label", {}, "Variation", variation) : null,
     h("label", {}, "Your name", by), h("label", {}, "Why", reason), problem,
     h("div", { class: "actions" }, h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel"), send));
@@ -30,7 +32,7 @@ export function askOverride(view, action) {
     send.disabled = true;
     problem.hidden = true;
     localStorage.setItem("by", by.value);
-    const wish = { action, by: by.value, reason: reason.value, id, variation: action === "kill" ? variation.value : "" };
+    const wish = { action, by: by.value, reason: reason.value, id, group, variation: action === "kill" ? variation.value : "" };
     const failed = await post(`/api/rollouts/${encodeURIComponent(view.key)}/override`, wish);
     send.disabled = false;
     if (failed) {
@@ -39,7 +41,8 @@ export function askOverride(view, action) {
       return;
     }
     dialog.close();
-    toast(`Sent: ${action} of ${view.flag_key}. The decision follows in a moment.`);
+    const follows = action === "approve" ? "It counts in a moment." : "The decision follows in a moment.";
+    toast(`Sent: ${action} of ${view.flag_key}. ${follows}`);
   });
   dialog.replaceChildren(form);
   dialog.showModal();

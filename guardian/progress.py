@@ -1,0 +1,75 @@
+"""How far a rollout has come in its standing stage: what its gates (``guardian.gates``) read."""
+
+from __future__ import annotations
+
+import msgspec
+
+from guardian.betting import Past
+from guardian.names import Millis
+from guardian.sequential import Account
+from guardian.tally import Pair
+
+FRESH_MS = 5_000
+"""Telemetry is fresh for so long after it came."""
+
+
+class Shown(msgspec.Struct):
+    """
+    How far a condition of health is shown for one variation, within the standing stage.
+
+    ``accounts`` has one for each reading (``health.readings``). ``open`` is the block that fills, of the epoch that
+    began at ``epoch_ms``; what waited when the shares changed is given up.
+    """
+
+    accounts: list[Account]
+    epoch_ms: Millis = -1
+    open: Pair | None = None
+    past: Past = msgspec.field(default_factory=Past)
+    is_read: bool = False
+
+    @classmethod
+    def begin(cls, budget: float, readings: int) -> Shown:
+        """Return empty accounts, each with the chance of a false advance: all must cross, so the false one must."""
+        accounts = [Account() for _ in range(readings)]
+        for account in accounts:
+            account.deposit(budget)
+        return cls(accounts)
+
+    @property
+    def log_s(self) -> float:
+        """Return the log of the account that holds least; 0 is what shows the condition."""
+        return min(account.log_s() for account in self.accounts)
+
+
+class Progress(msgspec.Struct):
+    """
+    The standing stage so far.
+
+    ``awaits`` is the decision that began it, until the store has answered: nothing is counted before. ``ran_ms`` is
+    the time with fresh telemetry in which the rollout was running, ``starts`` are the starts of each variation.
+    ``approved`` holds by group who approved. ``health`` holds by variation the conditions of the stage's ``until``.
+
+    What outlives a stage: ``moved`` and ``moved_ms`` are the last hold, pause, step back or resume and its time;
+    ``backs`` counts by stage how often was stepped back from it.
+    """
+
+    awaits: str = ""
+    ran_ms: Millis = 0
+    starts: dict[str, int] = {}
+    approved: dict[str, str] = {}
+    health: dict[str, list[Shown]] = {}
+    moved: str = ""
+    moved_ms: Millis = 0
+    backs: dict[int, int] = {}
+
+    def enter(self) -> None:
+        """Begin a stage: everything that is counted in one is counted anew."""
+        self.awaits, self.ran_ms, self.starts, self.approved, self.health = "", 0, {}, {}, {}
+
+    def move(self, action: str, at_ms: Millis) -> None:
+        """Remember a hold, a pause, a step back or a resume, for the cooldown."""
+        self.moved, self.moved_ms = action, at_ms
+
+    def run(self, since_ms: Millis, now_ms: Millis) -> None:
+        """Count the time since telemetry last came (or the stage began), as far as telemetry was fresh in it."""
+        self.ran_ms += min(max(now_ms - since_ms, 0), FRESH_MS)

@@ -1,0 +1,101 @@
+"""Letting the conditions of a stage's ``until`` read what has become ready, in blocks that only clocks decide."""
+
+from __future__ import annotations
+
+from guardian.conditions import Absolute
+from guardian.health import health_log_e, readings
+from guardian.levels import BEST, WORST
+from guardian.lines import ALL, Awaited, Line
+from guardian.names import Millis
+from guardian.population import Cell, Epoch, Waiting
+from guardian.progress import Shown
+from guardian.state import RolloutState
+from guardian.tally import Pair, Tally
+
+BLOCK_MS = 1_000
+"""Nothing is urgent about going on: a block a second is as good as many small ones, and larger ones see more."""
+REPORTED_MS = 3_600_000
+"""A person may report what was shown an hour ago: before that, an epoch's reports tell of the shares before it."""
+
+Span = tuple[Millis, Millis]
+
+
+def read_health(state: RolloutState, variation: str, end_ms: Millis, tick: Waiting, epoch: Epoch) -> None:
+    """Let what the standing stage waits for read a mature tick of one variation."""
+    if tick.start_ms < state.stage_since_ms:
+        return
+    control, span = state.policy.control, (tick.start_ms, end_ms)
+    for at, awaited in enumerate(standing_conditions(state)):
+        if awaited.line.kind == "failures" and awaited.line.cut == ALL:
+            t, c = (_failures(tick.arms.get(name)) for name in (variation, control))
+        else:
+            arms = tick.lines.get(awaited.line.name, {})
+            t, c = arms.get(variation), arms.get(control)
+        held = _held(state, variation)[at]
+        _add(held, awaited, span, epoch, t, c)
+        _read(state, held, awaited)
+
+
+def add_health(
+    state: RolloutState, variation: str, line: Line, span: Span, epoch: Epoch, t: Tally | None, c: Tally | None
+) -> None:
+    """Add what is known only later to the open blocks of a line: late outcomes, requests that never ended."""
+    if span[0] < state.stage_since_ms or state.population.now is not epoch:
+        return
+    for at, awaited in enumerate(standing_conditions(state)):
+        if awaited.line.name == line.name:
+            _add(_held(state, variation)[at], awaited, span, epoch, t, c)
+
+
+def add_late_failures(state: RolloutState, variation: str, span: Span, epoch: Epoch, cell: Cell) -> None:
+    """Add late outcomes of one arm, of all requests: of control to every variation's blocks."""
+    tally, control = _failures(cell), state.policy.control
+    for awaited in standing_conditions(state):
+        if awaited.line.kind == "failures" and awaited.line.cut == ALL:
+            for name in state.alive() if variation == control else (variation,):
+                t, c = (None, tally) if variation == control else (tally, None)
+                add_health(state, name, awaited.line, span, epoch, t, c)
+            return
+
+
+def standing_conditions(state: RolloutState) -> tuple[Awaited, ...]:
+    """Return what the standing stage waits for; nothing while the store has not answered to the change that began it."""
+    if not state.lines.awaited or state.progress.awaits:
+        return ()
+    return state.lines.awaited[state.stage]
+
+
+def _held(state: RolloutState, variation: str) -> list[Shown]:
+    held = state.progress.health.get(variation)
+    if held is None:
+        budget = state.policy.false_advances
+        held = [Shown.begin(budget, readings(one.line)) for one in standing_conditions(state)]
+        state.progress.health[variation] = held
+    return held
+
+
+def _failures(cell: Cell | None) -> Tally | None:
+    if cell is None or not cell.outcomes:
+        return None
+    n = float(cell.outcomes)
+    return Tally(n, min(cell.first, n), left=cell.left, every=min(float(cell.errors), n))
+
+
+def _add(held: Shown, awaited: Awaited, span: Span, epoch: Epoch, t: Tally | None, c: Tally | None) -> None:
+    is_early = awaited.line.kind == "reports" and span[0] < epoch.start_ms + REPORTED_MS
+    if (t is None and c is None) or is_early:
+        return
+    if held.open is None or held.epoch_ms != epoch.start_ms:
+        held.open, held.epoch_ms = Pair(*span), epoch.start_ms
+    held.open.add(span[1], t, c)
+
+
+def _read(state: RolloutState, held: Shown, awaited: Awaited) -> None:
+    block, is_alone = held.open, isinstance(awaited.condition.bound, Absolute)
+    if block is None or block.span_ms < BLOCK_MS or block.t.n < 1.0 or (block.c.n < 1.0 and not is_alone):
+        return
+    found = health_log_e(awaited.condition, awaited.line, block, held.past, state.policy.unit_cluster)
+    for account, values in zip(held.accounts, found, strict=True):
+        account.update(values)
+    held.past.remember(block, (WORST, BEST))
+    held.open, held.is_read = None, True
