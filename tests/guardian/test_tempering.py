@@ -6,7 +6,7 @@ import math
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.policy import parse_policy
@@ -114,6 +114,7 @@ def test_there_is_nothing_to_note_where_nothing_is_tempered():
     assert [] == notes("error_rate > 5%", "error_rate > 1.2x control", unit_cluster=1.0)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["error_rate > {}x control", "report_rate > {}x control"]), st.floats(1.0, 1e5), clusters)
 def test_every_multiple_has_its_note(when: str, factor: float, cluster: float):
     """
