@@ -30,6 +30,10 @@ class People:
         )
         self._world.append(encode(entry))
 
+    def document(self, key: str) -> dict[str, Any]:
+        """The policy as it was last written."""
+        return self._documents[key]
+
     async def live(self) -> None:
         """Want something now and then."""
         for at_s, wish, number in sorted(self._world.scene.faults.people):

@@ -43,11 +43,10 @@ class Rollout:
         """``environment|flag``."""
         return f"{ENVIRONMENT}|{self.flag}"
 
-    @property
-    def seen_by(self) -> list[dict[str, Any]]:
-        """The guardrails that see its harm."""
+    def seen_by(self, document: dict[str, Any]) -> list[dict[str, Any]]:
+        """The guardrails of a policy that see its harm."""
         sees = dict(GUARDRAILS.values())
-        return [one for one in self.document["guardrails"] if self.harm and sees[one["when"]] == self.harm]
+        return [one for one in document["guardrails"] if self.harm and sees[one["when"]] == self.harm]
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from streams.outlet import NotDelivered
 from streams.settings import Settings
 from streams.snapshots import unpacked
 from tests.simulation.ledger import Ledger
+from tests.simulation.liveness import compare_whole
 from tests.simulation.logs import Chances, Log, Outlet, Snapshots
 from tests.simulation.loop import Process, VirtualLoop, made_up_time
 from tests.simulation.people import People
@@ -272,6 +273,8 @@ class World:
                 self._begin()
                 self.loop.call_at(self.scene.seconds, self.loop.stop)
                 self.loop.run_forever()
+                if not self.broken:
+                    self._drain()
                 self._end()
         finally:
             self.loop.close()
@@ -289,11 +292,22 @@ class World:
         for at_s in self.scene.faults.zombies_s:
             self.loop.call_at(at_s, self._depose)
 
+    def _drain(self) -> None:
+        """Let the last judge read what is there, and nobody write any more."""
+        for role, (process, _) in self._running.items():
+            if role != "judge":
+                process.kill()
+        self.loop.call_later(1.0, self.loop.stop)
+        self.loop.run_forever()
+
     def _defect(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if "exception" in context and not isinstance(context["exception"], NotDelivered):
             self.check(False, f"{context['message']}: {context['exception']!r}")
 
     def _end(self) -> None:
+        _, judge = self._running["judge"]
+        if not self.broken and isinstance(judge, JudgeWorker) and judge.bank is not None:
+            compare_whole(self, judge.bank)
         for process in self._processes:
             process.kill()
         # Whoever was cancelled may wait for others who were.
