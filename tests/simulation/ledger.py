@@ -16,7 +16,7 @@ from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, Summary
 from guardian.policy import Policy
 from guardian.silence import PIPELINE
 from guardian.state import RolloutState
-from tests.simulation.scene import PER_DAY, PER_ROLLOUT, PER_STEP, TREATMENT
+from tests.simulation.scene import FIXED, PER_DAY, PER_ROLLOUT, PER_STEP, TREATMENT
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -138,8 +138,7 @@ class Ledger:
 
     def _justified_kill(self, state: RolloutState, decision: Decision, evidence: Evidence) -> None:
         said = f"{decision.action} {decision.decision_id}"
-        rollout = self._world.rollout(state.key)
-        if not rollout.harm or self._world.clock_ms("") < self._world.ms(rollout.harm_from_s):
+        if self._is_false(state.key, decision):
             self.false_kills += 1
             self._world.note(f"FALSE kill by {decision.guardrail}")
         if evidence.silence:
@@ -151,6 +150,11 @@ class Ledger:
             self._check(units >= state.policy.min_units, f"{said}: only {units} units failed")
         elif decision.signal != "sample_ratio":
             self._check(evidence.n >= state.policy.min_units, f"{said}: only {evidence.n} requests")
+
+    def _is_false(self, key: str, decision: Decision) -> bool:
+        rollout, first = self._world.rollout(key), self._world.scene.rollouts[0]
+        is_harmed = bool(first.harm) and self._world.loop.time() >= first.harm_from_s
+        return not is_harmed or (rollout is not first and decision.guardrail not in FIXED)
 
     def judged(self, bank: Bank, seen: int) -> None:
         """Compare what a judge knows after an entry with the truth."""

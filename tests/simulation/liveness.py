@@ -75,6 +75,6 @@ def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
 
 def _advanced(world: World, rollout: Rollout, state: RolloutState) -> None:
     """A healthy rollout that nobody stopped has left its first stage."""
-    if rollout.harm or state.status != Status.RUNNING or len(state.policy.stages) < 2 or not state.alive():
+    if rollout.harm or state.status != Status.RUNNING or len(state.policy.stages) < 2 or not state.lines.accounts:
         return
     world.check(state.stage > 0, f"{state.key} is healthy and still in its first stage beside {CONTROL}")

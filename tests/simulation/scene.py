@@ -14,10 +14,16 @@ GUARDRAILS: dict[str, tuple[str, str]] = {
     "slower": ("latency_p95 > 1.5x control", "slow"),
     "too_slow": ("latency_p95 > 300ms", "slow"),
     "csat": ("csat < control - 0.3", "csat"),
-    "ratio": ("sample_ratio off", "silent"),
+    "ratio": ("sample_ratio off", ""),
     "silence": ("no_data for 3s", "silent"),
 }
-"""Guardrails by name: what is written, and the harm that it sees."""
+"""
+Guardrails by name: what is written, and the harm that it is sure to see.
+
+``sample_ratio`` is sure of none: without stages nobody has said what share is meant.
+"""
+FIXED = (GUARDRAILS["fixed"][0], GUARDRAILS["too_slow"][0])
+"""What a guardrail with a fixed bound says of a flag may be another flag's harm."""
 ACTIONS = ("kill", "kill", "kill", "kill_flag", "pause", "step_back", "hold")
 STAGES: tuple[tuple[dict[str, str], ...], ...] = (
     (),
@@ -96,24 +102,25 @@ class Scene:
 def scene(seed: int) -> Scene:
     """Draw the world of a seed."""
     dice = random.Random(f"scene {seed}")
-    quiet_from_s = dice.uniform(10.0, 16.0)
-    many = dice.choice((1, 1, 2, 3))
+    quiet_from_s = dice.uniform(8.0, 13.0)
+    many = dice.choice((1, 1, 1, 2, 3))
     skewed = dice.random() < 0.5
     names = ("service 0", "service 1", "source 0", "source 1", "act", "people")
     return Scene(
         seed=seed,
-        seconds=quiet_from_s + 16.0,
+        seconds=quiet_from_s + 15.0,
         quiet_from_s=quiet_from_s,
-        rollouts=tuple(_rollout(dice, f"flag-{number}") for number in range(many)),
+        # One of them harms at most: two would hide each other, as each raises the other's control.
+        rollouts=tuple(_rollout(dice, f"flag-{number}", may_harm=number == 0) for number in range(many)),
         faults=_faults(dice, quiet_from_s, many),
-        requests_a_second=dice.uniform(50.0, 80.0),
+        requests_a_second=dice.uniform(40.0, 70.0),
         errors=dice.choice((0.0, 0.01, 0.03)),
         by_topic=dice.random() < 0.5,
         skews_ms={name: dice.randrange(-800, 800) if skewed else 0 for name in names},
     )
 
 
-def _rollout(dice: random.Random, flag: str) -> Rollout:
+def _rollout(dice: random.Random, flag: str, *, may_harm: bool) -> Rollout:
     names = dice.sample(sorted(GUARDRAILS), dice.choice((1, 1, 2, 3)))
     stages = dice.choice(STAGES)
     guardrails = [_guardrail(dice, name) for name in names]
@@ -124,9 +131,10 @@ def _rollout(dice: random.Random, flag: str) -> Rollout:
     }  # fmt: skip
     if stages:
         document["stages"] = list(stages)
-    harm = GUARDRAILS[names[0]][1] if dice.random() < 0.6 else ""
+    harm = GUARDRAILS[names[0]][1] if may_harm and dice.random() < 0.7 else ""
     share = float(stages[0]["share"].rstrip("%")) / 100 if stages else dice.choice((0.2, 0.5))
-    return Rollout(flag, document, share, harm, dice.uniform(0.0, 12.0))
+    # What was never seen is not missed.
+    return Rollout(flag, document, share, harm, dice.uniform(3.0 if harm == "silent" else 0.0, 10.0))
 
 
 def _guardrail(dice: random.Random, name: str) -> dict[str, Any]:

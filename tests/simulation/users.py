@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import json
 import random
 import zlib
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from tests.simulation.scene import CONTROL, ENVIRONMENT, TREATMENT, UNITS, Rollout
 
@@ -99,7 +100,7 @@ class Users:
         source = (kind != "exposure") if self._scene.by_topic else zlib.crc32(unit.encode()) & 1
         which = 0 if kind == "exposure" else 1
         keys = [(f"{ENVIRONMENT}|{flag}", variation, which) for flag, variation in told]
-        heapq.heappush(self._due, (at_s + late_s, self._numbers, int(source), json.dumps(event).encode(), keys))
+        heapq.heappush(self._due, (at_s + late_s, self._numbers, int(source), msgspec.json.encode(event), keys))
 
     def _deliver(self, now_s: float) -> None:
         while self._due and self._due[0][0] <= now_s:

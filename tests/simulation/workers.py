@@ -43,13 +43,13 @@ class Observe:
         self._dice = random.Random(f"observe {world.scene.seed} {number} {world.loop.time()}")
 
     async def run(self) -> None:
-        """Flush about twice a second."""
+        """Flush once or twice a second."""
         world, number = self._world, self._number
         offset, note = world.noted[number]
         fold = Fold(self._name, FoldConfig(bare=True), position=offset, note=note)
         point, journalist = fold.savepoint(), Journalist(self._name, TOPICS.journal, 1)
         while True:
-            await asyncio.sleep(self._dice.uniform(0.3, 0.6))
+            await asyncio.sleep(self._dice.uniform(0.4, 0.9))
             if world.is_unread(number):
                 continue
             now_ms = world.clock_ms(f"source {number}")

@@ -53,7 +53,7 @@ class World:
     def __init__(self, scene: Scene, trace: Callable[[str], None] | None = None) -> None:
         self.scene, self._trace = scene, trace
         self.loop = VirtualLoop()
-        self.config = JudgeConfig(show_ms=1_000, resend_ms=3_000)
+        self.config = JudgeConfig(show_ms=2_000, resend_ms=3_000)
         self.journal, self.decisions = Log(), Log()
         self.inputs, self.noted = [Log(), Log()], [(0, ""), (0, "")]
         self.told: list[list[Told]] = [[], []]
