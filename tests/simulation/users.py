@@ -39,9 +39,9 @@ class Users:
     async def live(self) -> None:
         """Make requests until the end."""
         loop, mean = self._world.loop, self._scene.requests_a_second * EVERY_MS / 1_000
-        while loop.time() < self._scene.seconds - 3.0:
+        while loop.time() < self._scene.seconds - 2.0:
             for _ in range(int(mean) + (self._dice.random() < mean % 1)):
-                self._request(loop.time())
+                self._request(loop.time() - self._dice.uniform(0.0, EVERY_MS / 1_000))
             self._deliver(loop.time())
             await asyncio.sleep(EVERY_MS / 1_000)
         while self._due:
