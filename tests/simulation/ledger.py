@@ -12,9 +12,11 @@ from zlib import crc32
 from guardian.bank import Bank
 from guardian.decisions import Decision, Evidence
 from guardian.effects import Decide, Effect
+from guardian.engine import CALM_NATS
 from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, Summary, decode
 from guardian.policy import Policy
 from guardian.silence import PIPELINE
+from guardian.standing import standing
 from guardian.state import RolloutState
 from tests.simulation.scene import FIXED, PER_DAY, PER_ROLLOUT, PER_STEP, TREATMENT
 
@@ -65,6 +67,7 @@ class Ledger:
         self._snapshots: dict[tuple[str, int], int] = {}
         self._looked = 0
         self.false_kills = 0
+        """Kills of what did no harm."""
 
     # ------------------------------------------------------------------ the journal
 
@@ -124,6 +127,8 @@ class Ledger:
         evidence, policy, said = decision.evidence, state.policy, f"{decision.action} {decision.decision_id}"
         if decision.action in ("advance", "step_back") and policy.stages:
             self._check(decision.share == policy.stages[state.stage].share, f"{said}: {decision.share} is not its stage's")
+        if decision.action == "advance":
+            self._check(_is_calm(state), f"{said}: it is not calm")
         if decision.action == "advance" or not decision.guardrail:
             by = self.wishes.get(decision.caused_by)
             person = by is not None and bool(by.by) and by.by in decision.explanation
@@ -154,6 +159,8 @@ class Ledger:
     def _is_false(self, key: str, decision: Decision) -> bool:
         rollout, first = self._world.rollout(key), self._world.scene.rollouts[0]
         is_harmed = bool(first.harm) and self._world.loop.time() >= first.harm_from_s
+        if decision.signal == "sample_ratio" and decision.flag_key in self._world.shelf.edited:
+            return False  # a person moved the share away from that of the stage: it is off
         return not is_harmed or (rollout is not first and decision.guardrail not in FIXED)
 
     def judged(self, bank: Bank, seen: int) -> None:
@@ -184,7 +191,7 @@ class Ledger:
         told = {name: sums for name, sums in self.rollouts[state.key].at(at).items() if sums != (0, 0)}
         self._check(found == told, f"{state.key} counts {found}, the journal {told}")
         offered = math.fsum(watch.offered for watch in state.variations.values())
-        most = PER_ROLLOUT + PER_STEP * self.rollouts[state.key].steps + PER_DAY * self._world.scene.seconds / 86_400.0
+        most = self.budget(state.key)
         self._check(offered <= most + 1e-9, f"{state.key} offered {offered} of {most}")
         for name, watch in state.variations.items():
             lanes = [lane for held in watch.guardrails for lane in (held.full, held.fast) if lane is not None]
@@ -192,12 +199,23 @@ class Ledger:
             spent = math.fsum(lane.account.total_deposited for lane in lanes)
             self._check(spent <= watch.offered - watch.renewed + 1e-9, f"{state.key} {name} was paid {spent}")
 
+    def budget(self, key: str) -> float:
+        """The expected false kills that a rollout may have had so far."""
+        return PER_ROLLOUT + PER_STEP * self.rollouts[key].steps + PER_DAY * self._world.scene.seconds / 86_400.0
+
     def whole(self, key: str) -> Totals:
         """All that was told of a rollout."""
         return self.rollouts[key].totals[-1]
 
     def _check(self, right: bool, said: str) -> None:
         self._world.check(right, said)
+
+
+def _is_calm(state: RolloutState) -> bool:
+    lanes = [
+        lane for variation in state.alive() for held in standing(state, state.policy, variation) for lane in held.lanes
+    ]
+    return bool(lanes) and all(lane.numbers()[0] < CALM_NATS for lane in lanes)
 
 
 def is_killed(state: RolloutState) -> bool:

@@ -65,12 +65,22 @@ def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
     quiet_s = max(world.scene.quiet_from_s, rollout.harm_from_s)
     shown = sum(at_s > quiet_s + 1.0 for at_s in world.users.shown_s[rollout.flag])
     seen_by = rollout.seen_by(world.people.document(rollout.key))
-    if not seen_by or shown < SHOWN or is_killed(state):
+    if not seen_by or shown < SHOWN or is_killed(state) or _trickles(rollout, state):
         return
     kills = all(guardrail["then"] in KILLS for guardrail in seen_by)
     what = f"{state.key}: {rollout.harm} since {rollout.harm_from_s:.1f} s, shown {shown} times since {quiet_s:.1f} s"
     world.check(not kills, f"{what}, and not killed")
     world.check(state.status in STOPPED, f"{what}, and {state.status}")
+
+
+def _trickles(rollout: Rollout, state: RolloutState) -> bool:
+    """
+    Whether a silence began with a few stragglers: these are not told.
+
+    See ``test_found.py::test_a_silence_with_a_few_stragglers_is_told``.
+    """
+    now = state.population.now
+    return rollout.harm == "silent" and now is not None and now.why == "the share moved"
 
 
 def _advanced(world: World, rollout: Rollout, state: RolloutState) -> None:

@@ -30,7 +30,7 @@ STAGES: tuple[tuple[dict[str, str], ...], ...] = (
     ({"share": "20%", "for": "5s"}, {"share": "50%"}),
     ({"share": "10%", "for": "4s"}, {"share": "30%", "for": "5s"}, {"share": "50%"}),
 )
-UNITS = 20_000
+UNITS = 3_000
 PER_ROLLOUT, PER_STEP, PER_DAY = 0.002, 0.001, 0.001
 
 

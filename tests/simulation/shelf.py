@@ -31,6 +31,7 @@ class Shelf:
         self.written: dict[str, Any] = {"flags": {rollout.flag: flag(rollout.share) for rollout in rollouts}}
         self.memory = MemoryFlagStore(self.written, environment=ENVIRONMENT, now_ms=lambda: world.clock_ms("act"))
         self.killed: set[str] = set()
+        self.edited: set[str] = set()
         self._newest: dict[str, int] = {}
 
     def share(self, name: str) -> float:
@@ -42,6 +43,7 @@ class Shelf:
         """A person writes another share."""
         self.written = {"flags": {**self.written["flags"], name: flag(share)}}
         self.memory.edit(self.written)
+        self.edited.add(name)
         self._compare(name)
 
     def stored(self, command: FlagCommand, applied: Applied) -> None:

@@ -23,7 +23,7 @@ from tests.simulation.liveness import compare_whole
 from tests.simulation.logs import Chances, Log, Outlet, Snapshots
 from tests.simulation.loop import Process, VirtualLoop, made_up_time
 from tests.simulation.people import People
-from tests.simulation.scene import Rollout, Scene
+from tests.simulation.scene import Rollout, Scene, scene
 from tests.simulation.shelf import Shelf
 from tests.simulation.users import Told, Users
 from tests.simulation.workers import CHANGELOG, TOPICS, ActWorker, JudgeWorker, Observe
@@ -39,12 +39,24 @@ class Broken(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What became of a seed."""
+    """What became of a seed: steps, false kills, and the budgets of its rollouts."""
 
     steps: int
     false_kills: int
-    healthy: int
-    kills: int
+    budgets: tuple[float, ...]
+
+
+def play(seed: int) -> Played:
+    """
+    Play a seed.
+
+    Raises:
+        Broken: a promise does not hold.
+    """
+    world = World(scene(seed))
+    world.play()
+    budgets = tuple(world.ledger.budget(key) for key in world.ledger.rollouts)
+    return Played(world.steps, world.ledger.false_kills, budgets)
 
 
 class World:
