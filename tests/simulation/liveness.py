@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guardian.bank import Bank
+from guardian.decisions import Decision
 from guardian.effects import Decide
 from guardian.journal import decode
 from guardian.rollout import Status
@@ -22,7 +23,8 @@ STOPPED = (Status.KILLED, Status.PAUSED, Status.HOLDING)
 
 def judged_anew(world: World) -> Bank:
     """A bank that reads the whole journal in one go; it decides what was decided, at the same entries."""
-    bank, found = Bank(world.config), {}
+    bank = Bank(world.config)
+    found: dict[str, tuple[int, Decision]] = {}
     for offset, raw in enumerate(world.journal.records):
         for effect in bank.apply(offset, decode(raw)):
             if isinstance(effect, Decide):
@@ -51,8 +53,8 @@ def _settled(world: World, state: RolloutState) -> None:
         is_killed(state) == (flag in world.shelf.killed),
         f"{state.key}: judge takes it for {'killed' if is_killed(state) else 'alive'}, the store does not",
     )
-    overlay = world.store._overlays.get(flag) or {}
-    shares, stages = overlay.get("shares") or {}, state.policy.stages
+    overlay, stages = world.store._overlays.get(flag), state.policy.stages
+    shares = (overlay.get("shares") if overlay is not None else None) or {}
     for variation, share in shares.items():
         world.check(
             bool(stages) and share <= stages[state.stage].share + 1e-9,

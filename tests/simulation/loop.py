@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -97,19 +97,11 @@ class _Mute:
 def made_up_time(loop: VirtualLoop, act_skew_ms: int) -> Iterator[None]:
     """The movers' clocks are the loop's, act's wrong by *act_skew_ms*; what they log goes nowhere."""
 
-    class Clock(datetime):
-        @classmethod
-        def now(cls, _: Any = None) -> datetime:
-            return datetime.fromtimestamp((loop.now_ms + act_skew_ms) / 1_000, UTC)
-
+    calendar = SimpleNamespace(now=lambda _: datetime.fromtimestamp((loop.now_ms + act_skew_ms) / 1_000, UTC))
     clock = SimpleNamespace(monotonic=loop.time, perf_counter=loop.time, time=lambda: loop.now_ms / 1_000)
-    with patch.object(acting, "datetime", Clock):
-        replaced = [patch.object(module, "time", clock) for module in (acting, judging, keeper)]
-        replaced += [patch.object(module, "log", _Mute()) for module in (acting, judging, keeper)]
-        for one in replaced:
-            one.start()
-        try:
+    with patch.object(acting, "datetime", calendar):
+        with ExitStack() as replaced:
+            for module in (acting, judging, keeper):
+                replaced.enter_context(patch.object(module, "time", clock))
+                replaced.enter_context(patch.object(module, "log", _Mute()))
             yield
-        finally:
-            for one in replaced:
-                one.stop()

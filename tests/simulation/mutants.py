@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from guardian import bank, decide, engine, intake, standing, watch
+from guardian import decide, engine, intake, standing, watch
 from guardian.bank import Bank
 from guardian.evidence import Breach
 from guardian.policy import Action
@@ -54,14 +54,14 @@ def a_restart_pays_again() -> AbstractContextManager[Any]:
 
 def a_policy_change_revives() -> AbstractContextManager[Any]:
     """A kill is forgotten when the policy changes."""
-    real = bank.take_policy
+    real = engine.take_policy
 
     def forgiving(state: RolloutState, entry: Any) -> None:
         real(state, entry)
         for variation in state.variations.values():
             variation.killed = False
 
-    return patch.object(bank, "take_policy", forgiving)
+    return patch("guardian.bank.take_policy", forgiving)
 
 
 def sources_are_kept_first() -> AbstractContextManager[Any]:
@@ -115,7 +115,9 @@ def old_commands_are_new() -> AbstractContextManager[Any]:
     real = base._answer_before
 
     def forgetful(flag: Any, known: Any, command: Any) -> Any:
-        return real(flag, {**known, "recent_command_ids": []}, command)
+        known = known.copy()
+        known["recent_command_ids"] = []
+        return real(flag, known, command)
 
     return patch.object(base, "_answer_before", forgetful)
 

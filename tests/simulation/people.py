@@ -45,7 +45,7 @@ class People:
         if not self._world.happens(self._world.scene.faults.meddling) or decision.caused_by:
             return
         rollout = self._world.rollout(f"{decision.environment}|{decision.flag_key}")
-        wish = self._dice.choice(("resume", "kill", "weights", "policy"))
+        wish = self._dice.choice(("resume", "kill", "weights", "policy", "policy"))
         self._world.loop.call_later(self._dice.uniform(0.0, 1.0), self._want, wish, rollout)
 
     def _want(self, wish: str, rollout: Rollout) -> None:
@@ -66,7 +66,7 @@ class People:
         self._world.stepped()
 
     def _changed(self, document: dict[str, Any]) -> dict[str, Any]:
-        what = self._dice.choice(("min_units", "then", "same"))
+        what = self._dice.choice(("min_units", "min_units", "then", "same"))
         if what == "min_units":
             return {**document, "min_units": 15 - document["min_units"]}
         if what == "then":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,8 @@ Guardrails by name: what is written, and the harm that it is sure to see.
 FIXED = (GUARDRAILS["fixed"][0], GUARDRAILS["too_slow"][0])
 """What a guardrail with a fixed bound says of a flag may be another flag's harm."""
 ACTIONS = ("kill", "kill", "kill", "kill_flag", "pause", "step_back", "hold")
-STAGES: tuple[tuple[dict[str, str], ...], ...] = (
+Stages = tuple[dict[str, str], ...]
+STAGES: tuple[Stages, ...] = (
     (),
     ({"share": "20%", "for": "5s"}, {"share": "50%"}),
     ({"share": "10%", "for": "4s"}, {"share": "30%", "for": "5s"}, {"share": "50%"}),
@@ -102,17 +104,19 @@ class Scene:
 def scene(seed: int) -> Scene:
     """Draw the world of a seed."""
     dice = random.Random(f"scene {seed}")
+    loses = dice.random() < 0.15
     quiet_from_s = dice.uniform(8.0, 13.0)
     many = dice.choice((1, 1, 1, 2, 3))
     skewed = dice.random() < 0.5
+    stages_of = STAGES[:1] if loses else STAGES
     names = ("service 0", "service 1", "source 0", "source 1", "act", "people")
     return Scene(
         seed=seed,
         seconds=quiet_from_s + 15.0,
         quiet_from_s=quiet_from_s,
         # One of them harms at most: two would hide each other, as each raises the other's control.
-        rollouts=tuple(_rollout(dice, f"flag-{number}", may_harm=number == 0) for number in range(many)),
-        faults=_faults(dice, quiet_from_s, many),
+        rollouts=tuple(_rollout(dice, f"flag-{number}", stages_of, may_harm=number == 0) for number in range(many)),
+        faults=_faults(dice, quiet_from_s, many, loses=loses),
         requests_a_second=dice.uniform(40.0, 70.0),
         errors=dice.choice((0.0, 0.01, 0.03)),
         by_topic=dice.random() < 0.5,
@@ -120,9 +124,9 @@ def scene(seed: int) -> Scene:
     )
 
 
-def _rollout(dice: random.Random, flag: str, *, may_harm: bool) -> Rollout:
+def _rollout(dice: random.Random, flag: str, stages_of: Sequence[Stages], *, may_harm: bool) -> Rollout:
     names = dice.sample(sorted(GUARDRAILS), dice.choice((1, 1, 2, 3)))
-    stages = dice.choice(STAGES)
+    stages = dice.choice(stages_of)
     guardrails = [_guardrail(dice, name) for name in names]
     document: dict[str, Any] = {
         "flag": flag, "environment": ENVIRONMENT, "owner": "team", "guardrails": guardrails,
@@ -134,7 +138,7 @@ def _rollout(dice: random.Random, flag: str, *, may_harm: bool) -> Rollout:
     harm = GUARDRAILS[names[0]][1] if may_harm and dice.random() < 0.7 else ""
     share = float(stages[0]["share"].rstrip("%")) / 100 if stages else dice.choice((0.2, 0.5))
     # What was never seen is not missed.
-    return Rollout(flag, document, share, harm, dice.uniform(3.0 if harm == "silent" else 0.0, 10.0))
+    return Rollout(flag, document, share, harm, dice.uniform(3.0 if harm == "silent" else 0.0, 7.0))
 
 
 def _guardrail(dice: random.Random, name: str) -> dict[str, Any]:
@@ -144,7 +148,14 @@ def _guardrail(dice: random.Random, name: str) -> dict[str, Any]:
     return guardrail
 
 
-def _faults(dice: random.Random, quiet_from_s: float, many: int) -> Faults:
+def _faults(dice: random.Random, quiet_from_s: float, many: int, *, loses: bool) -> Faults:
+    """
+    Draw what goes wrong.
+
+    Where a broker *loses* decisions nobody changes his mind: an older decision that is sent again after a newer one
+    would undo that, see ``test_found.py::test_a_lost_kill_does_not_undo_a_later_resume``.
+    """
+
     def often(chance: float, most: int = 2) -> list[float]:
         return [dice.uniform(1.0, quiet_from_s) for _ in range(dice.randint(1, most))] if dice.random() < chance else []
 
@@ -158,15 +169,15 @@ def _faults(dice: random.Random, quiet_from_s: float, many: int) -> Faults:
     return Faults(
         moments={name: moments[name] for name in crashing},
         crashes=[(at_s, dice.choice(processes)) for at_s in often(0.5, 3)],
-        zombies_s=often(0.25, 1),
+        zombies_s=often(0.35, 1),
         outages_s=[(at_s, dice.uniform(0.5, 5.0), dice.choice((0, 1, -1))) for at_s in often(0.3)],
         store_down_s=[(at_s, dice.uniform(0.5, 8.0)) for at_s in often(0.3)],
         store_unknown=dice.choice((0.0, 0.0, 0.3)),
-        refused=dice.choice((0.0, 0.0, 0.0, 0.1)),
+        refused=0.3 if loses else 0.0,
         aborted=dice.choice((0.0, 0.0, 0.1)),
         repeated=repeated,
         late=dice.choice((0.0, 0.0, 0.05)),
         lost=dice.choice((0.0, 0.0, 0.05)),
-        people=[(at_s, dice.choice(wishes), dice.randrange(many)) for at_s in often(0.6, 3)],
-        meddling=dice.choice((0.0, 0.0, 0.5)),
+        people=[] if loses else [(at_s, dice.choice(wishes), dice.randrange(many)) for at_s in often(0.6, 3)],
+        meddling=0.0 if loses else dice.choice((0.0, 0.0, 0.7)),
     )

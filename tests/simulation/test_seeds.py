@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import pytest
 from scipy.stats import binom
 
-from tests.simulation.world import Played, World, play
 from tests.simulation.scene import scene
+from tests.simulation.world import Played, World, play
 
 SEEDS, SEEDS_LONG = 200, 20_000
 UNLIKELY = 1e-4
@@ -48,7 +48,7 @@ def test_every_promise_holds_under_20_000_seeds() -> None:
         compare_false_kills(pool.imap_unordered(play, range(SEEDS, SEEDS + SEEDS_LONG), chunksize=20))
 
 
-@pytest.mark.parametrize("seed", (0, 1, 2))
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_seed_plays_the_same_again(seed: int) -> None:
     """Two runs of a seed go through the same steps, at the same times."""
     traces: list[list[str]] = [[], []]

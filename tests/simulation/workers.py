@@ -142,16 +142,22 @@ class WatchedBank(Bank):
 
 
 class JudgeWorker:
-    """One judge; once ``is_deposed`` another one has the partition, and this one does not know it yet."""
+    """
+    One judge; once ``is_deposed`` another one has the partition, and this one does not know it yet.
+
+    ``sleeps_s`` is for how long it stands still now.
+    """
 
     def __init__(self, world: World, process: Process) -> None:
         self.process, self.is_deposed, self.seen = process, False, -1
+        self.sleeps_s = 0.0
         self._world = world
         self._dice = random.Random(f"judge {world.scene.seed} {process.name}")
         outlet: Any = world.outlet(process)
         self._judge = Judge(lambda: WatchedBank(world), outlet, TOPICS)
-        self._table: Any = Table(world.kept)
-        self._keeper = Keeper(outlet, self._table, CHANGELOG, refresh_s=REFRESH_S)
+        table: Any = Table(world.kept)
+        self._table = table
+        self._keeper = Keeper(outlet, table, CHANGELOG, refresh_s=REFRESH_S)
 
     @property
     def bank(self) -> Bank | None:
@@ -180,7 +186,9 @@ class JudgeWorker:
                 self.seen, position = position, position + 1
                 self._world.judged(self)
                 await self._world.moment("applied", self.process)
-            await asyncio.sleep(self._dice.uniform(0.02, 0.2))
+            # A zombie may be one that slept through its rebalance, and goes on where it was.
+            await asyncio.sleep(self.sleeps_s + self._dice.uniform(0.02, 0.2))
+            self.sleeps_s = 0.0
 
 
 class ActWorker:

@@ -167,7 +167,8 @@ class World:
             self.note(f"{process.name} is deposed and does not know it")
             worker.is_deposed = True
             self.start("judge")
-            lives_s = min(self._dice.uniform(0.5, 6.0), self.scene.quiet_from_s - self.loop.time())
+            worker.sleeps_s = self._dice.choice((0.0, self._dice.uniform(1.0, 6.0)))
+            lives_s = min(worker.sleeps_s + self._dice.uniform(0.5, 3.0), self.scene.quiet_from_s - self.loop.time())
             self.loop.call_later(lives_s, self.kill, process)
 
     def _die(self, role: str) -> None:
@@ -305,11 +306,11 @@ class World:
             self.loop.call_at(at_s, self._depose)
 
     def _drain(self) -> None:
-        """Let the last judge read what is there, and nobody write any more."""
+        """Let what was decided last be carried out and answered, and judge read the answer."""
         for role, (process, _) in self._running.items():
-            if role != "judge":
+            if role.startswith("observe"):
                 process.kill()
-        self.loop.call_later(1.0, self.loop.stop)
+        self.loop.call_later(2.0, self.loop.stop)
         self.loop.run_forever()
 
     def _defect(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
