@@ -14,9 +14,15 @@ from tests.simulation.loop import Process
 
 @dataclass(slots=True)
 class Log:
-    """One partition: records by their offset, and how far its readers have committed."""
+    """
+    One partition: records by their offset, and how far its readers have committed.
+
+    What is acknowledged is committed now and then, as Faust does it: whoever dies before is followed by one that reads
+    it again.
+    """
 
     records: list[bytes] = field(default_factory=list)
+    acknowledged: int = 0
     committed: int = 0
 
     def append(self, value: bytes) -> int:
@@ -25,8 +31,12 @@ class Log:
         return len(self.records) - 1
 
     def acknowledge(self, offset: int) -> None:
-        """Commit up to and with a record."""
-        self.committed = max(self.committed, offset + 1)
+        """Be done with a record and all before it."""
+        self.acknowledged = max(self.acknowledged, offset + 1)
+
+    def commit(self) -> None:
+        """Commit what is acknowledged."""
+        self.committed = self.acknowledged
 
 
 @dataclass(slots=True)

@@ -179,5 +179,5 @@ def _faults(dice: random.Random, quiet_from_s: float, many: int, *, loses: bool)
         late=dice.choice((0.0, 0.0, 0.05)),
         lost=dice.choice((0.0, 0.0, 0.05)),
         people=[] if loses else [(at_s, dice.choice(wishes), dice.randrange(many)) for at_s in often(0.6, 3)],
-        meddling=0.0 if loses else dice.choice((0.0, 0.0, 0.7)),
+        meddling=0.0 if loses else dice.choice((0.0, 0.7)),
     )

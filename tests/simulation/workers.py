@@ -85,14 +85,14 @@ class Observe:
 
 
 class Event:
-    """Mirrors a Faust event; its acknowledgement commits, unless the group has given the partition to others."""
+    """Mirrors a Faust event; its acknowledgement counts unless the group has given the partition to others."""
 
     def __init__(self, topic: str, offset: int, value: bytes, log: Log, worker: Any) -> None:
         self.message = Message(topic, 0, offset, value)
         self._log, self._worker = log, worker
 
     def ack(self) -> None:
-        """Commit."""
+        """Be done with it."""
         if self._worker.process.alive and not self._worker.is_deposed:
             self._log.acknowledge(self.message.offset)
 

@@ -161,6 +161,12 @@ class World:
         if self.strike(name, process):
             await asyncio.sleep(0)
 
+    async def _commit(self) -> None:
+        while True:
+            await asyncio.sleep(self._dice.uniform(0.2, 2.8))
+            self.journal.commit()
+            self.decisions.commit()
+
     def _depose(self) -> None:
         process, worker = self._running["judge"]
         if isinstance(worker, JudgeWorker) and process.alive:
@@ -300,6 +306,7 @@ class World:
         town = self._process("town")
         self.loop.call_soon(lambda: town.start(self.users.live()))
         self.loop.call_soon(lambda: town.start(self.people.live()))
+        self.loop.call_soon(lambda: town.start(self._commit()))
         for at_s, role in self.scene.faults.crashes:
             self.loop.call_at(at_s, self._die, role)
         for at_s in self.scene.faults.zombies_s:
