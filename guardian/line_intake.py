@@ -71,26 +71,31 @@ def _join(
 
 
 def _tally(state: RolloutState, line: Line, arm: Arm, firsts: set[int], now_ms: Millis) -> Tally | None:
-    """Return what the arm has of the line; None for nothing."""
+    """
+    Return what the arm has of the line; None for nothing.
+
+    All of it as floats: an int would be written as one, and come back from a snapshot as a float.
+    """
     cluster = state.policy.unit_cluster
     if line.kind == "failures":
         first = sum(unit in firsts for unit in arm.units)
         x = min(first + arm.anonymous / cluster, float(arm.outcomes))
         left = min(first + arm.anonymous, float(arm.outcomes)) - x
         every = float(min(arm.errors, arm.outcomes))
-        return Tally(arm.outcomes, x, left=left, every=every) if arm.outcomes else None
+        return Tally(float(arm.outcomes), x, left=left, every=every) if arm.outcomes else None
     if line.kind == "errors":
-        return Tally(arm.outcomes, float(min(arm.errors, arm.outcomes))) if arm.outcomes else None
+        return Tally(float(arm.outcomes), float(min(arm.errors, arm.outcomes))) if arm.outcomes else None
     if line.kind == "latency":
-        return Tally(sum(arm.latency.values()), 0.0, dict(arm.latency)) if arm.latency else None
+        counts = {at: float(count) for at, count in arm.latency.items()}
+        return Tally(sum(counts.values()), 0.0, counts) if counts else None
     if line.kind == "over":
-        return Tally(arm.timed, float(min(arm.over.get(line.over_us, 0), arm.timed))) if arm.timed else None
+        return Tally(float(arm.timed), float(min(arm.over.get(line.over_us, 0), arm.timed))) if arm.timed else None
     if line.kind == "score":
         return _scores(line, arm, cluster)
     if line.kind == "reports":
         return _reports(state, arm, now_ms)
     met = sum(state.newcomers.meet(unit) for unit in arm.fresh)
-    return Tally(met) if met else None
+    return Tally(float(met)) if met else None
 
 
 def _scores(line: Line, arm: Arm, cluster: float) -> Tally | None:
@@ -112,4 +117,4 @@ def _reports(state: RolloutState, arm: Arm, now_ms: Millis) -> Tally | None:
     starts = arm.exposures if state.population.by_exposures else arm.outcomes
     first = sum(state.reported.add(unit, now_ms) for unit in arm.reporters)
     x = first + arm.reports / state.policy.unit_cluster
-    return Tally(starts, x, left=first + arm.reports - x) if starts or x else None
+    return Tally(float(starts), x, left=first + arm.reports - x) if starts or x else None

@@ -51,7 +51,7 @@ def read_hanging(state: RolloutState, lines: Lines, passed_ms: Millis) -> bool:
         epoch = state.population.epoch_of(end_ms - 1)
         if epoch is None:
             continue
-        tallies = {name: Tally(count, float(count)) for name, count in missing.items()}
+        tallies = {name: Tally(float(count), float(count)) for name, count in missing.items()}
         for variation in state.alive():
             both = tallies.get(variation), tallies.get(control)
             for line in over:

@@ -27,3 +27,9 @@ def split_rollout_key(key: str) -> tuple[str, str]:
 def decision_id(key: str, variation: str, sequence: int) -> str:
     """Return the deterministic id of a rollout's ``sequence``-th decision: a repeat has the same one."""
     return f"{key}|{variation}|{sequence}"
+
+
+def sequence_of(made: str) -> int:
+    """Return the number of a rollout's decision from its id: the later the higher; -1 for an id of another form."""
+    last = made.rpartition("|")[2]
+    return int(last) if last.isascii() and last.isdecimal() else -1

@@ -40,6 +40,7 @@ TRANSITIONS: dict[tuple[Status, Event], Status] = {
     (Status.RUNNING, Event.HELD): Status.HOLDING,
     (Status.RUNNING, Event.COMPLETED): Status.COMPLETED,
     (Status.HOLDING, Event.HELD): Status.HOLDING,
+    (Status.COMPLETED, Event.HELD): Status.HOLDING,
     (Status.PAUSED, Event.HELD): Status.PAUSED,
     (Status.STEPPING_BACK, Event.HELD): Status.HOLDING,
     **{(status, Event.PAUSED): Status.PAUSED for status in _LIVE},

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from guardian.conditions import Silence
+from guardian.history import STEP_MS, Stretch
 from guardian.names import Millis
 from guardian.policy import Policy
 from guardian.state import Heard, RolloutState
@@ -85,8 +86,10 @@ def _silences(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms
         heard = state.heard.get(variation)
         if heard is None:
             continue
-        began_ms = heard.exposed_ms if by_exposures else heard.finished_ms
+        began_ms, base_ms = (one.exposed_ms if by_exposures else one.finished_ms for one in (heard, base))
         if now_ms - began_ms >= for_ms:
+            if now_ms - base_ms >= for_ms:
+                return [Silent(at, PIPELINE, "", base_ms)]
             found += _not_exposed(state, variation, control, at, began_ms)
         elif by_exposures and now_ms - heard.finished_ms >= for_ms:
             if now_ms - base.finished_ms >= for_ms:
@@ -95,10 +98,15 @@ def _silences(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms
     return found
 
 
+def _since(state: RolloutState, since_ms: Millis, variation: str, control: str) -> Stretch:
+    """Return what started in the seconds that began after ``since_ms``: of the one it lies in, most came before."""
+    return state.history.since(since_ms + STEP_MS - 1, variation, control)
+
+
 def _not_exposed(state: RolloutState, variation: str, control: str, at: int, since_ms: Millis) -> list[Silent]:
     """A variation that got nothing is silent only if control had so much that it should have had something."""
     population, by_exposures = state.population, state.population.by_exposures
-    came = state.history.since(since_ms, variation, control)
+    came = _since(state, since_ms, variation, control)
     n_c = came.control.starts(by_exposures)
     sizes = [(epoch.size(variation, by_exposures), epoch.size(control, by_exposures)) for epoch in population.epochs]
     known = [(of_t, of_c) for of_t, of_c in sizes if of_t and of_c]
@@ -109,7 +117,9 @@ def _not_exposed(state: RolloutState, variation: str, control: str, at: int, sin
 
 
 def _not_finished(state: RolloutState, variation: str, control: str, at: int, since_ms: Millis) -> list[Silent]:
-    came = state.history.since(since_ms, variation, control)
-    if came.arm.exposures < SURPRISING or not came.control.outcomes:
+    """One whose exposures have no outcomes is silent only if control's had so many that it should have had some."""
+    came = _since(state, since_ms, variation, control)
+    expected = came.control.outcomes * came.arm.exposures / max(came.control.exposures, 1)
+    if came.arm.exposures < SURPRISING or expected < SURPRISING:
         return []
     return [Silent(at, OUTCOMES, variation, since_ms, came.arm.exposures, came.control.outcomes)]

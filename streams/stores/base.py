@@ -18,6 +18,7 @@ from guardian.flagdoc import (
     weights,
     without,
 )
+from guardian.names import sequence_of
 from guardian.ports import Applied, ApplyStatus, CommandKind, FlagCommand, FlagState, UnknownFlag
 
 Answer = tuple[ApplyStatus, str]
@@ -132,6 +133,9 @@ def _answer_before(flag: Flag, known: Overlay, command: FlagCommand) -> Answer |
         if is_served or command.command_id != known.get("command_id"):
             return "already", "this command was applied before"
         return None
+    if command.kind in ("resume", "set_share") and _is_outdated(known, command):
+        # Read again after a crash, it would give back what was taken since.
+        return "already", f"{known['decision_id']} is newer and stands: what came before it is over"
     for name in filter(None, (command.variation, command.control)):
         if name not in variants:
             return (
@@ -144,6 +148,11 @@ def _answer_before(flag: Flag, known: Overlay, command: FlagCommand) -> Answer |
         stopped = "the flag" if known.get("off") else repr(command.variation)
         return "conflict", f"{stopped} is killed, and a share does not bring it back; resume it first"
     return None
+
+
+def _is_outdated(known: Overlay, command: FlagCommand) -> bool:
+    newest, own = sequence_of(known.get("decision_id", "")), sequence_of(command.decision_id)
+    return -1 < own < newest
 
 
 def _answer_to(flag: Flag, known: Overlay, wanted: Overlay, command: FlagCommand) -> Answer | None:

@@ -1,0 +1,224 @@
+"""What must hold after every step, from what truly happened."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from guardian.bank import Bank
+from guardian.decisions import Decision, Evidence
+from guardian.effects import Decide, Effect
+from guardian.gates import CALM_NATS
+from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, Summary, decode
+from guardian.policy import Policy
+from guardian.silence import PIPELINE
+from guardian.standing import standing
+from guardian.state import RolloutState
+from tests.simulation.scene import FIXED, PER_DAY, PER_ROLLOUT, PER_STEP, TREATMENT
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+KILLS = ("kill", "kill_flag")
+STEPS = ("advance", "step_back", "resume")
+DONE = ("applied", "already")
+Totals = dict[str, tuple[int, int]]
+"""Exposures and outcomes by variation."""
+
+
+@dataclass(slots=True)
+class Truth:
+    """What the journal says of one rollout, entry by entry."""
+
+    policy: Policy
+    policy_hash: str
+    offsets: list[int] = field(default_factory=lambda: [-1])
+    totals: list[Totals] = field(default_factory=lambda: [{}])
+    failed: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    steps: int = 0
+    changes: set[str] = field(default_factory=set)
+
+    def add(self, offset: int, variation: str, exposures: int, outcomes: int) -> None:
+        """Add an arm."""
+        if self.offsets[-1] != offset:
+            self.offsets.append(offset)
+            self.totals.append(dict(self.totals[-1]))
+        held = self.totals[-1].get(variation, (0, 0))
+        self.totals[-1][variation] = held[0] + exposures, held[1] + outcomes
+
+    def at(self, offset: int) -> Totals:
+        """All that entries up to *offset* told."""
+        return self.totals[bisect_right(self.offsets, offset) - 1]
+
+
+class Ledger:
+    """Keeps the truth, and compares."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.rollouts: dict[str, Truth] = {}
+        self.decided: dict[str, tuple[int, Decision]] = {}
+        self.answered: dict[str, int] = {}
+        self.wishes: dict[str, Override] = {}
+        self._snapshots: dict[tuple[str, int], int] = {}
+        self._looked = 0
+        self.false_kills = 0
+        """Kills of what did no harm."""
+
+    # ------------------------------------------------------------------ the journal
+
+    def entry(self, offset: int, raw: bytes) -> Entry:
+        """Note an entry of the journal."""
+        entry = decode(raw)
+        if isinstance(entry, Summary):
+            for sums in entry.flags:
+                truth = self.rollouts[sums.key]
+                for tick in sums.ticks:
+                    for variation, arm in tick.arms.items():
+                        truth.add(offset, variation, arm.exposures, arm.outcomes)
+                        truth.failed[variation].update(arm.units)
+        elif isinstance(entry, PolicyEntry):
+            self._policy(entry)
+        elif isinstance(entry, Override):
+            self.wishes[entry.id] = entry
+            if entry.action == "changed" and entry.id not in self.rollouts[entry.key].changes:
+                self.rollouts[entry.key].changes.add(entry.id)
+                self.rollouts[entry.key].steps += 1
+        elif isinstance(entry, ReceiptEntry) and entry.decision_id not in self.answered:
+            self.answered[entry.decision_id] = offset
+            known = self.decided.get(entry.decision_id)
+            self._check(known is not None, f"a receipt for {entry.decision_id}, which nobody decided")
+            if known is not None and known[1].action in STEPS and entry.status in DONE:
+                self.rollouts[entry.key].steps += 1
+        return entry
+
+    def _policy(self, entry: PolicyEntry) -> None:
+        policy, truth = Policy.from_document(entry.document), self.rollouts.get(entry.key)
+        if truth is None:
+            self.rollouts[entry.key] = Truth(policy, entry.hash)
+        elif truth.policy_hash != entry.hash:
+            truth.policy, truth.policy_hash, truth.steps = policy, entry.hash, truth.steps + 1
+
+    def snapshot(self, part: str, raw: bytes) -> None:
+        """The same prefix gives the same bytes, whoever wrote them."""
+        at = part, Bank.offset_of(raw)
+        held = self._snapshots.setdefault(at, crc32(raw))
+        self._check(held == crc32(raw), f"two snapshots of {part!r} at {at[1]} differ")
+
+    # ------------------------------------------------------------------ judge
+
+    def effects(self, bank: Bank, offset: int, effects: list[Effect]) -> None:
+        """The same prefix gives the same decisions, and each says why it was made."""
+        for decision in (effect.decision for effect in effects if isinstance(effect, Decide)):
+            known = self.decided.get(decision.decision_id)
+            if known is None:
+                self.decided[decision.decision_id] = offset, decision
+                self._world.note(f"decided {decision.decision_id}: {decision.action} {decision.share or ''}")
+                self._justified(bank.rollouts[f"{decision.environment}|{decision.flag_key}"], decision)
+                self._world.decided(decision)
+            else:
+                self._check(known[1] == decision, f"{decision.decision_id} was decided twice, differently")
+
+    def _justified(self, state: RolloutState, decision: Decision) -> None:
+        evidence, policy, said = decision.evidence, state.policy, f"{decision.action} {decision.decision_id}"
+        if decision.action in ("advance", "step_back") and policy.stages:
+            self._check(decision.share == policy.stages[state.stage].share, f"{said}: {decision.share} is not its stage's")
+        if decision.action == "advance":
+            self._check(_is_calm(state), f"{said}: it is not calm")
+        if decision.action == "advance" or not decision.guardrail:
+            by = self.wishes.get(decision.caused_by)
+            person = by is not None and bool(by.by) and by.by in decision.explanation
+            self._check(person or decision.action in ("advance", "complete", "alert"), f"{said}: nobody wanted it")
+            return
+        self._check(evidence is not None, f"{said}: no evidence in its record")
+        assert evidence is not None
+        if decision.action in KILLS:
+            self._justified_kill(state, decision, evidence)
+        elif not evidence.silence:
+            self._check(evidence.log_e >= evidence.log_threshold, f"{said}: {evidence.log_e} < {evidence.log_threshold}")
+
+    def _justified_kill(self, state: RolloutState, decision: Decision, evidence: Evidence) -> None:
+        said = f"{decision.action} {decision.decision_id}"
+        if self._is_false(state.key, decision):
+            self.false_kills += 1
+            self._world.note(f"FALSE kill by {decision.guardrail}")
+        if evidence.silence:
+            self._check(evidence.silence != PIPELINE, f"{said}: the pipeline's silence kills")
+            return
+        self._check(evidence.log_e >= evidence.log_threshold, f"{said}: {evidence.log_e} < {evidence.log_threshold}")
+        if decision.signal == "error_rate":
+            units = len(self.rollouts[state.key].failed[decision.variant])
+            self._check(units >= state.policy.min_units, f"{said}: only {units} units failed")
+        elif decision.signal != "sample_ratio":
+            self._check(evidence.n >= state.policy.min_units, f"{said}: only {evidence.n} requests")
+
+    def _is_false(self, key: str, decision: Decision) -> bool:
+        rollout, first = self._world.rollout(key), self._world.scene.rollouts[0]
+        is_harmed = bool(first.harm) and self._world.loop.time() >= first.harm_from_s
+        if decision.signal == "sample_ratio" and decision.flag_key in self._world.shelf.edited:
+            return False  # a person moved the share away from that of the stage: it is off
+        return not is_harmed or (rollout is not first and decision.guardrail not in FIXED)
+
+    def judged(self, bank: Bank, seen: int) -> None:
+        """Compare what a judge knows after an entry with the truth."""
+        self._looked += 1
+        for state in bank.rollouts.values():
+            at = max(seen, state.offset)
+            held = {pending.decision_id for pending in state.outbox}
+            due = {
+                name for name, (offset, made) in self.decided.items()
+                if f"{made.environment}|{made.flag_key}" == state.key
+                and offset <= at and self.answered.get(name, math.inf) > at
+            }  # fmt: skip
+            self._check(due <= held, f"lost before their receipt: {sorted(due - held)}")
+            self._check(held <= due, f"in the outbox after their receipt: {sorted(held - due)}")
+            if self._looked % 8 == 0:
+                self.compare(state, at)
+
+    def compare(self, state: RolloutState, at: int) -> None:
+        """Each event once, and no more budget than was promised."""
+        counted: dict[str, list[int]] = {}
+        for _, cells in state.history.steps():
+            for variation, cell in cells.items():
+                held = counted.setdefault(variation, [0, 0])
+                held[0] += cell.exposures
+                held[1] += cell.outcomes
+        found = {name: (sums[0], sums[1]) for name, sums in counted.items()}
+        told = {name: sums for name, sums in self.rollouts[state.key].at(at).items() if sums != (0, 0)}
+        self._check(found == told, f"{state.key} counts {found}, the journal {told}")
+        offered = math.fsum(watch.offered for watch in state.variations.values())
+        most = self.budget(state.key)
+        self._check(offered <= most + 1e-9, f"{state.key} offered {offered} of {most}")
+        for name, watch in state.variations.items():
+            lanes = [lane for held in watch.guardrails for lane in (held.full, held.fast) if lane is not None]
+            lanes += [one.full for line in watch.lines.values() for one in line.watches.values()]
+            spent = math.fsum(lane.account.total_deposited for lane in lanes)
+            self._check(spent <= watch.offered - watch.renewed + 1e-9, f"{state.key} {name} was paid {spent}")
+
+    def budget(self, key: str) -> float:
+        """The expected false kills that a rollout may have had so far."""
+        return PER_ROLLOUT + PER_STEP * self.rollouts[key].steps + PER_DAY * self._world.scene.seconds / 86_400.0
+
+    def whole(self, key: str) -> Totals:
+        """All that was told of a rollout."""
+        return self.rollouts[key].totals[-1]
+
+    def _check(self, right: bool, said: str) -> None:
+        self._world.check(right, said)
+
+
+def _is_calm(state: RolloutState) -> bool:
+    lanes = [
+        lane for variation in state.alive() for held in standing(state, state.policy, variation) for lane in held.lanes
+    ]
+    return bool(lanes) and all(lane.numbers()[0] < CALM_NATS for lane in lanes)
+
+
+def is_killed(state: RolloutState) -> bool:
+    """Whether judge wants nobody to get the treatment."""
+    watch = state.variations.get(TREATMENT)
+    return watch is not None and watch.killed

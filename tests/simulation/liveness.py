@@ -1,0 +1,92 @@
+"""What must have come of it when it has been quiet for a while."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from guardian.bank import Bank
+from guardian.decisions import Decision
+from guardian.effects import Decide
+from guardian.journal import decode
+from guardian.rollout import Status
+from guardian.state import RolloutState
+from tests.simulation.ledger import KILLS, is_killed
+from tests.simulation.scene import CONTROL, Rollout
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+SHOWN = 120
+"""Starts under a harmful treatment after which it must have been stopped."""
+STOPPED = (Status.KILLED, Status.PAUSED, Status.HOLDING)
+
+
+def judged_anew(world: World) -> Bank:
+    """A bank that reads the whole journal in one go; it decides what was decided, at the same entries."""
+    bank = Bank(world.config)
+    found: dict[str, tuple[int, Decision]] = {}
+    for offset, raw in enumerate(world.journal.records):
+        for effect in bank.apply(offset, decode(raw)):
+            if isinstance(effect, Decide):
+                found.setdefault(effect.decision.decision_id, (offset, effect.decision))
+    world.check(found == world.ledger.decided, "read anew, the journal leads to other decisions")
+    return bank
+
+
+def compare_whole(world: World, live: Bank) -> None:
+    """Compare what the last judge knows with a bank that nothing ever happened to, and look at each rollout."""
+    anew = judged_anew(world)
+    for part in (*anew.rollouts, Bank.SOURCES):
+        world.check(anew.snapshot(part) == live.snapshot(part), f"read anew, the journal leads to another {part!r}")
+    for key, state in anew.rollouts.items():
+        world.ledger.compare(state, len(world.journal.records))
+        _settled(world, state)
+        _stopped(world, world.rollout(key), state)
+        _advanced(world, world.rollout(key), state)
+
+
+def _settled(world: World, state: RolloutState) -> None:
+    """Everything is answered, and the store serves what judge believes."""
+    flag, waiting = state.key.partition("|")[2], [pending.decision_id for pending in state.outbox]
+    world.check(not waiting, f"never answered: {waiting}")
+    world.check(
+        is_killed(state) == (flag in world.shelf.killed),
+        f"{state.key}: judge takes it for {'killed' if is_killed(state) else 'alive'}, the store does not",
+    )
+    overlay, stages = world.store._overlays.get(flag), state.policy.stages
+    shares = (overlay.get("shares") if overlay is not None else None) or {}
+    for variation, share in shares.items():
+        world.check(
+            bool(stages) and share <= stages[state.stage].share + 1e-9,
+            f"{state.key}: {variation} has {share:.0%} in stage {state.stage}",
+        )
+
+
+def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
+    """Harm that many were shown while it was quiet is stopped as the policy says."""
+    quiet_s = max(world.scene.quiet_from_s, rollout.harm_from_s)
+    shown = sum(at_s > quiet_s + 1.0 for at_s in world.users.shown_s[rollout.flag])
+    seen_by = rollout.seen_by(world.people.document(rollout.key))
+    if not seen_by or shown < SHOWN or is_killed(state) or _trickles(rollout, state):
+        return
+    kills = all(guardrail["then"] in KILLS for guardrail in seen_by)
+    what = f"{state.key}: {rollout.harm} since {rollout.harm_from_s:.1f} s, shown {shown} times since {quiet_s:.1f} s"
+    world.check(not kills, f"{what}, and not killed")
+    world.check(state.status in STOPPED, f"{what}, and {state.status}")
+
+
+def _trickles(rollout: Rollout, state: RolloutState) -> bool:
+    """
+    Whether a silence began with a few stragglers: these are not told.
+
+    See ``test_found.py::test_a_silence_with_a_few_stragglers_is_told``.
+    """
+    now = state.population.now
+    return rollout.harm == "silent" and now is not None and now.why == "the share moved"
+
+
+def _advanced(world: World, rollout: Rollout, state: RolloutState) -> None:
+    """A healthy rollout that nobody stopped has left its first stage."""
+    if rollout.harm or state.status != Status.RUNNING or len(state.policy.stages) < 2 or not state.lines.accounts:
+        return
+    world.check(state.stage > 0, f"{state.key} is healthy and still in its first stage beside {CONTROL}")

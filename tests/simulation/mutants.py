@@ -1,0 +1,194 @@
+"""
+Engines with one rule broken: each must be caught by some seed.
+
+A mutant is a function that returns a context in which the rule is patched. It patches where the rule is looked up, and
+nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+from guardian import decide, engine, intake, standing, watch
+from guardian.bank import Bank
+from guardian.evidence import Breach
+from guardian.policy import Action
+from guardian.state import RolloutState
+from guardian.units import FailedUnits
+from streams.fold import Fold
+from streams.keeper import Keeper
+from streams.stores import base
+from tests.simulation.world import Broken, play
+
+Mutant = Callable[[], AbstractContextManager[Any]]
+
+
+def outbox_forgets_when_it_sends_again() -> AbstractContextManager[Any]:
+    """A decision that is sent again is no longer waited for."""
+    real = engine.resend
+
+    def forgetful(state: RolloutState, now: Any, config: Any) -> Any:
+        sent = real(state, now, config)
+        ids = {effect.decision.decision_id for effect in sent if hasattr(effect, "decision")}
+        state.outbox = [pending for pending in state.outbox if pending.decision_id not in ids]
+        return sent
+
+    return patch.object(engine, "resend", forgetful)
+
+
+def a_restart_pays_again() -> AbstractContextManager[Any]:
+    """Whoever is restored from a snapshot gets its budget once more."""
+    real = RolloutState.restore
+
+    def generous(raw: bytes) -> RolloutState:
+        state = real(raw)
+        for held in (one for variation in state.variations.values() for one in variation.guardrails):
+            held.full.offered = 0.0
+        return state
+
+    return patch.object(RolloutState, "restore", generous)
+
+
+def a_policy_change_revives() -> AbstractContextManager[Any]:
+    """A kill is forgotten when the policy changes."""
+    real = engine.take_policy
+
+    def forgiving(state: RolloutState, entry: Any) -> None:
+        real(state, entry)
+        for variation in state.variations.values():
+            variation.killed = False
+
+    return patch("guardian.bank.take_policy", forgiving)
+
+
+def sources_are_kept_first() -> AbstractContextManager[Any]:
+    """The snapshot of the sources is written before those of the rollouts."""
+    real = Keeper._write_all
+
+    async def hasty(self: Keeper, held: Any, parts: list[str]) -> None:
+        if Bank.SOURCES in held.unsaved and parts != [Bank.SOURCES]:
+            await real(self, held, [Bank.SOURCES])
+        await real(self, held, parts)
+
+    return patch.object(Keeper, "_write_all", hasty)
+
+
+def entries_count_again_after_a_restart() -> AbstractContextManager[Any]:
+    """A rollout takes entries that its snapshot has seen."""
+    real = Bank._take_sums
+
+    def greedy(self: Bank, offset: int, entry: Any, sums: Any, now: Any) -> bool:
+        state = self.rollouts.get(sums.key)
+        if state is not None:
+            state.offset = min(state.offset, offset - 1)
+        return real(self, offset, entry, sums, now)
+
+    return patch.object(Bank, "_take_sums", greedy)
+
+
+def late_outcomes_are_dropped() -> AbstractContextManager[Any]:
+    """What comes after its tick was tested is thrown away."""
+    real = intake._take_arm
+
+    def strict(state: RolloutState, policy: Any, tick: Any, *rest: Any) -> None:
+        if tick.end_ms > state.population.closed_ms:
+            real(state, policy, tick, *rest)
+
+    return patch.object(intake, "_take_arm", strict)
+
+
+def advance_ignores_calm() -> AbstractContextManager[Any]:
+    """A stage is left when its time is over, whatever the tests say."""
+    return patch.object(engine, "_is_calm", lambda *_: True)
+
+
+def nothing_advances() -> AbstractContextManager[Any]:
+    """No stage is ever left."""
+    return patch.object(engine, "_stage_due", lambda *_: False)
+
+
+def old_commands_are_new() -> AbstractContextManager[Any]:
+    """A store does not look whether a command was applied before."""
+    real = base._answer_before
+
+    def forgetful(flag: Any, known: Any, command: Any) -> Any:
+        known = known.copy()
+        known["recent_command_ids"] = []
+        return real(flag, known, command)
+
+    return patch.object(base, "_answer_before", forgetful)
+
+
+def snapshots_skip_failed_units() -> AbstractContextManager[Any]:
+    """Who has failed before is not in the snapshot."""
+    nobody = FailedUnits().state()
+    return patch.object(FailedUnits, "state", lambda _: nobody)
+
+
+def min_units_is_ignored() -> AbstractContextManager[Any]:
+    """One unit is enough."""
+    return patch.object(standing, "is_enough", lambda *_: True)
+
+
+def evidence_is_rounded_up() -> AbstractContextManager[Any]:
+    """Nearly enough evidence is enough."""
+    real = watch.Watch.verdict
+
+    def eager(self: watch.Watch, enough_units: bool) -> Any:
+        said = real(self, enough_units)
+        if enough_units and getattr(said, "log_e", 0.0) > getattr(said, "log_threshold", 0.0) - 2.0 > 0.0:
+            return Breach(said.log_e, said.log_threshold, watch.FULL)  # type: ignore[union-attr]
+        return said
+
+    return patch.object(watch.Watch, "verdict", eager)
+
+
+def nothing_is_read() -> AbstractContextManager[Any]:
+    """The tests never see a block."""
+    return patch.object(watch.Lane, "update", lambda *_: None)
+
+
+def a_broken_pipeline_kills() -> AbstractContextManager[Any]:
+    """The silence of everything does what the guardrail says."""
+    return patch.object(decide, "PIPELINE", "")
+
+
+def stepping_back_keeps_the_stage() -> AbstractContextManager[Any]:
+    """The share of the stage before is asked for, and the stage stays."""
+    real = decide._carry_out
+
+    def half(state: RolloutState, policy: Any, action: Any, variation: str, now_ms: int) -> float | None:
+        stage = state.stage
+        share = real(state, policy, action, variation, now_ms)
+        if action == Action.STEP_BACK:
+            state.stage = stage
+        return share
+
+    return patch.object(decide, "_carry_out", half)
+
+
+def aborted_events_are_lost() -> AbstractContextManager[Any]:
+    """After an aborted transaction observe reads on where it was."""
+    return patch.object(Fold, "rollback", lambda *_: None)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    outbox_forgets_when_it_sends_again, a_restart_pays_again, a_policy_change_revives, sources_are_kept_first,
+    entries_count_again_after_a_restart, late_outcomes_are_dropped, advance_ignores_calm, nothing_advances,
+    old_commands_are_new, snapshots_skip_failed_units, min_units_is_ignored, evidence_is_rounded_up, nothing_is_read,
+    a_broken_pipeline_kills, stepping_back_keeps_the_stage, aborted_events_are_lost,
+)  # fmt: skip
+
+
+def caught_by(mutant: Mutant, seeds: Iterable[int]) -> str:
+    """What the first seed that catches it says; empty where none does."""
+    with mutant():
+        for seed in seeds:
+            try:
+                play(seed)
+            except Broken as error:
+                return str(error).splitlines()[0]
+    return ""
