@@ -31,6 +31,8 @@ Int64s = npt.NDArray[np.int64]
 
 ONCE_MS = 10_000
 """Within so long of start time, aligned to the epoch, a unit's outcomes count once."""
+ONCE_MAX = 32_768
+"""Units of ten seconds remembered, to twice as many; beyond, the older ones count again."""
 FRESH_MAX = 256
 """When a flush holds more fresh units of a flag, half as many are told from then on."""
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
@@ -47,8 +49,8 @@ class Planned:
     """
 
     def __init__(self, capacity: int) -> None:
-        # Each memory keeps two generations.
-        self._once = Memory(capacity // 2)
+        # Each memory keeps two generations. Ten seconds of a partition fit a table that fits the processor's cache.
+        self._once = Memory(min(capacity // 2, ONCE_MAX))
         self._met = Memory(capacity // 2, refresh=True)
         self._shifts: dict[str, int] = {}
         self._parts = Parts()
