@@ -250,7 +250,7 @@ class Fold:
         start_ms = np.floor(time_ms - np.where(np.isnan(latency_ms), 0.0, latency_ms)).astype(np.int64)
         event, arm = self._settings.pairs(batch.setting)
         self._see(batch, start_ms, event, arm, offsets)
-        pairs = self._planned.pairs(batch, self._settings.names, start_ms, event, arm)
+        pairs = self._planned.pairs(batch, self._settings, start_ms, event, arm)
         chunk = Chunk(
             tick=start_ms // TICK_MS,
             kind=batch.kind,

@@ -141,6 +141,7 @@ class Settings:
         self._numbers: dict[Any, int] = {}
         self._first, self._count = Column(np.int64), Column(np.int64)
         self._error, self._service, self._arms = Column(np.bool_), Column(np.int64), Column(np.int64)
+        self._under = Column(np.uint64)
         self.nothing = self._add([], False, None)
 
     def __len__(self) -> int:
@@ -217,7 +218,16 @@ class Settings:
         self._error.append(error)
         self._service.append(self.names.service(service or ""))
         self._arms.append(*[self.names.arm(key, variation) for key, variation in arms])
+        under = 0
+        for key, _ in arms:
+            under ^= int(self.names.flag_hash[self.names.flag(key)])
+        self._under.append(under)
         return len(self._first) - 1
+
+    @property
+    def under(self) -> npt.NDArray[np.uint64]:
+        """A hash of the flags of each setting, whatever their variations."""
+        return self._under.array
 
     @property
     def first(self) -> npt.NDArray[np.int64]:

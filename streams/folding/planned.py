@@ -2,8 +2,8 @@
 What plans want of the events: which of them count for it, and for which arms.
 
 A heavy user's requests are not independent of each other: for latencies and
-measures, a unit's outcomes count once per ten seconds of start time under a
-flag, the first one that this source meets.
+measures, a unit's outcomes count once per ten seconds of start time under the
+same flags, the first one that this source meets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streams.folding.chunk import BUCKETED, COUNTED, FRESH, REPORTED, TIMED, Boo
 from streams.folding.columns import Batch
 from streams.folding.details import REPORT, SAID, Details
 from streams.folding.memory import Memory
-from streams.folding.names import Names
+from streams.folding.names import Names, Settings
 from streams.folding.parts import Parts
 from streams.folding.rows import with_rows
 from streams.folding.wanted import Wanted
@@ -42,7 +42,7 @@ _NO_ROWS: Int64s = np.zeros(0, dtype=np.int64)
 
 class Planned:
     """
-    Remembers, for about ``capacity`` each, which (unit, flag, ten seconds) have counted, and which (flag, unit) are met.
+    Remembers, for about ``capacity`` each, which (unit, flags, ten seconds) have counted, and which (flag, unit) are met.
 
     Beyond that the older ones are forgotten: such a unit counts again, or is
     fresh again. All of it can be taken back to a mark.
@@ -63,8 +63,9 @@ class Planned:
         self._wanted: Wanted | None = None
         self._parts.forget_arms()
 
-    def pairs(self, batch: Batch, names: Names, start_ms: Int64s, event: Int64s, arm: Int64s) -> Pairs:
+    def pairs(self, batch: Batch, settings: Settings, start_ms: Int64s, event: Int64s, arm: Int64s) -> Pairs:
         """Return the pairs of a batch, those of segments behind them, with all that is wanted of them."""
+        names = settings.names
         has_feedback = bool((batch.kind == FEEDBACK).any())
         if not self.plans:
             return _plain(*(_chosen(batch.kind[event] != FEEDBACK, event, arm) if has_feedback else (event, arm)))
@@ -76,7 +77,7 @@ class Planned:
             event, arm, wishes = _chosen(heard, event, arm, wishes)
         if not wishes.any():
             return _plain(event, arm)
-        marks = self._marks(batch, names, start_ms, event, arm, wishes)
+        marks = self._marks(batch, settings, start_ms, event, arm, wishes)
         told = np.flatnonzero((wishes & wish.PARTS != 0) & (batch.detail[event] >= 0))
         at, part = self._parts.of(wanted, self.details, batch.detail[event[told]], arm[told])
         event, arm = np.concatenate((event, event[told[at]])), np.concatenate((arm, part))
@@ -91,26 +92,34 @@ class Planned:
         return self._wanted
 
     def _marks(
-        self, batch: Batch, names: Names, start_ms: Int64s, event: Int64s, arm: Int64s, wishes: Int64s
+        self, batch: Batch, settings: Settings, start_ms: Int64s, event: Int64s, arm: Int64s, wishes: Int64s
     ) -> npt.NDArray[np.uint8]:
         marks = np.zeros(arm.size, dtype=np.uint8)
-        kind, unit = batch.kind[event], batch.unit[event]
-        key = unit ^ names.flag_hash[names.flag_of_arm[arm]]
+        kind = batch.kind[event]
         counted = np.flatnonzero((kind == OUTCOME) & (wishes & (wish.TIMES | wish.MEASURES) != 0))
+        counted = counted[~self._again(batch, settings, start_ms, event[counted])[event[counted]]]
         marks[counted] = COUNTED
-        named = counted[unit[counted] != 0]
-        window = (start_ms[event[named]] // ONCE_MS).astype(np.uint64)
-        _, first = self._once.meet(key[named] ^ window * _SPREAD)
-        marks[named[~first]] = 0
-        counted = counted[marks[counted] != 0]
         timed = counted[(wishes[counted] & wish.TIMES != 0) & ~np.isnan(batch.latency_ms[event[counted]])]
         marks[timed] |= TIMED
         marks[timed[wishes[timed] & wish.BUCKETS != 0]] |= BUCKETED
-        met = np.flatnonzero((wishes & wish.FRESH != 0) & (unit != 0) & (kind != FEEDBACK))
-        _, new = self._met.meet(key[met])
+        fresh = np.flatnonzero((wishes & wish.FRESH != 0) & (kind != FEEDBACK))
+        met = fresh[batch.unit[event[fresh]] != 0]
+        names = settings.names
+        _, new = self._met.meet(batch.unit[event[met]] ^ names.flag_hash[names.flag_of_arm[arm[met]]])
         marks[met[new]] |= FRESH
         marks[batch.said[event] == _REPORT] |= REPORTED
         return marks
+
+    def _again(self, batch: Batch, settings: Settings, start_ms: Int64s, counted: Int64s) -> Bools:
+        """Return, by event, whether its unit has counted under the same flags in the same ten seconds."""
+        named = np.zeros(len(batch), dtype=np.bool_)
+        named[counted] = True
+        at = np.flatnonzero(named & (batch.unit != 0))
+        window = (start_ms[at] // ONCE_MS).astype(np.uint64)
+        _, first = self._once.meet(batch.unit[at] ^ settings.under[batch.setting[at]] ^ window * _SPREAD)
+        again = np.zeros(len(batch), dtype=np.bool_)
+        again[at[~first]] = True
+        return again
 
     def thin(self, chunk: Chunk, names: Names) -> tuple[Chunk, Int64s]:
         """

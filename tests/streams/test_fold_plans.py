@@ -291,8 +291,8 @@ def test_latencies_over_a_bound_are_counted_exactly():
 
 def test_a_heavy_user_counts_once_per_ten_seconds():
     """
-    Of a unit's outcomes in ten seconds of start time the first one met counts for latencies and measures, under each
-    flag; the next ten seconds count anew. All are outcomes, and without a unit all count.
+    Of a unit's outcomes in ten seconds of start time the first one met counts for latencies and measures, for all flags
+    that it is under; the next ten seconds count anew. All are outcomes, and without a unit all count.
     """
     plan = Plan(latency=True, scores={"measure:n": (0.0, 180.0)})
     fold = planned(plan)

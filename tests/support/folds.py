@@ -40,7 +40,7 @@ class PlainFold:
         self.arrival_ms, self.tolerance_ms, self.plans = arrival_ms, tolerance_ms, plans
         self.flags: dict[str, FlagSums] = {}
         self.seen: set[tuple[str | None, str]] = set()
-        self.counted: set[tuple[str, str, int]] = set()
+        self.counted: dict[tuple[str, frozenset[str], str | None, int], Event] = {}
         self.met: set[tuple[str, str]] = set()
         self.values: dict[tuple[str, str], list[str]] = {}
         # By flag, start, variation, name of the score and unit: positions, with the weight of each.
@@ -68,7 +68,7 @@ class PlainFold:
                 delay = {delay_bucket(self.arrival_ms - start_ms): event.weight}
                 flag_sums = self.flags.setdefault(key, FlagSums(key=key, ticks=[]))
                 flag_sums.delays = {**flag_sums.delays, variation: add_counts(flag_sums.delays.get(variation, {}), delay)}
-                self._measure(event, arm, key, plan, start_ms)
+                self._measure(event, arm, plan, start_ms)
             self._add(key, start_ms, variation, arm)
             if event.kind == OUTCOME:
                 for segment in self._segments(event, key, plan):
@@ -83,15 +83,12 @@ class PlainFold:
         else:
             ticks.append(Tick(start_ms=start, arms={variation: arm}))
 
-    def _measure(self, event: Event, arm: Arm, key: str, plan: Plan, start_ms: int) -> None:
+    def _measure(self, event: Event, arm: Arm, plan: Plan, start_ms: int) -> None:
         measures = {name: span for name, span in plan.scores.items() if name.startswith(MEASURE)}
         if not (plan.latency or plan.over_us or measures):
             return
-        if event.context_id:
-            window = key, event.context_id, start_ms // 10_000
-            if window in self.counted:
-                return
-            self.counted.add(window)
+        if event.context_id and not self._counts(event, start_ms):
+            return
         if event.latency_ms is not None and (plan.latency or plan.over_us):
             arm.timed = event.weight
             arm.over = {bound: event.weight for bound in plan.over_us if event.latency_ms * 1000 > bound}
@@ -102,6 +99,11 @@ class PlainFold:
             if value is not None:
                 whose = name if event.context_id else name + NAMELESS
                 arm.scores[whose] = {position(value, *span): float(event.weight)}
+
+    def _counts(self, event: Event, start_ms: int) -> bool:
+        """Say whether the unit had not counted under the same flags in these ten seconds; the event itself is no repeat."""
+        window = event.environment, frozenset(event.flags), event.context_id, start_ms // 10_000
+        return self.counted.setdefault(window, event) is event
 
     def _segments(self, event: Event, key: str, plan: Plan) -> list[str]:
         told = {name: text(value) for name, value in (event.attributes or {}).items()}
