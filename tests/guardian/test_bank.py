@@ -142,7 +142,7 @@ JOURNALS = {"a bug": journal(BUG), "every signal": everything()}
     crashes=st.lists(st.integers(1, 270), min_size=1, max_size=4),
     torn=st.booleans(),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_a_crash_anywhere_changes_nothing(name: str, crashes: list[int], torn: bool) -> None:
     """
     A worker that dies and goes on from its snapshots decides the same, also when it died while writing them.

@@ -78,7 +78,7 @@ def test_the_limit_is_a_setting() -> None:
     assert ["kill"] * 6 == [decision.action for decision in made]
 
 
-@pytest.mark.parametrize("crash_at", range(50, 100, 10))
+@pytest.mark.parametrize("crash_at", [60, 80])
 def test_a_crash_in_a_storm_changes_nothing(crash_at: int) -> None:
     """A worker that goes on from parts of different age holds and kills the same."""
     given = list(journal(FLAGS))

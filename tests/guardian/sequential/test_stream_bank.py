@@ -58,7 +58,7 @@ def test_a_bank_of_streams_is_so_many_accounts(history, weighted):
     weights = [(i + 1) / (k * (k + 1) / 2) for i in range(k)] if weighted else None
     bank, accounts = banked(eta, log_e, weights), singles(eta, log_e, weights)
 
-    np.testing.assert_array_equal(bank.components, [account.components for account in accounts])
+    np.testing.assert_allclose(bank.components, [account.components for account in accounts], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(bank.log_s(), [account.log_s() for account in accounts], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(bank.total_deposited, [account.total_deposited for account in accounts], rtol=1e-15)
     assert bank.crossed().tolist() == (bank.log_s() >= 0.0).tolist()
