@@ -37,7 +37,7 @@ def take_lines(
                 tally = _tally(state, line, arm, firsts.get(variation, set()), now_ms)
                 if tally is None:
                     continue
-                key = line.key("" if segment == line.cut else segment)
+                key = line.key(segment)
                 if not late:
                     state.population.wait_line(tick.start_ms, tick.end_ms, key, variation, tally)
                 elif epoch is not None and not (line.kind == "over" and state.hanging.is_counted(tick.end_ms)):

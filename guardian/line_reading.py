@@ -74,7 +74,7 @@ def _feed(
     if both == (None, None):
         return False
     (line, segment), watch = found, state.variations[variation]
-    key = line.key("" if segment == line.cut else segment)
+    key = line.key(segment)
     held = watch.lines.get(key)
     if held is None:
         held = watch.lines[key] = _begin(line, segment, watch)
@@ -168,4 +168,10 @@ def configured_shares(state: RolloutState, epoch: Epoch | None) -> list[float]:
     """
     if epoch is None or len(state.variations) != 1:
         return []
-    return [share for share in epoch.shares if share < 1.0] if all(share < 1.0 for share in epoch.shares) else []
+    return list(epoch.shares) if all(share < 1.0 for share in epoch.shares) else []
+
+
+def configured_share(state: RolloutState) -> float | None:
+    """Return the newest of the shares that may be meant now; None where nobody said."""
+    shares = configured_shares(state, state.population.now)
+    return shares[-1] if shares else None

@@ -66,8 +66,8 @@ class Line:
         return bool(self.readers(segment) or self.rulers(segment))
 
     def key(self, segment: str) -> str:
-        """Return the name of the line in a segment."""
-        return f"{self.name}@{segment}" if segment else self.name
+        """Return the name of the line in a segment; where that is all it is about, its own."""
+        return self.name if segment in (ALL, self.cut) else f"{self.name}@{segment}"
 
 
 class Awaited(NamedTuple):

@@ -11,7 +11,7 @@ from guardian.names import Millis
 from guardian.numerals import count
 from guardian.policy import Guardrail, Policy
 from guardian.rule import Rule
-from guardian.rules import rule_name
+from guardian.standing import name_of
 from guardian.state import RolloutState
 
 SEGMENTS_SHOWN = 5
@@ -25,7 +25,7 @@ def literal_rows(state: RolloutState, policy: Policy) -> list[GuardrailView]:
     for variation, watch in sorted(state.variations.items()):
         for at in places:
             rows.append(_row(state, policy.guardrails[at], at, variation, ALL))
-            prefix = rule_name(at, "")
+            prefix = name_of(at, "")
             broken = [name for name, rule in sorted(watch.rules.items()) if name.startswith(prefix) and rule.since_ms]
             segments = [name.removeprefix(prefix) for name in broken if name != prefix]
             rows += [_row(state, policy.guardrails[at], at, variation, segment) for segment in segments[:SEGMENTS_SHOWN]]
@@ -35,7 +35,7 @@ def literal_rows(state: RolloutState, policy: Policy) -> list[GuardrailView]:
 def literal_why(state: RolloutState, guardrail: Guardrail, at: int, variation: str, segment: str) -> str:
     """Return where a literal rule stands: since when it is broken, that it is quiet, or how much is missing."""
     watch, when = state.variations[variation], guardrail.when
-    rule = watch.rules.get(rule_name(at, segment), Rule())
+    rule = watch.rules.get(name_of(at, segment), Rule())
     assert when.for_s is not None
     if rule.since_ms:
         return f"armed since {iso(rule.since_ms)}"
@@ -48,7 +48,7 @@ def literal_why(state: RolloutState, guardrail: Guardrail, at: int, variation: s
 
 
 def _row(state: RolloutState, guardrail: Guardrail, at: int, variation: str, segment: str) -> GuardrailView:
-    rule, when = state.variations[variation].rules.get(rule_name(at, segment), Rule()), guardrail.when
+    rule, when = state.variations[variation].rules.get(name_of(at, segment), Rule()), guardrail.when
     return GuardrailView(
         guardrail=when.text, variation=variation, action=str(guardrail.then), log_e=None, log_threshold=0.0, segment=segment,
         value=rule.seen.value if rule.seen else None, value_control=rule.seen.value_control if rule.seen else None,

@@ -12,7 +12,7 @@ from guardian.measured import LITERAL
 from guardian.names import Millis
 from guardian.policy import Action, Guardrail, Policy
 from guardian.rule import Rule
-from guardian.standing import Held, is_enough, standing
+from guardian.standing import Held, is_enough, name_of, standing
 from guardian.state import RolloutState
 from guardian.tally import Tally
 from guardian.testimony import INCIDENT_UNITS, Testimony
@@ -34,12 +34,7 @@ class Broken(NamedTuple):
     @property
     def name(self) -> str:
         """The name that its test has, too (``Held.name``)."""
-        return rule_name(self.at, self.segment)
-
-
-def rule_name(at: int, segment: str) -> str:
-    """Return the name of a guardrail in a segment."""
-    return f"{at}@{segment}"
+        return name_of(self.at, self.segment)
 
 
 def close_steps(state: RolloutState, policy: Policy, lines: Lines, until_ms: Millis) -> bool:
@@ -66,7 +61,7 @@ def _read(
     state: RolloutState, policy: Policy, window: Window, line: Line, variation: str, place: tuple[int, str]
 ) -> bool:
     watch, guardrail = state.variations[variation], policy.guardrails[place[0]]
-    rule = watch.rules.setdefault(rule_name(*place), Rule())
+    rule = watch.rules.setdefault(name_of(*place), Rule())
     end_ms, begun_ms = window.end_ms, max(window.from_ms, watch.first_ms)
     sums = window.sums.get(variation, _NOTHING), window.sums.get(policy.control, _NOTHING)
     rule.seen = aggregate(guardrail.when, line, sums, window.merged, (end_ms - window.span_ms, end_ms))
@@ -85,7 +80,7 @@ def _read(
 
 def _has_crossed(state: RolloutState, policy: Policy, variation: str, place: tuple[int, str]) -> bool:
     """Say whether the test of the same guardrail has said yes since the last known change."""
-    held = _test_of(state, policy, variation, rule_name(*place))
+    held = _test_of(state, policy, variation, name_of(*place))
     return held is not None and held.watch.has_crossed and is_enough(state, policy, variation, held)
 
 
@@ -96,7 +91,7 @@ def _test_of(state: RolloutState, policy: Policy, variation: str, name: str) -> 
 def _fall_quiet(state: RolloutState, rulers: list[int], segment: str) -> None:
     for watch in state.variations.values():
         for at in rulers:
-            rule = watch.rules.get(rule_name(at, segment))
+            rule = watch.rules.get(name_of(at, segment))
             if rule is not None:
                 rule.seen = None
                 rule.calm()

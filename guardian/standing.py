@@ -36,7 +36,7 @@ class Held(NamedTuple):
     @property
     def name(self) -> str:
         """A name that no other guardrail of the variation has."""
-        return f"{self.at}@{self.segment}"
+        return name_of(self.at, self.segment)
 
     @property
     def since(self) -> Pair | None:
@@ -47,6 +47,11 @@ class Held(NamedTuple):
     def lanes(self) -> list[Lane]:
         """Its lanes."""
         return [lane for lane in (self.watch.full, self.watch.fast) if lane is not None]
+
+
+def name_of(at: int, segment: str) -> str:
+    """Return the name of a guardrail in a segment, the same for its test and for what it says literally."""
+    return f"{at}@{segment}"
 
 
 def standing(state: RolloutState, policy: Policy, variation: str) -> list[Held]:

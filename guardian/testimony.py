@@ -9,7 +9,7 @@ from guardian.decisions import Evidence, Interval, Part
 from guardian.evidence import Breach
 from guardian.history import Stretch
 from guardian.levels import low_is_harm, mean
-from guardian.line_reading import configured_shares, part_of_budget
+from guardian.line_reading import configured_share, part_of_budget
 from guardian.names import Millis
 from guardian.policy import Policy
 from guardian.sequential import attribute, bucket_edge, count_above, quantile_key, ratio_interval
@@ -58,7 +58,7 @@ def testimony(state: RolloutState, policy: Policy, variation: str, held: Held, b
         from_ms, to_ms = held.since.from_ms, held.since.to_ms
         intervals = (None, None)
     if held.line is not None and held.line.kind == "fresh":
-        fixed = next(iter(reversed(configured_shares(state, state.population.now))), None)
+        fixed = configured_share(state)
     value, base = figures.value or 0.0, figures.value_control
     evidence = Evidence(
         test=_test(held, breach.lane), lane=breach.lane, log_e=round(breach.log_e, 6),

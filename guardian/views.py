@@ -11,7 +11,7 @@ from guardian.decisions import ArmView, GuardrailView, RolloutView
 from guardian.evidence import Inconclusive, NoData
 from guardian.gates import waits
 from guardian.history import RECENT_MS
-from guardian.line_reading import configured_shares, part_of_budget
+from guardian.line_reading import configured_share, part_of_budget
 from guardian.lines import is_literal
 from guardian.names import Millis, split_rollout_key
 from guardian.policy import Policy
@@ -119,7 +119,7 @@ def _values(
         past = held.read.past
         figures = figures_of(held, Pair(0, 0, past.t, past.c))
         if held.line is not None and held.line.kind == "fresh":
-            return figures.value, next(iter(reversed(configured_shares(state, state.population.now))), None)
+            return figures.value, configured_share(state)
         return figures.value, figures.value_control
     came = state.history.since(now_ms - RECENT_MS, variation, policy.control)
     return _rate(came.arm), _rate(came.control)
