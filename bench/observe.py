@@ -5,8 +5,9 @@ CloudEvents of some 420 bytes, each under two flags whose plans want the
 histogram of latencies, as the peers make it, on a real Kafka. Every
 measurement is a process of its own, bound to one core (of the consumer; the
 broker has the others), timed from having its partitions to the last event.
-Ours and the limit take turns, and their medians count. Of latencies, the peers
-count all; ours looks each up, and counts a unit's once per ten seconds.
+Ours and the limit take turns, and their medians count. The peers do the same
+fold in plain Python (``bench/peers/plain.py``); once more they do its sums
+alone, without repeats, mixed units, and a unit's latencies once in ten seconds.
 """
 
 from __future__ import annotations
@@ -85,10 +86,12 @@ def measure_peers(bootstrap: str, topic: str) -> tuple[dict[str, Seconds | None]
         python = peers_python()
     except (OSError, subprocess.SubprocessError) as error:
         python = ""
-        missing["quixstreams"] = missing["bytewax"] = f"cannot be installed: {error}"
+        missing["quixstreams and bytewax"] = f"cannot be installed: {error}"
     for name, interpreter, script, count, more in (
         ("quixstreams", python, "quix.py", EVENTS // 2, []),
         ("bytewax", python, "bytewax_flow.py", EVENTS // 2, []),
+        ("quixstreams, sums alone", python, "quix.py", EVENTS // 2, ["sums"]),
+        ("bytewax, sums alone", python, "bytewax_flow.py", EVENTS // 2, ["sums"]),
         ("faust agent", sys.executable, "faust_agent.py", few, []),
         ("faust table", sys.executable, "faust_agent.py", few // 2, ["table"]),
     ):

@@ -249,8 +249,9 @@ class Fold:
         latency_ms = batch.latency_ms
         start_ms = np.floor(time_ms - np.where(np.isnan(latency_ms), 0.0, latency_ms)).astype(np.int64)
         event, arm = self._settings.pairs(batch.setting)
-        self._see(batch, start_ms, event, arm, offsets)
-        pairs = self._planned.pairs(batch, self._settings, start_ms, event, arm)
+        again = self._planned.again(batch, self._settings, start_ms, event, arm)
+        self._see(batch, start_ms, event, arm, again, offsets)
+        pairs = self._planned.pairs(batch, self._settings, event, arm, again)
         chunk = Chunk(
             tick=start_ms // TICK_MS,
             kind=batch.kind,
@@ -263,14 +264,19 @@ class Fold:
         )  # fmt: skip
         self._open.append(chunk if offsets is None else chunk.choose(self._unsent(offsets[chunk.event], chunk.arm)))
 
-    def _see(self, batch: Batch, start_ms: Int64s, event: Int64s, arm: Int64s, offsets: Int64s | None) -> None:
-        """See who was shown what; feedback shows nobody anything."""
-        unit = batch.unit if (batch.kind != FEEDBACK).all() else np.where(batch.kind == FEEDBACK, 0, batch.unit)
-        named = slice(None) if unit.all() else np.flatnonzero(unit.take(event))
+    def _see(
+        self, batch: Batch, start_ms: Int64s, event: Int64s, arm: Int64s, again: Bools | None, offsets: Int64s | None
+    ) -> None:
+        """See who was shown what; feedback shows nobody anything, and what repeats shows nothing new."""
+        shown = batch.unit != 0
+        if again is not None:
+            shown &= ~again
+        shown &= batch.kind != FEEDBACK
+        named = slice(None) if shown.all() else np.flatnonzero(shown.take(event))
         seen, under = event[named], arm[named]
         service = self._settings.service[batch.setting[seen]]
         tell = None if offsets is None else self._unsent(offsets[seen], under)
-        self._sights.see(unit.take(seen), under, service, start_ms[seen], tell)
+        self._sights.see(batch.unit.take(seen), under, service, start_ms[seen], tell)
 
     def _classes(self) -> Int64s:
         return self._cadence.classes(self._settings.names.flag_hash)

@@ -11,10 +11,9 @@ from bytewax.connectors.kafka import KafkaSource, KafkaSourceMessage  # type: ig
 from bytewax.dataflow import Dataflow  # type: ignore[import-not-found]
 from bytewax.testing import TestingSink, run_main  # type: ignore[import-not-found]
 
-from bench.peers.plain import Sums, arguments
+from bench.peers.plain import arguments
 
-bootstrap, topic, count = arguments()
-sums = Sums(count)
+bootstrap, topic, sums = arguments()
 
 
 def fold(messages: list[KafkaSourceMessage[Any, Any]]) -> Iterable[None]:

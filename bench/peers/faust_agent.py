@@ -9,9 +9,9 @@ from typing import Any
 
 import faust
 
-from bench.peers.plain import Sums, arguments
+from bench.peers.plain import arguments
 
-bootstrap, topic, count = arguments()
+bootstrap, topic, sums = arguments()
 app = faust.App(
     f"faust-{uuid.uuid4().hex[:8]}",
     broker=f"kafka://{bootstrap}",
@@ -23,7 +23,6 @@ app = faust.App(
     datadir=tempfile.mkdtemp(),
 )
 events = app.topic(topic)
-sums = Sums(count)
 if "table" in sys.argv:
     arms = app.Table("arms", default=list, partitions=4)
 

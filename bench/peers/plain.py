@@ -1,8 +1,9 @@
 """
 The fold that every peer does: sums per flag, variation and tick of start, with latency buckets and failing units.
 
-It needs the standard library alone. It is less than observe does: no check of
-the contract, no search for repeats or mixed units, no exactly-once hand-over.
+It needs the standard library alone. The whole of it also knows repeats, units that got two variations, and which
+outcomes of a unit count for latencies: once in ten seconds, as in observe. With ``sums`` among the arguments it leaves
+these three out. Both are less than observe does: no check of the contract, no exactly-once hand-over.
 """
 
 from __future__ import annotations
@@ -16,15 +17,39 @@ from datetime import datetime
 from typing import Any
 
 TICK_MS = 200
+TICKS_OF_UNIT = 50
+REMEMBERED = 500_000
 _LOG_GAMMA = math.log(1.01 / 0.99)
 
 
-class Sums:
-    """Sums of all events so far, and the time that they took."""
+class Recent:
+    """Remembers keys with their first values, the last ``REMEMBERED`` at least."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
+        self.young: dict[Any, Any] = {}
+        self.old: dict[Any, Any] = {}
+
+    def meet(self, key: Any, value: Any = True) -> Any:
+        """Return the first value known of a key, or None if it is new."""
+        found = self.young.get(key)
+        if found is not None:
+            return found
+        found = self.old.get(key)
+        if found is None:
+            self.young[key] = value
+            if len(self.young) >= REMEMBERED:
+                self.young, self.old = {}, self.young
+        return found
+
+
+class Sums:
+    """Sums of all events so far, and the time that they took; ``whole`` as said above."""
+
+    def __init__(self, count: int, whole: bool = True) -> None:
         self.count = count
-        self.seen = 0
+        self.whole = whole
+        self.seen = self.repeats = self.mixed = 0
+        self.met, self.units, self.counted = Recent(), Recent(), Recent()
         self.arms: dict[tuple[str, str, str, int], list[Any]] = {}
         self.began: tuple[float, float] | None = None
 
@@ -37,6 +62,13 @@ class Sums:
         time_ms = datetime.fromisoformat(event["time"]).timestamp() * 1000
         tick = int(time_ms - latency_ms) // TICK_MS
         failed = data["outcome"] == "error"
+        unit = data["context_id"]
+        first = True
+        if self.whole:
+            if self.met.meet((event["source"], event["id"])):
+                self.repeats += 1
+                return
+            first = self._is_first(data["flags"], unit, tick)
         bucket = math.ceil(math.log(latency_ms) / _LOG_GAMMA) if latency_ms > 0 else -1
         for flag, variation in data["flags"].items():
             key = data["environment"], flag, variation, tick
@@ -44,13 +76,22 @@ class Sums:
             if arm is None:
                 arm = self.arms[key] = [0, 0, {}, set()]
             arm[0] += 1
-            arm[2][bucket] = arm[2].get(bucket, 0) + 1
+            if first:
+                arm[2][bucket] = arm[2].get(bucket, 0) + 1
             if failed:
                 arm[1] += 1
-                arm[3].add(data["context_id"])
+                arm[3].add(unit)
         self.seen += 1
         if self.seen >= self.count:
             self.end()
+
+    def _is_first(self, flags: dict[str, str], unit: str, tick: int) -> bool:
+        """Say whether a unit is new under its flags in its ten seconds; only then it can be under a second variation."""
+        if self.counted.meet((unit, tick // TICKS_OF_UNIT, *flags.values())):
+            return False
+        for flag, variation in flags.items():
+            self.mixed += self.units.meet((flag, unit), variation) not in {None, variation}
+        return True
 
     def end(self) -> None:
         """Write wall and processor seconds to stdout, and leave at once: frameworks take their time to stop."""
@@ -62,6 +103,6 @@ class Sums:
         os._exit(0)
 
 
-def arguments() -> tuple[str, str, int]:
-    """Return bootstrap, topic and how many events to read."""
-    return sys.argv[1], sys.argv[2], int(sys.argv[3])
+def arguments() -> tuple[str, str, Sums]:
+    """Return bootstrap, topic and the sums to make of so many events."""
+    return sys.argv[1], sys.argv[2], Sums(int(sys.argv[3]), "sums" not in sys.argv[4:])

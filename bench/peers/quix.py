@@ -6,10 +6,9 @@ import uuid
 
 from quixstreams import Application  # type: ignore[import-not-found]
 
-from bench.peers.plain import Sums, arguments
+from bench.peers.plain import arguments
 
-bootstrap, topic, count = arguments()
-sums = Sums(count)
+bootstrap, topic, sums = arguments()
 app = Application(
     broker_address=bootstrap,
     consumer_group=f"quix-{uuid.uuid4().hex[:8]}",

@@ -179,13 +179,40 @@ class Memory:
         return sum(table.keys.nbytes + table.values.nbytes for table in (self._young, self._old))
 
 
+_SCRATCH_BITS = 18
+_scratch: npt.NDArray[np.int32] = np.zeros(1 << _SCRATCH_BITS, dtype=np.int32)
+
+
 def _firsts(keys: Keys, coming: Slots, known: Values | None) -> Slots:
     """Return where in ``coming`` each key is met first; its repeats take over what is known of it there."""
-    ordered = np.sort(keys[coming])
-    if not (ordered[1:] == ordered[:-1]).any():
+    suspects = coming[_suspects(keys[coming])]
+    order = np.lexsort((suspects, keys[suspects]))
+    ordered = suspects[order]
+    begins = np.ones(ordered.size, dtype=np.bool_)
+    begins[1:] = keys[ordered[1:]] != keys[ordered[:-1]]
+    if begins.all():
         return coming
-    _, first, which = np.unique(keys[coming], return_index=True, return_inverse=True)
-    firsts: Slots = coming[first]
     if known is not None:
-        known[coming] = known[firsts][which]
+        known[ordered] = known[ordered[begins]][np.cumsum(begins) - 1]
+    is_first = np.ones(keys.size, dtype=np.bool_)
+    is_first[ordered[~begins]] = False
+    firsts: Slots = coming[is_first[coming]]
     return firsts
+
+
+def _suspects(keys: Keys) -> Slots:
+    """
+    Return the places of all keys that are there twice, and of a few others.
+
+    Every key writes its place where its upper bits say: keys that find
+    another's place there are looked at. That is faster than to sort all.
+    """
+    slot = (keys >> np.uint64(63 - _SCRATCH_BITS)).view(np.int64) & (1 << _SCRATCH_BITS) - 1
+    place = np.arange(keys.size, dtype=np.int32)
+    _scratch[slot] = place
+    found = _scratch[slot]
+    lost = np.flatnonzero(found != place)
+    suspected = np.zeros(keys.size, dtype=np.bool_)
+    suspected[lost] = True
+    suspected[found[lost]] = True
+    return np.flatnonzero(suspected)

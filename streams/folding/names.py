@@ -219,14 +219,14 @@ class Settings:
         self._service.append(self.names.service(service or ""))
         self._arms.append(*[self.names.arm(key, variation) for key, variation in arms])
         under = 0
-        for key, _ in arms:
-            under ^= int(self.names.flag_hash[self.names.flag(key)])
+        for key, variation in arms:
+            under ^= xxhash.xxh3_64_intdigest(f"{key}={variation}".encode("utf-8", "surrogatepass"))
         self._under.append(under)
         return len(self._first) - 1
 
     @property
     def under(self) -> npt.NDArray[np.uint64]:
-        """A hash of the flags of each setting, whatever their variations."""
+        """A hash of the flags of each setting and their variations."""
         return self._under.array
 
     @property

@@ -3,7 +3,7 @@ What plans want of the events: which of them count for it, and for which arms.
 
 A heavy user's requests are not independent of each other: for latencies and
 measures, a unit's outcomes count once per ten seconds of start time under the
-same flags, the first one that this source meets.
+same flags and variations, the first one that this source meets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from guardian.plan import Plan
 from streams.codecs import FEEDBACK, OUTCOME
 from streams.folding import wanted as wish
-from streams.folding.chunk import BUCKETED, COUNTED, FRESH, REPORTED, TIMED, Bools, Chunk, Pairs
+from streams.folding.chunk import BUCKETED, COUNTED, FRESH, REPORTED, TIMED, Bools, Bytes, Chunk, Pairs
 from streams.folding.columns import Batch
 from streams.folding.details import REPORT, SAID, Details
 from streams.folding.memory import Memory
@@ -63,25 +63,51 @@ class Planned:
         self._wanted: Wanted | None = None
         self._parts.forget_arms()
 
-    def pairs(self, batch: Batch, settings: Settings, start_ms: Int64s, event: Int64s, arm: Int64s) -> Pairs:
+    def again(self, batch: Batch, settings: Settings, start_ms: Int64s, event: Int64s, arm: Int64s) -> Bools | None:
+        """
+        Return which outcomes of a batch repeat one of their unit under the same flags and variations in the same ten seconds.
+
+        ``event`` and ``arm`` are its pairs. Only outcomes under flags whose plans ask for it are looked up: None if none is.
+        """
+        if not self.plans:
+            return None
+        counted = self._wanted_of(settings.names).marks[settings.names.flag_of_arm[arm]] & COUNTED != 0
+        if not counted.any():
+            return None
+        asked: Bools = (batch.kind == OUTCOME) & (batch.unit != 0)
+        if not counted.all():
+            wanted = np.zeros(len(batch), dtype=np.bool_)
+            wanted[event[counted]] = True
+            asked &= wanted
+        at = np.flatnonzero(asked)
+        window = (start_ms[at] // ONCE_MS).astype(np.uint64)
+        again = np.zeros(len(batch), dtype=np.bool_)
+        _, new = self._once.meet(batch.unit[at] ^ settings.under[batch.setting[at]] ^ window * _SPREAD)
+        again[at[~new]] = True
+        return again
+
+    def pairs(self, batch: Batch, settings: Settings, event: Int64s, arm: Int64s, again: Bools | None) -> Pairs:
         """Return the pairs of a batch, those of segments behind them, with all that is wanted of them."""
         names = settings.names
         has_feedback = bool((batch.kind == FEEDBACK).any())
         if not self.plans:
             return _plain(*(_chosen(batch.kind[event] != FEEDBACK, event, arm) if has_feedback else (event, arm)))
         wanted = self._wanted_of(names)
-        wishes = wanted.wishes[names.flag_of_arm[arm]]
+        flag = names.flag_of_arm[arm]
         if has_feedback:
             bit = wish.SAID_BIT + batch.said[event]
-            heard = (batch.kind[event] != FEEDBACK) | (wishes >> bit & 1 != 0)
-            event, arm, wishes = _chosen(heard, event, arm, wishes)
-        if not wishes.any():
+            heard = (batch.kind[event] != FEEDBACK) | (wanted.wishes[flag] >> bit & 1 != 0)
+            event, arm, flag = _chosen(heard, event, arm, flag)
+        allowed = wanted.marks[flag]
+        has_parts = bool((wanted.wishes & wish.PARTS).any())
+        if not (has_parts or has_feedback or allowed.any()):
             return _plain(event, arm)
-        marks = self._marks(batch, settings, start_ms, event, arm, wishes)
-        told = np.flatnonzero((wishes & wish.PARTS != 0) & (batch.detail[event] >= 0))
-        at, part = self._parts.of(wanted, self.details, batch.detail[event[told]], arm[told])
-        event, arm = np.concatenate((event, event[told[at]])), np.concatenate((arm, part))
-        marks = np.concatenate((marks, marks[told[at]] & ~FRESH))
+        marks = self._marks(batch, names, event, flag, allowed, again)
+        if has_parts:
+            told = np.flatnonzero((wanted.wishes[flag] & wish.PARTS != 0) & (batch.detail[event] >= 0))
+            at, part = self._parts.of(wanted, self.details, batch.detail[event[told]], arm[told])
+            event, arm = np.concatenate((event, event[told[at]])), np.concatenate((arm, part))
+            marks = np.concatenate((marks, marks[told[at]] & ~FRESH))
         return with_rows(replace(_plain(event, arm), marks=marks), batch, wanted)
 
     def _wanted_of(self, names: Names) -> Wanted:
@@ -92,34 +118,22 @@ class Planned:
         return self._wanted
 
     def _marks(
-        self, batch: Batch, settings: Settings, start_ms: Int64s, event: Int64s, arm: Int64s, wishes: Int64s
-    ) -> npt.NDArray[np.uint8]:
-        marks = np.zeros(arm.size, dtype=np.uint8)
-        kind = batch.kind[event]
-        counted = np.flatnonzero((kind == OUTCOME) & (wishes & (wish.TIMES | wish.MEASURES) != 0))
-        counted = counted[~self._again(batch, settings, start_ms, event[counted])[event[counted]]]
-        marks[counted] = COUNTED
-        timed = counted[(wishes[counted] & wish.TIMES != 0) & ~np.isnan(batch.latency_ms[event[counted]])]
-        marks[timed] |= TIMED
-        marks[timed[wishes[timed] & wish.BUCKETS != 0]] |= BUCKETED
-        fresh = np.flatnonzero((wishes & wish.FRESH != 0) & (kind != FEEDBACK))
-        met = fresh[batch.unit[event[fresh]] != 0]
-        names = settings.names
-        _, new = self._met.meet(batch.unit[event[met]] ^ names.flag_hash[names.flag_of_arm[arm[met]]])
-        marks[met[new]] |= FRESH
-        marks[batch.said[event] == _REPORT] |= REPORTED
+        self, batch: Batch, names: Names, event: Int64s, flag: Int64s, allowed: Bytes, again: Bools | None
+    ) -> Bytes:
+        """Return the marks of pairs: those that their flags may have, as far as their events have them."""
+        has = np.zeros(len(batch), dtype=np.uint8)
+        has[batch.said == _REPORT] = REPORTED
+        if again is not None:
+            first = (batch.kind == OUTCOME) & ~again
+            has[first] = COUNTED
+            has[first & ~np.isnan(batch.latency_ms)] |= TIMED | BUCKETED
+        marks: Bytes = allowed & has[event]
+        fresh = np.flatnonzero(allowed & FRESH)
+        if fresh.size:
+            met = fresh[(batch.unit[event[fresh]] != 0) & (batch.kind[event[fresh]] != FEEDBACK)]
+            _, new = self._met.meet(batch.unit[event[met]] ^ names.flag_hash[flag[met]])
+            marks[met[new]] |= FRESH
         return marks
-
-    def _again(self, batch: Batch, settings: Settings, start_ms: Int64s, counted: Int64s) -> Bools:
-        """Return, by event, whether its unit has counted under the same flags in the same ten seconds."""
-        named = np.zeros(len(batch), dtype=np.bool_)
-        named[counted] = True
-        at = np.flatnonzero(named & (batch.unit != 0))
-        window = (start_ms[at] // ONCE_MS).astype(np.uint64)
-        _, first = self._once.meet(batch.unit[at] ^ settings.under[batch.setting[at]] ^ window * _SPREAD)
-        again = np.zeros(len(batch), dtype=np.bool_)
-        again[at[~first]] = True
-        return again
 
     def thin(self, chunk: Chunk, names: Names) -> tuple[Chunk, Int64s]:
         """

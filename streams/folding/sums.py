@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from guardian.summaries import TICK_MS, Arm, FlagSums, Tick
-from streams.codecs import EXPOSURE, OUTCOME
+from streams.codecs import OUTCOME
 from streams.folding.buckets import delay_buckets, latency_buckets
-from streams.folding.chunk import BUCKETED, FRESH, REPORTED, TIMED, Bools, Chunk
+from streams.folding.chunk import BUCKETED, FRESH, REPORTED, TIMED, Chunk
 from streams.folding.names import Names
 from streams.folding.rows import add_rows
 
@@ -107,67 +107,83 @@ def _group(arm: Int64s, tick: Int64s) -> _Groups:
     return _Groups(arm[begins], tick[begins], of_pair)
 
 
+_NAMED_ERROR, _NAMELESS_ERROR, _CODES = 3, 4, 5
+"""Beside the kinds of events (exposure, outcome, feedback), two codes for outcomes that failed."""
+
+
 def _arms(chunk: Chunk, groups: _Groups) -> list[Arm]:
     """Return the sums of each group that no plan has to want."""
-    weight, kind = chunk.weight[chunk.event], chunk.kind[chunk.event]
-    error = chunk.error[chunk.event]
-    unit = chunk.unit[chunk.event]
-    counts = zip(
-        *(
-            _total(groups, mask, weight)
-            for mask in (kind == EXPOSURE, kind == OUTCOME, error, error & (unit == 0))
-        ),
-        strict=True,
-    )
-    arms = [Arm(exposures=n, outcomes=m, errors=x, anonymous=a, units=[], latency={}) for n, m, x, a in counts]
-    for group, units in _units(groups.of_pair[error], unit[error]):
+    code = np.where(chunk.error, np.where(chunk.unit == 0, _NAMELESS_ERROR, _NAMED_ERROR), chunk.kind)[chunk.event]
+    counts = _bincount(groups.of_pair * _CODES + code, _weight(chunk), len(groups) * _CODES).reshape(-1, _CODES)
+    arms = [
+        Arm(exposures=shown, outcomes=ok + named + nameless, errors=named + nameless, anonymous=nameless, units=[], latency={})
+        for shown, ok, _, named, nameless in counts.tolist()
+    ]
+    failed = np.flatnonzero(code >= _NAMED_ERROR)
+    for group, units in _units(groups.of_pair[failed], chunk.unit[chunk.event[failed]]):
         arms[group].units = units
     return arms
 
 
-def _total(groups: _Groups, mask: Bools, weight: Int64s) -> list[int]:
-    counted = np.bincount(groups.of_pair[mask], weights=weight[mask], minlength=len(groups))
-    found: list[int] = counted.astype(np.int64).tolist()
-    return found
+def _weight(chunk: Chunk, pairs: Int64s | slice = slice(None)) -> Int64s | None:
+    """Return the weight of each of these pairs; None where all weigh 1, as events mostly do: that is counted faster."""
+    return None if (chunk.weight == 1).all() else chunk.weight[chunk.event[pairs]]
+
+
+def _bincount(cell: Int64s, weight: Int64s | None, cells: int) -> Int64s:
+    return np.bincount(cell, weights=weight, minlength=cells).astype(np.int64)
 
 
 def _add_marked(chunk: Chunk, groups: _Groups, arms: list[Arm], fresh_shift: Int64s) -> None:
     """Add what the marks of pairs say; ``fresh_shift`` is that of each group."""
-    weight, unit = chunk.weight[chunk.event], chunk.unit[chunk.event]
-    reported = chunk.marks & REPORTED != 0
-    timed, reports = (_total(groups, mask, weight) for mask in (chunk.marks & TIMED != 0, reported & (unit == 0)))
-    for arm, times, number in zip(arms, timed, reports, strict=True):
-        arm.timed, arm.reports = times, number
-    for group, buckets in _latencies(chunk, groups, weight):
-        arms[group].latency = buckets
-    for group, units in _units(groups.of_pair[reported], unit[reported]):
+    timed = np.flatnonzero(chunk.marks & TIMED)
+    if timed.size:
+        _add_latencies(chunk, groups, arms, timed)
+    reported = np.flatnonzero(chunk.marks & REPORTED)
+    unit = chunk.unit[chunk.event[reported]]
+    nameless = reported[unit == 0]
+    for group, number in _totals(groups, nameless, chunk):
+        arms[group].reports = number
+    for group, units in _units(groups.of_pair[reported], unit):
         arms[group].reporters = units
-    fresh = chunk.marks & FRESH != 0
-    for group, units in _units(groups.of_pair[fresh], unit[fresh]):
+    fresh = np.flatnonzero(chunk.marks & FRESH)
+    for group, units in _units(groups.of_pair[fresh], chunk.unit[chunk.event[fresh]]):
         arms[group].fresh, arms[group].fresh_shift = units, int(fresh_shift[group])
 
 
-def _latencies(chunk: Chunk, groups: _Groups, weight: Int64s) -> Iterator[tuple[int, dict[int, int]]]:
-    pairs = chunk.marks & BUCKETED != 0
+def _totals(groups: _Groups, pairs: Int64s, chunk: Chunk) -> Iterator[tuple[int, int]]:
+    """Yield the weight of these pairs in each group that has any."""
+    total = _bincount(groups.of_pair[pairs], _weight(chunk, pairs), 0)
+    there = np.flatnonzero(total)
+    yield from zip(there.tolist(), total[there].tolist(), strict=True)
+
+
+def _add_latencies(chunk: Chunk, groups: _Groups, arms: list[Arm], timed: Int64s) -> None:
+    for group, number in _totals(groups, timed, chunk):
+        arms[group].timed = number
+    pairs = timed[chunk.marks[timed] & BUCKETED != 0]
+    if not pairs.size:
+        return
     event = chunk.event[pairs]
     needed = np.zeros(chunk.tick.size, dtype=np.bool_)
     needed[event] = True
     bucket = np.zeros(chunk.tick.size, dtype=np.int64)
     bucket[needed] = latency_buckets(chunk.latency_ms[needed])
-    return _histograms(groups.of_pair[pairs], len(groups), bucket[event], weight[pairs])
+    for group, buckets in _histograms(groups.of_pair[pairs], len(groups), bucket[event], _weight(chunk, pairs)):
+        arms[group].latency = buckets
 
 
 def _add_delays(chunk: Chunk, names: Names, flags: dict[str, FlagSums]) -> None:
-    pairs = (chunk.kind == OUTCOME)[chunk.event] & ~names.is_part[chunk.arm]
+    pairs = np.flatnonzero((chunk.kind == OUTCOME)[chunk.event] & ~names.is_part[chunk.arm])
     event, arm = chunk.event[pairs], chunk.arm[pairs]
     bucket = delay_buckets(chunk.delay_ms)
-    for number, buckets in _histograms(arm, len(names), bucket[event], chunk.weight[event]):
+    for number, buckets in _histograms(arm, len(names), bucket[event], _weight(chunk, pairs)):
         key = names.flag_keys[int(names.flag_of_arm[number])]
         flags[key].delays[names.variations[number]] = buckets
 
 
 def _histograms(
-    group: Int64s, groups: int, bucket: Int64s, weight: Int64s
+    group: Int64s, groups: int, bucket: Int64s, weight: Int64s | None
 ) -> Iterator[tuple[int, dict[int, int]]]:
     """Yield the sparse histogram of each group that has one, in the order of groups."""
     if not group.size:
@@ -175,13 +191,13 @@ def _histograms(
     lowest, span = int(bucket.min()), int(bucket.max() - bucket.min()) + 1
     cell = group * span + (bucket - lowest)
     if groups * span <= _DENSE_FLOOR + _DENSE_PER_ITEM * group.size:
-        table = np.bincount(cell, weights=weight, minlength=groups * span)
+        table = _bincount(cell, weight, groups * span)
         cells = np.flatnonzero(table)
         counts = table[cells]
     else:
         cells, which = np.unique(cell, return_inverse=True)
-        counts = np.bincount(which, weights=weight)
-    owner, buckets, numbers = cells // span, (cells % span + lowest).tolist(), counts.astype(np.int64).tolist()
+        counts = _bincount(which, weight, 0)
+    owner, buckets, numbers = cells // span, (cells % span + lowest).tolist(), counts.tolist()
     for begin, end in _runs(owner):
         yield int(owner[begin]), dict(zip(buckets[begin:end], numbers[begin:end], strict=True))
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guardian.plan import MEASURE, NO_PLAN, Plan
+from streams.folding import chunk
 from streams.folding.chunk import spread
 from streams.folding.details import REPORT, SAID
 from streams.folding.names import Column, Names
@@ -33,6 +34,9 @@ class Lists:
         self._count.append(count)
         self._entries += count
 
+    def __len__(self) -> int:
+        return self._entries
+
     def of(self, flag: Int64s) -> tuple[Int64s, Int64s]:
         """Return the entries of these flags, one after the other: the place in ``flag`` and the entry of each."""
         return spread(self._first.array[flag], self._count.array[flag])
@@ -50,7 +54,7 @@ class Wanted:
     def __init__(self, names: Names, plans: Mapping[str, Plan]) -> None:
         self.names = names
         self._plans = plans
-        self._wishes = Column(np.int64)
+        self._wishes, self._marks = Column(np.int64), Column(np.uint8)
         self.bounds, self._bound_us, self._bound_column = Lists(), Column(np.int64), Column(np.int64)
         self.ranges, self._measure, self._range_column = Lists(), Column(np.int64), Column(np.int64)
         self._low, self._high = Column(np.float64), Column(np.float64)
@@ -63,6 +67,7 @@ class Wanted:
         for key in self.names.flag_keys[len(self._wishes) :]:
             plan = self._plans.get(key, NO_PLAN)
             self._wishes.append(_wishes(plan))
+            self._marks.append(_marks(_wishes(plan)))
             self._add_bounds(sorted(set(plan.over_us)))
             self._add_ranges([name for name in sorted(plan.scores) if name.startswith(MEASURE)], plan)
 
@@ -89,6 +94,11 @@ class Wanted:
         """What is wanted of each flag."""
         return self._wishes.array
 
+    @property
+    def marks(self) -> chunk.Bytes:
+        """The marks that pairs of each flag may have."""
+        return self._marks.array
+
     def bound(self, entry: Int64s) -> tuple[Int64s, Int64s]:
         """Return the microseconds of bounds, and the column of each."""
         return self._bound_us.array[entry], self._bound_column.array[entry]
@@ -114,3 +124,19 @@ def _wishes(plan: Plan) -> int:
     for number, name in enumerate(SAID):
         wishes[1 << SAID_BIT + number] = plan.reports if name == REPORT else name in plan.scores
     return sum(bit for bit, is_wanted in wishes.items() if is_wanted)
+
+
+_MARKS = {
+    TIMES: chunk.COUNTED | chunk.TIMED,
+    BUCKETS: chunk.BUCKETED,
+    MEASURES: chunk.COUNTED,
+    FRESH: chunk.FRESH,
+    1 << SAID_BIT + SAID.index(REPORT): chunk.REPORTED,
+}
+
+
+def _marks(wishes: int) -> int:
+    marks = 0
+    for wish, mark in _MARKS.items():
+        marks |= int(mark) if wishes & wish else 0
+    return marks

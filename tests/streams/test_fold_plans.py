@@ -477,6 +477,20 @@ def test_what_outcomes_tell_is_forgotten_unharmed():
 # ---------------------------------------------------------------------------- fresh units
 
 
+def test_a_repeat_hides_no_second_variation():
+    """
+    A unit that gets two variations within ten seconds is told of, however often it came under the first one, and so is
+    who is in the cohort; its outcomes count once under each.
+    """
+    often = [ended(context_id="u-1") for _ in range(5)]
+    other = outcome({"checkout-v2": "control"}, time=NOON_MS + 13, context_id="u-1")
+    found, plain = (take(planned(plan), *often, other, *often, {**other, "id": "2"}) for plan in (Plan(latency=True), Plan()))
+
+    assert [["treatment", "control"]] == [mixed.variations for mixed in found.mixed]
+    assert (plain.mixed, plain.cohort) == (found.mixed, found.cohort)
+    assert [1, 1] == [arm_of(found, variation).timed for variation in ("treatment", "control")]
+
+
 def test_a_unit_is_fresh_once():
     """
     A unit is fresh in the tick and arm where this source first meets it under the flag, by exposure or outcome.

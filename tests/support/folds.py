@@ -102,7 +102,7 @@ class PlainFold:
 
     def _counts(self, event: Event, start_ms: int) -> bool:
         """Say whether the unit had not counted under the same flags in these ten seconds; the event itself is no repeat."""
-        window = event.environment, frozenset(event.flags), event.context_id, start_ms // 10_000
+        window = event.environment, frozenset(event.flags.items()), event.context_id, start_ms // 10_000
         return self.counted.setdefault(window, event) is event
 
     def _segments(self, event: Event, key: str, plan: Plan) -> list[str]:
