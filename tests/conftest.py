@@ -18,7 +18,7 @@ import pytest
 from streams.settings import Settings
 from tests.kafka import KafkaServer, NoKafkaError, can_own, find_way, running_kafka
 
-_left_out = pytest.StashKey[dict[str, str]]()
+_NOT_TESTED = "no real Kafka: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if reason and os.environ.get("CI"):
         pytest.fail(f"CI must run the Kafka tier: {reason}", pytrace=False)
     if reason:
-        item.config.stash.setdefault(_left_out, {})[item.nodeid] = reason
-        pytest.skip(reason)
+        pytest.skip(f"{_NOT_TESTED}{reason}")
 
 
 @functools.cache
@@ -117,13 +116,11 @@ def _why_no_kafka(*, own: bool) -> str:
     return "" if not own or can_own() else f"it needs a broker of its own, with Java and Maven; there is {way.value}"
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
-    """The last lines of a run say what it left out."""
-    yield
-    left_out = session.config.stash.get(_left_out, {})
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The last lines of a run say what it left out, whichever worker it was left out by."""
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    left_out = [why.partition(_NOT_TESTED)[2].rstrip("')") for why in skipped if _NOT_TESTED in why]
     if left_out:
-        say = session.config.get_terminal_writer()
-        say.line(f"The Kafka tier was NOT tested: {len(left_out)} tests left out.", red=True, bold=True)
-        for reason in dict.fromkeys(left_out.values()):
-            say.line(f"  {reason}", red=True)
+        terminalreporter.write_line(f"The Kafka tier was NOT tested: {len(left_out)} tests left out.", red=True, bold=True)
+        for reason in dict.fromkeys(left_out):
+            terminalreporter.write_line(f"  {reason}", red=True)

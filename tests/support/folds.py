@@ -40,7 +40,7 @@ class PlainFold:
         self.arrival_ms, self.tolerance_ms, self.plans = arrival_ms, tolerance_ms, plans
         self.flags: dict[str, FlagSums] = {}
         self.seen: set[tuple[str | None, str]] = set()
-        self.counted: dict[tuple[str, frozenset[str], str | None, int], Event] = {}
+        self.counted: dict[tuple[str, frozenset[tuple[str, str]], str | None, int], Event] = {}
         self.met: set[tuple[str, str]] = set()
         self.values: dict[tuple[str, str], list[str]] = {}
         # By flag, start, variation, name of the score and unit: positions, with the weight of each.
