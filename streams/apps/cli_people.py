@@ -117,6 +117,23 @@ def approve(
     _wish("approve", key, "", group, reason, by, 0.0, api, config)
 
 
+@people.command()
+def apply(
+    policies: Annotated[list[Path], typer.Argument(help="Files or directories of policies.")],
+    by: By = "",
+    api: Url = "",
+    config: Config = None,
+) -> None:
+    """Send policies to a guardian that runs elsewhere: all are checked first, then they are in force."""
+    from streams.apps.apply import apply as send
+    from streams.apps.client import answered, client
+
+    def work() -> int:
+        return send(client(config, api), policies, by or os.environ.get("USER", ""), sys.stdout)
+
+    raise typer.Exit(answered(work, sys.stderr))
+
+
 def _wish(
     action: str, key: str, variation: str, group: str, reason: str, by: str, wait_s: float, api: str, config: Path | None
 ) -> None:

@@ -54,6 +54,10 @@ class Client:
         headers = {"content-type": "application/json"}
         return self._ask(Request(f"{self.url}/api{path}", json.dumps(content).encode(), headers))  # noqa: S310
 
+    def send(self, path: str, content: bytes, **query: str) -> Any:
+        """Send a document as it is; return the answer."""
+        return self._ask(Request(f"{self.url}/api{path}?{urlencode(query)}", content, {"content-type": "text/plain"}))  # noqa: S310
+
     def _ask(self, request: Request) -> Any:
         try:
             with self._opener.open(request, timeout=TIMEOUT_S) as answer:
@@ -121,7 +125,7 @@ def _said(error: HTTPError, url: str) -> GuardianError:
     except (ValueError, KeyError, TypeError):
         return NotReached(f"{url} answers {error.code}, but not as the guardian's API does; {_ADVICE}")
     if isinstance(detail, list):
-        detail = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in detail)
+        detail = "\n".join(one if isinstance(one, str) else f"{one['loc'][-1]}: {one['msg']}" for one in detail)
     if error.code == 404:
         return NotThere(str(detail))
     if error.code >= 500:

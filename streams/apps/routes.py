@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from starlette.responses import StreamingResponse
 
+from guardian.errors import ProblemsError
 from streams.apps.board import Board, DecisionNow, RolloutNow
 from streams.apps.feed import Feed
 from streams.apps.history import Lines
 from streams.apps.live import Hub
-from streams.apps.overrides import OverrideTaken, OverrideWish, Writer, WrongWish, write_override
+from streams.apps.overrides import Line, OverrideTaken, OverrideWish, Writer, WrongWish, write_override
 from streams.apps.policy_files import PolicyFiles
+from streams.apps.sent_policies import PolicyTaken, read_sent, write_sent
 from streams.outlet import NotDelivered
 
 router = APIRouter(prefix="/api")
@@ -73,10 +75,8 @@ async def override(key: str, wish: OverrideWish, request: Request, given: Given)
     known = given.board.rollout(key)
     if known is None and given.feed.caught_up:
         raise HTTPException(404, f"no rollout {key!r}; keys are written environment|flag")
-    if given.outlet is None:
-        raise HTTPException(503, "Kafka is not reached yet; send it again")
     try:
-        return await write_override(wish, key, known, given.outlet, given.journal)
+        return await write_override(wish, key, known, _outlet(given), given.journal)
     except WrongWish as error:
         raise HTTPException(422, str(error)) from None
     except NotDelivered as error:
@@ -116,6 +116,27 @@ def policies(given: Given) -> dict[str, bool | list[str]]:
     return {"ok": not problems, "problems": problems}
 
 
+@router.post("/policies", status_code=202)
+async def send_policies(
+    request: Request, given: Given, by: Annotated[str, Line, Query(max_length=200, description="Who sends them")]
+) -> list[PolicyTaken]:
+    """
+    Policies as the body, YAML or JSON, written as in a file: new rollouts, or other terms for those that there are.
+
+    All of them or none: with any problem, 422 and every problem. A rollout whose policy is in a file is refused.
+    """
+    _same_site(request)
+    outlet = _outlet(given)
+    given.policies.look()
+    try:
+        found = read_sent(await request.body(), given.policies.files)
+        return await write_sent(found, by, outlet, given.journal)
+    except ProblemsError as error:
+        raise HTTPException(422, [str(problem) for problem in error.problems]) from None
+    except NotDelivered as error:
+        raise HTTPException(503, f"Kafka did not take all, send them again: {error}") from None
+
+
 @router.get("/events", response_class=StreamingResponse)
 async def events(given: Given, last_event_id: Annotated[str, Header()] = "") -> StreamingResponse:
     """
@@ -125,6 +146,12 @@ async def events(given: Given, last_event_id: Annotated[str, Header()] = "") -> 
     """
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(given.hub.stream(last_event_id), media_type="text/event-stream", headers=headers)
+
+
+def _outlet(given: Served) -> Writer:
+    if given.outlet is None:
+        raise HTTPException(503, "Kafka is not reached yet; send it again")
+    return given.outlet
 
 
 def _known(given: Served, key: str) -> RolloutNow:

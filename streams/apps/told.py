@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import TextIO
 
+from guardian.explain import clean, quoted, sentence
 from streams.apps import known
-from streams.apps.board import DecisionNow
+from streams.apps.board import DecisionNow, RolloutNow
 from streams.apps.client import DONE, Client, Wrong, path_of
 
 
@@ -28,12 +29,23 @@ def explain(client: Client, name: str, out: TextIO, *, as_json: bool, is_long: b
             view = known.rollout(client, name)
         except Wrong as error:
             raise Wrong(f"no decision of this id among the newest, and {error}") from None
-        record, said = path_of("rollouts", view.key), [view.why, view.mixed if is_long else ""]
+        record, said = path_of("rollouts", view.key), standing(view) if is_long else [view.why]
     if as_json:
         out.write(json.dumps(client.get(record), indent=1, ensure_ascii=False) + "\n")
     else:
         out.write(" ".join(part for part in said if part) + "\n")
     return DONE
+
+
+def standing(view: RolloutNow) -> Iterator[str]:
+    """Yield the sentences on why nothing has happened: the first reason, every gate that is closed, each guardrail's numbers."""
+    yield view.why
+    yield from (sentence(wait, "") for wait in view.waits if clean(wait) not in view.why)
+    for one in view.guardrails:
+        if one.values and not one.segment:
+            where = f" of {one.variation}" if len(view.arms) > 2 else ""
+            yield sentence(f"{quoted(one.guardrail, one.segment)}{where} reads {one.values}", "")
+    yield view.mixed
 
 
 def paragraph(made: DecisionNow) -> Iterator[str]:

@@ -15,7 +15,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from guardian.decisions import DECISION_TYPE
-from guardian.journal import Override
+from guardian.journal import Beat, Override, PolicyEntry, encode
+from guardian.policy import Policy, policy_hash
 from streams.admin import ensure_topics
 from streams.broker.embedded import EmbeddedBroker
 from streams.cloudevents import to_event
@@ -281,6 +282,72 @@ async def test_a_group_approves_the_stage_that_stands(given, publish, http):
     assert isinstance(entry, Override)
     assert ("approve", "legal", 1, "grace") == (entry.action, entry.group, entry.stage, entry.by)
     assert "waits for legal" in (await json_of(http, PATH))["why"]
+
+
+POLICY = """
+flag: new-cart
+environment: production
+guardrails:
+  - {when: error_rate > 1.2x control, then: kill}
+"""
+
+
+async def test_a_policy_may_come_through_the_api(given, http):
+    """
+    Policies that are sent stand in the journal, each where judge reads its rollout, whole and with who sent it.
+    """
+    other = POLICY.replace("new-cart", "search")
+    async with http.post("/api/policies", params={"by": "ada"}, data=f"{POLICY}---{other}") as answer:
+        taken = await answer.json()
+    found = sorted(await read_journal(given, 2), key=lambda one: one[1])
+
+    assert 202 == answer.status
+    assert [one["key"] for one in taken] == [key for _, key, _ in found] == ["production|new-cart", "production|search"]
+    for (partition, key, entry), told in zip(found, taken, strict=True):
+        assert partition_of(key, given.partitions) == partition
+        assert isinstance(entry, PolicyEntry)
+        assert (told["hash"], "api: ada") == (entry.hash, entry.by)
+        assert told["hash"] == policy_hash(Policy.from_document(entry.document))
+
+
+async def test_a_wrong_policy_takes_none_along(publish, given, http):
+    """
+    With any problem none of the policies that were sent is written, and every problem is told with its line.
+    """
+    wrong = POLICY.replace("1.2x control", "1.2y control").replace("then: kill", "then: explode").replace("new-cart", "search")
+    async with http.post("/api/policies", params={"by": "ada"}, data=f"{POLICY}---{wrong}") as answer:
+        assert 422 == answer.status
+        problems = (await answer.json())["detail"]
+    await publish.raw(given.topics.journal, KEY, encode(Beat(source="s/0", at_ms=1, passed_ms=1)))
+    ((_, _, entry),) = await read_journal(given, 1)
+
+    assert all(problem.startswith("policy:10: guardrails[0].") for problem in problems)
+    assert ["1.2y" in problems[0], "explode" in problems[1]] == [True, True]
+    assert isinstance(entry, Beat)
+
+
+@pytest.mark.parametrize(("data", "query"), [("", {"by": "ada"}), (POLICY, {}), (POLICY, {"by": " "}), ("a: [", {"by": "ada"})])
+async def test_what_is_no_policy_is_refused(http, data, query):
+    """
+    An empty body, one that is no YAML, and a sender without a name are refused.
+    """
+    async with http.post("/api/policies", params=query, data=data) as answer:
+        assert 422 == answer.status
+
+
+async def test_the_api_leaves_to_files_what_is_in_files(embedded_kafka, tmp_path):
+    """
+    A rollout whose policy is in a file is not given another one through the API: the refusal names the file.
+    """
+    file = tmp_path / "new-cart.yaml"
+    file.write_text(POLICY)
+    given = Cluster(embedded_kafka, embedded=True).settings(api={"port": 0}, policies=[str(tmp_path)])
+    async with (
+        page(given) as url,
+        aiohttp.ClientSession(url) as http,
+        http.post("/api/policies", params={"by": "ada"}, data=POLICY) as answer,
+    ):
+        assert (422, True) == (answer.status, f"its policy is in {file}" in await answer.text())
 
 
 async def test_unknown_names_are_said_to_be_unknown(http):

@@ -24,7 +24,7 @@ from typer.testing import CliRunner, Result
 
 from demo.ports import free_ports
 from guardian.decisions import GuardrailView
-from guardian.journal import Override
+from guardian.journal import Override, PolicyEntry
 from streams.apps.cli import app
 from streams.settings import Settings
 from tests.conftest import Cluster
@@ -159,6 +159,23 @@ async def test_explain_says_a_sentence_a_paragraph_or_the_record(publish, url):
     assert "under policy sha256:5df6." in full.stdout
     assert (of.decision_id, "applied") == (record["decision_id"], record["receipts"][0]["status"])
     assert why.stdout.startswith("Nothing has happened to checkout-v2 in production: ")
+
+
+async def test_why_nothing_happened_is_told_at_length(publish, url):
+    """At length, every closed gate is named and what each guardrail reads; in one sentence, the first three gates."""
+    waits = tuple(f"it waits for reason {number}" for number in "ABCDE")
+    row = GuardrailView(
+        guardrail="error_rate > 1.2x control", variation="treatment", action="kill", log_e=1.0, log_threshold=7.0,
+        kind="error_rate", value=0.012, value_control=0.011,
+    )  # fmt: skip
+    await publish.rollout(rollout(at_ms=now_ms(), waits=waits, guardrails=(row,)))
+    await served(url, "rollouts")
+    short = (await guardian("explain", KEY, url=url)).stdout
+    full = (await guardian("explain", KEY, "--long", url=url)).stdout
+
+    assert [True, True, True, False, False] == [wait in short for wait in waits]
+    assert [1] * 5 == [full.count(wait) for wait in waits]
+    assert "“error_rate > 1.2x control” reads 1.2 %" in full
 
 
 @pytest.mark.parametrize("action", ["kill", "pause", "resume", "changed"])
@@ -348,3 +365,21 @@ async def test_a_kill_by_hand_is_served(tmp_path):
     assert said.stdout.startswith(f"killed {KEY} treatment: served as version ")
     assert "the cart is empty" in told.stdout
     assert "waits for a person: guardian resume" in line
+
+
+async def test_apply_sends_policies_that_are_all_right(given, url, tmp_path):
+    """
+    ``guardian apply`` sends the policies of files once all are right; before, it tells every problem, and sends nothing.
+    """
+    good, wrong = tmp_path / "good.yaml", tmp_path / "wrong.yaml"
+    good.write_text("flag: new-cart\nenvironment: production\nguardrails: [{when: error_rate > 5%, then: kill}]\n")
+    wrong.write_text("flag: other\nenvironment: production\nguardrails: [{when: error_rate > 5, then: kill}]\n")
+    refused = await guardian("apply", str(tmp_path), "--by", "ada", url=url)
+    wrong.unlink()
+    taken = await guardian("apply", str(tmp_path), "--by", "ada", url=url)
+    ((_, key, entry),) = await read_journal(given, 1)
+
+    assert (2, True) == (refused.exit_code, refused.stderr.startswith(f"{wrong}:3: guardrails[0].when"))
+    assert (0, True) == (taken.exit_code, "taken: production|new-cart, sha256:" in taken.stdout)
+    assert "production|new-cart" == key
+    assert isinstance(entry, PolicyEntry)
