@@ -8,36 +8,17 @@ import os
 import random
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from streams.settings import Settings
 from tests.kafka import KafkaServer, NoKafkaError, can_own, find_way, running_kafka
+from tests.support.cluster import Cluster
+
+pytest_plugins = ["tests.support.page"]
 
 _NOT_TESTED = "no real Kafka: "
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """A broker to test on."""
-
-    bootstrap: str
-    embedded: bool
-
-    def settings(self, **sections: object) -> Settings:
-        """Settings for this broker with topics and a group prefix of their own, so that tests never meet."""
-        prefix = f"t{uuid.uuid4().hex[:12]}"
-        names = {name: _prefixed(value, prefix) for name, value in Settings().topic_names.model_dump().items()}
-        kafka = {"bootstrap": self.bootstrap, "embedded": self.embedded, "group_prefix": prefix}
-        return Settings.model_validate({"kafka": kafka, "topics": names, "partitions": 4, **sections})
-
-
-def _prefixed(value: str | tuple[str, ...], prefix: str) -> object:
-    return f"{prefix}.{value}" if isinstance(value, str) else [f"{prefix}.{one}" for one in value]
 
 
 @pytest.fixture(scope="session")

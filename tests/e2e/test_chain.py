@@ -30,7 +30,7 @@ from streams.policies import load_policies
 from streams.publish import publish_policies
 from streams.settings import Settings
 from streams.status import Status
-from tests.conftest import Cluster
+from tests.support.cluster import Cluster
 from tests.support.processes import Killable
 from tests.support.traffic import T0_MS, Request, Traffic
 

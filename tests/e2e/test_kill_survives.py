@@ -24,8 +24,8 @@ from streams.admin import ensure_topics
 from streams.cloudevents import from_event
 from streams.flag_state import read_record
 from streams.partitioning import partition_of
-from tests.conftest import Cluster
 from tests.streams.stores.support import connect, treated
+from tests.support.cluster import Cluster
 from tests.support.installation import Installation, Written, written
 from tests.support.movers import until
 from tests.support.processes import producer

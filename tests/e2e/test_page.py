@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import shutil
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,8 +14,7 @@ from guardian.decisions import ArmView, GuardrailView, Part
 from guardian.journal import Override
 from streams.policies import read_policies
 from streams.settings import Settings
-from tests.conftest import Cluster
-from tests.support.page import Hand, hand, page, read_journal
+from tests.support.page import Hand, now_ms, page, read_journal
 from tests.support.published import GUARDRAIL, decision, evidence, receipt, rollout
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -31,27 +29,6 @@ pytestmark = [
 
 # Chromium shares the machine with whatever else runs.
 expect.set_options(timeout=20_000)
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-@pytest.fixture
-def given(embedded_kafka: str) -> Settings:
-    return Cluster(embedded_kafka, embedded=True).settings(api={"port": 0})
-
-
-@pytest.fixture
-async def publish(given: Settings) -> AsyncIterator[Hand]:
-    async with hand(given) as found:
-        yield found
-
-
-@pytest.fixture
-async def url(given: Settings) -> AsyncIterator[str]:
-    async with page(given) as found:
-        yield found
 
 
 @pytest.fixture

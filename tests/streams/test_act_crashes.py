@@ -25,7 +25,7 @@ from streams.partitioning import partition_of
 from streams.settings import Settings
 from streams.status import Status
 from streams.stores.memory import MemoryFlagStore
-from tests.conftest import Cluster
+from tests.support.cluster import Cluster
 from tests.support.movers import decision, until
 from tests.support.processes import Killable, Reader, producer, reader
 

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from streams.admin import TopicsError, ensure_topics
 from streams.broker.embedded import EmbeddedBroker
 from streams.changelog import KEPT, changelog_topic
-from tests.conftest import Cluster
 from tests.kafka.server import free_ports
+from tests.support.cluster import Cluster
 
 DEADLINE_S = 30.0
 

@@ -17,7 +17,7 @@ from streams.admin import ensure_topics
 from streams.environment import WORKER_VARIABLE
 from streams.faust_app import GROUP_ERRORS_MOST, FaustCrashed, build_app, raw_topic, run_app, run_beside
 from streams.settings import Settings
-from tests.conftest import Cluster
+from tests.support.cluster import Cluster
 from tests.support.movers import until
 from tests.support.processes import producer
 

@@ -22,7 +22,7 @@ from streams.cloudevents import from_event
 from streams.judge import run_judge
 from streams.settings import Settings
 from streams.status import Status
-from tests.conftest import Cluster
+from tests.support.cluster import Cluster
 from tests.support.movers import EVERY, CountingBank
 from tests.support.processes import Killable, Reader, producer, reader
 

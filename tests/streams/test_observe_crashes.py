@@ -14,7 +14,7 @@ from streams.observe import run_observe
 from streams.observing.transactions import Message, TransactionFailed, Transactions
 from streams.settings import Settings
 from streams.status import Status
-from tests.conftest import Cluster
+from tests.support.cluster import Cluster
 from tests.support.observed import journal, services
 from tests.support.processes import Killable
 

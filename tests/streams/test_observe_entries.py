@@ -18,7 +18,7 @@ from streams.admin import ensure_topics
 from streams.observing import light
 from streams.observing.entries import BEAT_MS, Journalist, split
 from streams.partitioning import partition_of
-from tests.conftest import Cluster
+from tests.support.cluster import Cluster
 from tests.support.events import NOON_MS, outcome
 from tests.support.folds import content
 

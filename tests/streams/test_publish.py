@@ -23,7 +23,7 @@ from streams.publish import publish_policies
 from streams.reading import Follower, newest_values
 from streams.settings import Settings
 from streams.status import Status
-from tests.conftest import Cluster
+from tests.support.cluster import Cluster
 from tests.support.movers import until, view
 from tests.support.processes import reader
 

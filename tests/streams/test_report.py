@@ -23,7 +23,7 @@ from streams.alerts.dispatch import Dispatch
 from streams.report import InOrder, Reporter, channels, run_report
 from streams.settings import Settings
 from streams.status import Status
-from tests.conftest import Cluster
+from tests.support.cluster import Cluster
 from tests.support.page import Hand, hand, until
 from tests.support.pagerduty import EventsApi, events_api
 from tests.support.published import decision, receipt

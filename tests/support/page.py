@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision, Receipt, RolloutView
@@ -20,6 +22,12 @@ from streams.outlet import Outlet
 from streams.settings import Settings
 from streams.status import Status
 from streams.topics import Topics
+from tests.support.cluster import Cluster
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 async def until(true: Callable[[], Any], what: str, deadline_s: float = 30.0) -> Any:
@@ -100,3 +108,23 @@ async def read_journal(given: Settings, entries: int) -> list[tuple[int, str, En
     finally:
         await consumer.stop()
     return found
+
+
+@pytest.fixture
+def given(embedded_kafka: str) -> Settings:
+    """Settings of an API on an embedded broker, on a port of its own."""
+    return Cluster(embedded_kafka, embedded=True).settings(api={"port": 0})
+
+
+@pytest.fixture
+async def publish(given: Settings) -> AsyncIterator[Hand]:
+    """A hand that publishes what this API reads."""
+    async with hand(given) as found:
+        yield found
+
+
+@pytest.fixture
+async def url(given: Settings) -> AsyncIterator[str]:
+    """The address of this API, once it has read everything."""
+    async with page(given) as found:
+        yield found

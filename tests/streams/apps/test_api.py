@@ -23,29 +23,14 @@ from streams.cloudevents import to_event
 from streams.outlet import Outlet
 from streams.partitioning import partition_of
 from streams.settings import Settings
-from tests.conftest import Cluster
-from tests.support.page import Hand, hand, page, read_journal, until
+from tests.support.cluster import Cluster
+from tests.support.page import Hand, hand, now_ms, page, read_journal, until
 from tests.support.published import decision, receipt, rollout
 
 ROOT = Path(__file__).parents[3]
 KEY = "production|checkout-v2"
 PATH = "/api/rollouts/production%7Ccheckout-v2"
 WISH = {"action": "kill", "by": "ada", "reason": "the cart is empty for everybody"}
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-@pytest.fixture
-def given(embedded_kafka: str) -> Settings:
-    return Cluster(embedded_kafka, embedded=True).settings(api={"port": 0})
-
-
-@pytest.fixture
-async def publish(given: Settings) -> AsyncIterator[Hand]:
-    async with hand(given) as found:
-        yield found
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import pty
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,36 +25,14 @@ from demo.ports import free_ports
 from guardian.decisions import GuardrailView
 from guardian.journal import Override, PolicyEntry
 from streams.apps.cli import app
-from streams.settings import Settings
-from tests.conftest import Cluster
-from tests.support.page import Hand, hand, page, read_journal, until
+from tests.support.cluster import Cluster
+from tests.support.page import now_ms, page, read_journal, until
 from tests.support.published import decision, receipt, rollout
 from tests.support.running import Guardian
 
 ROOT = Path(__file__).parents[3]
 KEY = "production|checkout-v2"
 WHY = ("--reason", "the cart is empty", "--by", "ada")
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-@pytest.fixture
-def given(embedded_kafka: str) -> Settings:
-    return Cluster(embedded_kafka, embedded=True).settings(api={"port": 0})
-
-
-@pytest.fixture
-async def publish(given: Settings) -> AsyncIterator[Hand]:
-    async with hand(given) as found:
-        yield found
-
-
-@pytest.fixture
-async def url(given: Settings) -> AsyncIterator[str]:
-    async with page(given) as found:
-        yield found
 
 
 async def guardian(*arguments: str, url: str, env: dict[str, str] | None = None) -> Result:
