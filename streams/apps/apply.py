@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
@@ -12,7 +13,7 @@ from streams.apps.sent_policies import SENT
 from streams.policies import read_policies
 
 
-def apply(client: Client, paths: Iterable[Path], by: str, out: TextIO) -> int:
+def apply(client: Client, paths: Iterable[Path], by: str, out: TextIO, *, as_json: bool = False) -> int:
     """
     Send policies through the API, once all of them are right; return the exit code.
 
@@ -27,10 +28,15 @@ def apply(client: Client, paths: Iterable[Path], by: str, out: TextIO) -> int:
     problems: list[Problem] = [problem for file in files for problem in file.problems]
     if problems:
         raise ProblemsError(problems)
+    told: list[dict[str, str]] = []
     for file in files:
         try:
             taken = client.send("/policies", Path(file.file).read_bytes(), by=by)
         except Wrong as error:
             raise Wrong("\n".join(line.replace(SENT, file.file, 1) for line in str(error).splitlines())) from None
-        out.writelines(f"taken: {one['key']}, {one['hash'][:15]}; it stands in the journal\n" for one in taken)
+        told += taken
+        if not as_json:
+            out.writelines(f"taken: {one['key']}, {one['hash'][:15]}; it stands in the journal\n" for one in taken)
+    if as_json:
+        out.write(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     return DONE

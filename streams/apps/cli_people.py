@@ -72,36 +72,37 @@ def explain(
 @people.command()
 def kill(
     key: Key, variation: Variation = "", reason: Reason = "", by: By = "", wait: Wait = WAIT_S, no_wait: NoWait = False,
-    api: Url = "", config: Config = None,
+    as_json: AsJson = False, api: Url = "", config: Config = None,
 ) -> None:  # fmt: skip
     """Take a variation away from all users, now."""
-    _wish("kill", key, variation, "", reason, by, 0.0 if no_wait else wait, api, config)
+    _wish("kill", key, variation, "", reason, by, 0.0 if no_wait else wait, as_json, api, config)
 
 
 @people.command()
 def pause(
     key: Key, variation: Variation = "", reason: Reason = "", by: By = "", wait: Wait = WAIT_S, no_wait: NoWait = False,
-    api: Url = "", config: Config = None,
+    as_json: AsJson = False, api: Url = "", config: Config = None,
 ) -> None:  # fmt: skip
     """Take no further stage until it is resumed."""
-    _wish("pause", key, variation, "", reason, by, 0.0 if no_wait else wait, api, config)
+    _wish("pause", key, variation, "", reason, by, 0.0 if no_wait else wait, as_json, api, config)
 
 
 @people.command()
 def resume(
     key: Key, variation: Variation = "", reason: Reason = "", by: By = "", wait: Wait = WAIT_S, no_wait: NoWait = False,
-    api: Url = "", config: Config = None,
+    as_json: AsJson = False, api: Url = "", config: Config = None,
 ) -> None:  # fmt: skip
     """Go on after a kill or a pause, with fresh evidence."""
-    _wish("resume", key, variation, "", reason, by, 0.0 if no_wait else wait, api, config)
+    _wish("resume", key, variation, "", reason, by, 0.0 if no_wait else wait, as_json, api, config)
 
 
 @people.command()
 def changed(
-    key: Key, variation: Variation = "", reason: Reason = "", by: By = "", api: Url = "", config: Config = None
-) -> None:
+    key: Key, variation: Variation = "", reason: Reason = "", by: By = "", as_json: AsJson = False, api: Url = "",
+    config: Config = None,
+) -> None:  # fmt: skip
     """Tell of a change from outside, such as a build: harm that follows is found sooner."""
-    _wish("changed", key, variation, "", reason, by, 0.0, api, config)
+    _wish("changed", key, variation, "", reason, by, 0.0, as_json, api, config)
 
 
 @people.command()
@@ -110,17 +111,19 @@ def approve(
     group: Annotated[str, typer.Option(help="The group that agrees, as the policy names it.")],
     reason: Reason = "",
     by: By = "",
+    as_json: AsJson = False,
     api: Url = "",
     config: Config = None,
 ) -> None:
     """Agree, for a group, that the rollout takes its next stage."""
-    _wish("approve", key, "", group, reason, by, 0.0, api, config)
+    _wish("approve", key, "", group, reason, by, 0.0, as_json, api, config)
 
 
 @people.command()
 def apply(
     policies: Annotated[list[Path], typer.Argument(help="Files or directories of policies.")],
     by: By = "",
+    as_json: AsJson = False,
     api: Url = "",
     config: Config = None,
 ) -> None:
@@ -129,18 +132,23 @@ def apply(
     from streams.apps.client import answered, client
 
     def work() -> int:
-        return send(client(config, api), policies, by or os.environ.get("USER", ""), sys.stdout)
+        return send(client(config, api), policies, by or os.environ.get("USER", ""), sys.stdout, as_json=as_json)
 
     raise typer.Exit(answered(work, sys.stderr))
 
 
 def _wish(
-    action: str, key: str, variation: str, group: str, reason: str, by: str, wait_s: float, api: str, config: Path | None
-) -> None:
+    action: str, key: str, variation: str, group: str, reason: str, by: str, wait_s: float, as_json: bool, api: str,
+    config: Path | None,
+) -> None:  # fmt: skip
     from streams.apps.client import answered, client
     from streams.apps.wish import Wish, send
 
     if not reason and sys.stdin.isatty():
         reason = typer.prompt("Reason")
     wish = Wish(action, key, by or os.environ.get("USER", ""), reason, variation, group)
-    raise typer.Exit(answered(lambda: send(client(config, api), wish, sys.stdout, wait_s=wait_s), sys.stderr))
+
+    def work() -> int:
+        return send(client(config, api), wish, sys.stdout, wait_s=wait_s, as_json=as_json)
+
+    raise typer.Exit(answered(work, sys.stderr))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from dataclasses import dataclass
@@ -39,11 +40,12 @@ class Wish:
         return ""
 
 
-def send(client: Client, wish: Wish, out: TextIO, *, wait_s: float) -> int:
+def send(client: Client, wish: Wish, out: TextIO, *, wait_s: float, as_json: bool = False) -> int:
     """
     Write the wish into the journal and wait for the flag store's answer; return the exit code.
 
     The code is 1 where the wish stands in the journal, and was not carried out, or not within *wait_s*.
+    ``as_json`` prints what the API took, with the decision and the newest receipt once there are any.
 
     Raises:
         Wrong: the rollout, the variation or a word of it cannot be.
@@ -61,11 +63,20 @@ def send(client: Client, wish: Wish, out: TextIO, *, wait_s: float) -> int:
     except NotThere:
         known.rollout(client, wish.name)  # says which ones there are
         raise
-    if wish.action not in ANSWERED or wait_s <= 0.0:
+    is_asked = wish.action in ANSWERED and wait_s > 0.0
+    decision, receipt = _answer(client, key, taken["id"], began_s + wait_s) if is_asked else (None, None)
+    if as_json:
+        answer = {name: one.model_dump(mode="json") for name, one in (("decision", decision), ("receipt", receipt)) if one}
+        out.write(json.dumps(taken | answer, indent=1, ensure_ascii=False) + "\n")
+        return DONE if not is_asked or _is_done(receipt) else UNDONE
+    if not is_asked:
         out.write(f"taken: {wish.action} {clean(key)}, by {clean(wish.by)}; it stands in the journal\n")
         return DONE
-    found = _answer(client, key, taken["id"], began_s + wait_s)
-    return _told(found, wish, key, time.monotonic() - began_s, out)
+    return _told((decision, receipt), wish, key, time.monotonic() - began_s, out)
+
+
+def _is_done(receipt: ReceiptNow | None) -> bool:
+    return receipt is not None and receipt.status in ("applied", "already")
 
 
 def _key(client: Client, name: str) -> str:
@@ -97,7 +108,7 @@ def _told(found: tuple[DecisionNow | None, ReceiptNow | None], wish: Wish, key: 
         out.write(f"{decision.explanation}\nNo flag store has answered within {took_s:.1f} s; ")
         out.write(f"guardian explain '{decision.decision_id}' --long says when one has\n")
         return UNDONE
-    if receipt.status not in ("applied", "already"):
+    if not _is_done(receipt):
         out.write(f"{decision.explanation}\n{receipt.text}\n")
         return UNDONE
     subject = f"{clean(key)}{f' {decision.variant}' if decision.variant else ''}"

@@ -325,7 +325,10 @@ async def test_a_terminal_is_asked_for_the_reason(given, publish, url):
 
 @pytest.mark.timeout(150)
 async def test_a_kill_by_hand_is_served(tmp_path):
-    """On a whole guardian a kill by hand returns once the flag store serves it, and says which version and how soon."""
+    """
+    On a whole guardian a kill by hand returns once the flag store serves it, and says which version and how soon; a
+    resume takes it back, and as JSON both are told with their records.
+    """
     api, flagd = free_ports(2)
     settings = {"api": {"port": api}, "flagd": {"port": flagd, "document": str(ROOT / "config" / "flags.json")}}
     url = f"http://127.0.0.1:{api}"
@@ -337,7 +340,10 @@ async def test_a_kill_by_hand_is_served(tmp_path):
         async with asyncio.timeout(20.0):
             while "killed" not in (line := (await guardian("status", url=url)).stdout):
                 pass
+        back = await guardian("resume", "checkout-v2", "treatment", *WHY, "--wait", "30", "--json", url=url)
 
+    record = json.loads(back.stdout)
+    assert ("resume", "resume", "applied") == (record["action"], record["decision"]["action"], record["receipt"]["status"])
     assert 0 == said.exit_code, said.output + running.said.read_text()
     assert said.stdout.startswith(f"killed {KEY} treatment: served as version ")
     assert "the cart is empty" in told.stdout
