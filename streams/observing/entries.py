@@ -119,6 +119,7 @@ def _halves_tick(key: str, tick: Tick) -> tuple[list[FlagSums], list[FlagSums]] 
             return None
         halves = ({cells[0]: part} for part in parts)
     first, second = (_one(key, tick, half) for half in halves)
+    first.ticks[0].company = tick.company
     return [first], [second]
 
 
