@@ -15,6 +15,7 @@ from streams.folding.companies import ALONE
 from streams.folding.names import Names
 
 Int64s = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 COMPANIONS_MAX = 16
 """Other flags that are told of in a flush, of each flag: those with which it shares most outcomes."""
@@ -51,14 +52,14 @@ def add_company(chunk: Chunk, group: Int64s, arm: Int64s, names: Names, ticks: S
         rows.setdefault(names.variations[int(arm[at])], {})[names.variations[with_arm]] = n, x
 
 
-def _counts(cell: Int64s, size: int, weight: Int64s) -> tuple[Int64s, npt.NDArray[np.float64]]:
+def _counts(cell: Int64s, size: int, weight: Int64s) -> tuple[Int64s, Floats]:
     """Return the distinct cells, and the sum of the weights in each."""
     if size <= _DENSE_FLOOR + _DENSE_PER_ITEM * cell.size:
         table = np.bincount(cell, weights=weight, minlength=size)
-        cells = np.flatnonzero(table)
-        return cells, table[cells]
+        cells: Int64s = np.flatnonzero(table)
+        return cells, table[cells].astype(np.float64)
     cells, which = np.unique(cell, return_inverse=True)
-    return cells, np.bincount(which, weights=weight, minlength=cells.size)
+    return cells, np.bincount(which, weights=weight, minlength=cells.size).astype(np.float64)
 
 
 def _others(in_group: Int64s, company: Int64s, arm: Int64s, names: Names) -> tuple[Int64s, Int64s]:
