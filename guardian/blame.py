@@ -2,9 +2,9 @@
 Which flag a harm is of, asked before it is acted on: ours, or another one under which the same requests ran.
 
 Two accounts answer (``guardian.company``), and both may be looked at all the time. Harm is *explained* by another
-flag's variation while that is evident whatever ours is, nothing points at ours beside it, and it accounts for most of
-the difference. Only then an action is withheld. Where the question is open it waits a second at most, and where it has
-no answer it does not wait at all.
+flag's variation while that is evident whatever ours is, ours is not evident beside it, and it accounts for most of the
+difference. Only then an action is withheld. Where the question is open it waits a second at most, and where it has no
+answer it does not wait at all.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ PATIENCE_MS = 1_000
 """For so long an action may wait for an answer."""
 ENOUGH = 20
 """Requests of each of two kinds without which nothing tells them apart."""
-DOUBT_NATS = 1.0
-"""Evidence against ours, among requests that are alike, from which nothing explains the harm any more."""
 MOST = 0.5
 """The part of the difference that a variation must account for, to explain it."""
 TOGETHER = 0.1
@@ -112,7 +110,7 @@ class _Look(NamedTuple):
         if account.is_evident() and is_own:
             return "together" if self._is_together() else ("besides" if self._could(held, said) else None)
         if account.is_evident() and self._explains(held):
-            return "open" if own is not None and own.log_e() > DOUBT_NATS else "explains"
+            return "explains"
         if not self._could(held, said):
             return None
         if is_own:
