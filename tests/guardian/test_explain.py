@@ -288,11 +288,13 @@ WITH = WithFlag(
     [
         (
             {"n": 2_000, "n_without": 1_800, "n_control_without": 400},
-            "explained by flag fast-search=treatment: 412 of 430 errors ran under it, and without it treatment fails at 1.0 % "
-            "against 1.0 % in control",
+            (
+                "explained by flag fast-search=treatment: 412 of 430 errors ran under it, and without it treatment fails at "
+                "1.0 % against 1.0 % in control"
+            ),
         ),
         ({"n_without": 0, "events_without": 0}, "412 of 412 errors ran under it, and treatment never ran without it"),
-        ({"n_control_without": 0}, "and without it treatment fails at 18 %"),
+        ({"n_control_without": 0}, "and without it treatment fails at 18.0 %"),
         ({"verdict": "open"}, "flag fast-search=treatment may be behind it, which nothing told within a second"),
         (
             {"verdict": "inseparable", "n": 813, "n_without": 0},
@@ -300,8 +302,10 @@ WITH = WithFlag(
         ),
         (
             {"verdict": "together", "n_without": 1_800},
-            "it shows only together with flag fast-search=treatment, and without it treatment fails at 1.0 % against 1.0 % in "
-            "control; the end of either would be the end of it",
+            (
+                "it shows only together with flag fast-search=treatment, and without it treatment fails at 1.0 % against "
+                "1.0 % in control; the end of either would be the end of it"
+            ),
         ),
         ({"verdict": "besides"}, "flag fast-search=treatment does harm, too"),
         (
