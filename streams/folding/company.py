@@ -45,7 +45,7 @@ def add_company(chunk: Chunk, group: Int64s, arm: Int64s, names: Names, ticks: S
     outcomes = np.bincount(which, weights=counts[owner], minlength=key.size).astype(np.int64)
     errors = np.bincount(which, weights=counts[owner] * is_error, minlength=key.size).astype(np.int64)
     in_group, other = np.divmod(key, len(names))
-    told = _most(arm[in_group], other, outcomes, names)
+    told = _most(arm[in_group], other, outcomes, names) if np.unique(other).size > VARIATIONS_MAX else slice(None)
     for at, with_arm, n, x in zip(*(column[told].tolist() for column in (in_group, other, outcomes, errors)), strict=True):
         _, flag = split_rollout_key(names.flag_keys[int(names.flag_of_arm[with_arm])])
         rows = ticks[at].company.setdefault(flag, {})
