@@ -8,7 +8,6 @@ from datetime import datetime
 import pytest
 
 from guardian.bank import Bank, JudgeConfig
-from guardian.blame import PATIENCE_MS
 from guardian.decisions import Decision
 from guardian.effects import Decide
 from guardian.journal import Beat, Entry, PolicyEntry
@@ -16,6 +15,8 @@ from guardian.policy import policy_hash
 from tests.support.traffic import T0_MS
 from tests.support.two_flags import OURS, THEIRS, TwoFlags, by, judged, terms
 
+PATIENCE_MS = 1_000
+"""A kill is never later than that because of an open question."""
 STEP_S = 0.4
 """A step of evidence: a tick, and the time until its summary comes."""
 
@@ -141,6 +142,14 @@ def test_harm_of_both_kills_both() -> None:
     made = judged(TwoFlags(by(ours=0.1, theirs=0.1), with_it=0.8, without_it=0.2, seconds=40))
 
     assert ("kill", "kill") == (of(made, OURS)[-1], of(made, THEIRS)[-1])
+
+
+def test_who_was_held_is_killed_as_soon_as_its_own_harm_is_evident() -> None:
+    """Both do harm, and one is held first: what was known against it is kept, so that its kill follows within two seconds."""
+    made = judged(TwoFlags(by(ours=0.1, theirs=0.1), with_it=0.8, without_it=0.2, seed=106))
+
+    assert ["hold", "kill"] == of(made, OURS)
+    assert at_s(first(made, OURS, "kill")) - at_s(first(made, OURS, "hold")) < 2.0
 
 
 def test_harm_of_two_together_kills_both_and_says_so() -> None:
