@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -15,8 +15,8 @@ from tests.calibration.tables import table, write
 from tests.support.two_flags import OURS, THEIRS, TwoFlags, by, judged
 
 RUNS = 40
-SLOW = {"rps": 400.0, "seconds": 60.0}
-CORRELATED = {"with_it": 0.8, "without_it": 0.2}
+SLOW: dict[str, Any] = {"rps": 400.0, "seconds": 60.0}
+CORRELATED: dict[str, Any] = {"with_it": 0.8, "without_it": 0.2}
 
 
 class Scene(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ C, T = "control", "treatment"
 T0_MS = 1_790_000_000_000
 
 
-def table(cells: dict[tuple[str, str], tuple[float, float]]) -> Table:
+def table(cells: Mapping[tuple[str, str], tuple[float, float]]) -> Table:
     found: Table = {}
     for (ours, theirs), (n, x) in cells.items():
         found.setdefault(ours, {})[theirs] = [float(n), float(x)]
