@@ -47,12 +47,12 @@ def make_topics(bootstrap: str, partitions: int, *names: str) -> None:
 
 
 def want_latencies(bootstrap: str, topic: str) -> None:
-    """Write, as judge would, rollouts of both flags whose plans want the histogram of latencies."""
+    """Write, as judge would, rollouts of both flags whose plans want the histogram of latencies, and each other."""
     producer = Producer({"bootstrap.servers": bootstrap})
     for flag in FLAGS:
         view = RolloutView(
             key=f"production|{flag}", flag_key=flag, environment="production", control="control", status="running",
-            at=START.isoformat(), plan=msgspec.to_builtins(Plan(latency=True)),
+            at=START.isoformat(), plan=msgspec.to_builtins(Plan(latency=True, company=True)),
         )  # fmt: skip
         event = to_event(ROLLOUT_TYPE, view, id=view.key, time=view.at, source="/bench")
         producer.produce(topic, event, key=view.key.encode())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import cast
 
+from guardian.blame import NOBODY, Blame, blame, is_over
 from guardian.decisions import Action as ActionName
 from guardian.decisions import Decision, Evidence
 from guardian.evidence import Breach
@@ -65,8 +66,10 @@ def decide(
         if not state.variations[variation].killed:
             found += breaches(state, policy, variation)
             found += [(one, Breach(0.0, 0.0, "")) for one in broken(state, policy, variation)]
+        # Whoever still waits says so again.
+        asked_ms, state.variations[variation].asked_ms = state.variations[variation].asked_ms or now_ms, 0
         for held, breach in sorted(found, key=lambda one: (one[0].guardrail.then.severity, one[1].log_e), reverse=True):
-            made = _act_on(state, policy, variation, (held, breach), now_ms, is_storm)
+            made = _act_on(state, policy, variation, (held, breach), now_ms, asked_ms, is_storm)
             if made is not None:
                 decisions.append(made)
                 break
@@ -79,26 +82,39 @@ def _act_on(
     variation: str,
     due: tuple[Held | Broken, Breach],
     now_ms: Millis,
+    asked_ms: Millis,
     is_storm: Callable[[], bool],
 ) -> Decision | None:
-    """Return the decision that a breach leads to; None where the guardrail has led to as much already."""
+    """
+    Return the decision that a breach leads to; None where the guardrail has led to as much already.
+
+    None, too, while it waits to know whether another flag is behind it, since ``asked_ms``.
+    """
     held, breach = due
+    found = NOBODY
     if isinstance(held, Broken):
         said = witness(state, policy, variation, held)
     else:
         said = testimony(state, policy, variation, held, breach)
+        found = blame(state, policy, variation, held, said)
+        said = said._replace(evidence=said.evidence.model_copy(update={"company": found.told}))
     if held.guardrail.then == Action.STEP_BACK and _is_behind(state):
         if isinstance(held, Held):
             held.watch.reset()
         return None
-    action, reason = _fitting(state, policy, held.guardrail.then, said, is_storm)
+    if found.is_open and not is_over(asked_ms, now_ms):
+        state.variations[variation].asked_ms = asked_ms
+        return None
+    action, reason = _fitting(state, policy, held.guardrail.then, said, found, is_storm)
     if _has_spoken(state, variation, held, action):
         return None
     if isinstance(held, Broken):
         held.rule.told = held.rule.spoke = str(action)
     elif action < Action.KILL:
         for one in together(state, policy, variation, held.guardrail.then) if breach.lane == POOLED else [held]:
-            one.watch.reset()
+            # What another flag explains now is asked again with each block: the evidence stays.
+            if not found.explains:
+                one.watch.reset()
             state.variations[variation].spoken[one.name] = str(action)
     share = _carry_out(state, policy, action, variation, now_ms)
     return record(
@@ -109,14 +125,17 @@ def _act_on(
 
 
 def _fitting(
-    state: RolloutState, policy: Policy, then: Action, said: Testimony, is_storm: Callable[[], bool]
+    state: RolloutState, policy: Policy, then: Action, said: Testimony, found: Blame, is_storm: Callable[[], bool]
 ) -> tuple[Action, str]:
     """Return what an action comes to as things are, and what there is to say of it."""
     if then >= Action.KILL and said.is_shared:
         return Action.HOLD, SHARED
+    if found.explains:
+        return Action.HOLD, found.reason
     if then >= Action.KILL and policy.mode == "enforce" and is_storm():
         return Action.HOLD, STORM
-    return _ladder(state) if then == Action.STEP_BACK else (then, "")
+    action, reason = _ladder(state) if then == Action.STEP_BACK else (then, "")
+    return action, "; ".join(filter(None, (found.reason, reason)))
 
 
 def _has_spoken(state: RolloutState, variation: str, held: Held | Broken, action: Action) -> bool:

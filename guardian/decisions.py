@@ -34,6 +34,35 @@ class Part(_Out):
     on_its_own: bool
 
 
+Verdict = Literal["explains", "open", "inseparable", "together", "besides", "not_behind"]
+
+
+class WithFlag(_Out):
+    """
+    What a variation of another flag has to do with a harm, and the numbers behind that.
+
+    ``explains``: it does harm whatever ours is, and ours does none beside it. ``open``: nothing told them apart in
+    time. ``inseparable``: nothing could. ``together``: there is harm only where both are. ``besides``: both do harm.
+    ``not_behind``: ours does harm beside it. ``n``/``events`` are requests and failures of our variation under it,
+    ``*_without`` those without it, ``*_control`` the same of control. ``log_e`` is the evidence of late that it does
+    harm, ``log_e_own`` that ours does beside it, in nats.
+    """
+
+    flag: str
+    variation: str
+    verdict: Verdict
+    n: int
+    events: int
+    n_control: int
+    events_control: int
+    n_without: int
+    events_without: int
+    n_control_without: int
+    events_control_without: int
+    log_e: float
+    log_e_own: float
+
+
 class Evidence(_Out):
     """
     The numbers behind a verdict.
@@ -53,7 +82,8 @@ class Evidence(_Out):
     measured, ``interval`` is that of the stretch alone. ``p`` is the anytime
     p-value. ``parts`` say which guardrails the verdict rests on, the largest
     first. ``silence`` says what fell silent: ``exposures``, ``outcomes`` (of
-    the variation) or ``pipeline``.
+    the variation) or ``pipeline``. ``company`` tells of other flags that may
+    have been behind it, those that were looked at.
     """
 
     test: str
@@ -76,6 +106,7 @@ class Evidence(_Out):
     p: float | None = None
     parts: tuple[Part, ...] = ()
     silence: str = ""
+    company: tuple[WithFlag, ...] = ()
 
 
 Action = Literal["alert", "hold", "pause", "step_back", "kill", "kill_flag", "advance", "resume", "complete"]

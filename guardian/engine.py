@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from guardian.advancing import approve, count_starts, count_time, go_on, take_answer, take_stages
+from guardian.blame import is_over
 from guardian.decide import begin, decide, decide_silences, record
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.evaluate import read_ready
@@ -98,7 +99,7 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
     """Let the tests read what is ready, decide, confirm, advance; then show the rollout if it is time."""
     policy = state.policy
     effects: list[Effect] = []
-    if read_ready(state, policy, now.passed_ms, lag_of(state, config)):
+    if read_ready(state, policy, now.passed_ms, lag_of(state, config)) or _has_waited(state, now):
         is_storm = lambda: now.kills_before(state.key) >= config.storm_kills  # noqa: E731
         effects += [Decide(decision) for decision in decide(state, policy, now.at_ms, is_storm)]
     if state.lines.silences:
@@ -116,7 +117,7 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
 def is_waiting(state: RolloutState) -> bool:
     """Say whether time alone can change something here: ticks to mature, answers or stages to wait for."""
     waiting = state.population.waiting or state.mixing.waiting or state.failures.fresh or state.hanging.open
-    stepping = state.windows.due_ms is not None
+    stepping = state.windows.due_ms is not None or any(watch.asked_ms for watch in state.variations.values())
     return bool(waiting or stepping or state.outbox or state.verify or state.to_show or _may_go_on(state))
 
 
@@ -127,6 +128,7 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
         (bool(waiting) and min(waiting) <= now.passed_ms - lag_of(state, config))
         or _hanging_due(state, now)
         or _step_due(state, now.passed_ms - lag_of(state, config))
+        or _has_waited(state, now)
         or any(now.at_ms - pending.sent_ms >= config.resend_ms for pending in state.outbox)
         or any(v.applied_ms and now.passed_ms >= v.applied_ms + WINDOW_MS for v in state.verify.values())
         or bool(state.failures.fresh)
@@ -145,6 +147,11 @@ def _hanging_due(state: RolloutState, now: Now) -> bool:
 def _step_due(state: RolloutState, mature_ms: Millis) -> bool:
     due_ms = state.windows.due_ms
     return due_ms is not None and due_ms <= mature_ms
+
+
+def _has_waited(state: RolloutState, now: Now) -> bool:
+    """Say whether an action has waited long enough to know whether another flag is behind it."""
+    return any(is_over(watch.asked_ms, now.at_ms) for watch in state.variations.values() if not watch.killed)
 
 
 def _show_due(state: RolloutState, now: Now) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from guardian.company import take_company
 from guardian.conditions import Absolute
 from guardian.estimates import Estimates
 from guardian.line_reading import part_of_all, read_hanging, read_lines
@@ -32,6 +33,9 @@ def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: M
             # Steps that are over before this tick ends are read without it, however ticks come together.
             read |= close_steps(state, policy, lines, end_ms - 1)
             take_tick(state, lines, end_ms, tick)
+        if tick.company:
+            span = tick.start_ms, end_ms
+            take_company(state.company, tick.company, span, epoch.start_ms, policy.control, state.alive())
         for variation in state.alive():
             read |= _read_tick(state, policy, variation, end_ms, tick, epoch)
             if tick.lines:

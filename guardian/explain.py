@@ -10,10 +10,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Literal
 
-from guardian.decisions import Action, Decision, Evidence, Receipt
+from guardian.decisions import Action, Decision, Evidence, Receipt, WithFlag
 from guardian.measured import LITERAL, Watched, measured, unmeasured, window
 from guardian.names import Millis
-from guardian.numerals import among, duration, one_in, percent
+from guardian.numerals import among, count, duration, one_in, percent
 
 Mode = Literal["enforce", "shadow"]
 
@@ -111,6 +111,31 @@ def rests_on(evidence: Evidence) -> str:
 
 def _whole(share: float) -> str:
     return percent(round(share, 2), exact=True)
+
+
+def shared_with(found: WithFlag, variation: str, control: str) -> str:
+    """Return what another flag has to do with a harm of *variation*, as a clause."""
+    name = clean(f"flag {found.flag}={found.variation}")
+    errors, starts = found.events + found.events_without, found.n + found.n_without
+    without = _rates(variation, control, found)
+    said = {
+        "explains": f"explained by {name}: {count(found.events)} of {among(errors, 'error')} ran under it, {without}",
+        "open": f"{name} may be behind it, which nothing told within a second",
+        "inseparable": f"it cannot be told apart from {name}, under which {count(found.n)} of {among(starts, 'request')} ran",
+        "together": f"it shows only together with {name}, {without}; the end of either would be the end of it",
+        "besides": f"{name} does harm, too",
+        "not_behind": f"{name} is not behind it, as {variation} fails more among requests that are alike in that",
+    }
+    return said[found.verdict]
+
+
+def _rates(variation: str, control: str, found: WithFlag) -> str:
+    if not found.n_without:
+        return f"and {variation} never ran without it"
+    said = f"and without it {variation} fails at {percent(found.events_without / found.n_without)}"
+    if not found.n_control_without:
+        return said
+    return f"{said} against {percent(found.events_control_without / found.n_control_without)} in {control}"
 
 
 def explain_receipt(receipt: Receipt, decision: Decision | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from guardian.company import WITHOUT, Table
 from guardian.line_intake import take_lines
 from guardian.moved import look
 from guardian.names import Millis
@@ -31,6 +32,8 @@ def take(state: RolloutState, policy: Policy, sums: FlagSums, now_ms: Millis, la
         firsts = {name: _first_failures(state, arm, now_ms) for name, arm in tick.arms.items()}
         for variation, arm in tick.arms.items():
             _take_arm(state, policy, tick, variation, (arm, len(firsts[variation])), now_ms, lag_ms)
+        if tick.company and not late and lines.plan.company:
+            state.population.wait_company(tick.start_ms, tick.end_ms, _company(state, policy, tick, firsts))
         if lines:
             epoch = state.population.epoch_of(tick.start_ms)
             take_lines(state, lines, tick, firsts, now_ms, late=late, epoch=epoch)
@@ -122,8 +125,7 @@ def _take_arm(
     lag_ms: Millis,
 ) -> None:
     arm, first = told
-    # Without unit ids a cluster of failures may be one user: each counts as its part of one.
-    failed = min(first + arm.anonymous / policy.unit_cluster, float(arm.outcomes))
+    failed = _failed(policy, arm, first)
     left = min(first + arm.anonymous, float(arm.outcomes)) - failed
     cell = Cell(arm.exposures, arm.outcomes, arm.errors, failed, left)
     population = state.population
@@ -153,6 +155,30 @@ def _take_arm(
     if state.lines.silences and (arm.exposures or arm.outcomes):
         hear(state, variation, arm, now_ms)
     _verify(state, policy, tick, variation, arm)
+
+
+def _failed(policy: Policy, arm: Arm, first: int) -> float:
+    """Return first failures; without unit ids a cluster of failures may be one user: each counts as its part of one."""
+    return min(first + arm.anonymous / policy.unit_cluster, float(arm.outcomes))
+
+
+def _company(state: RolloutState, policy: Policy, tick: Tick, firsts: dict[str, set[int]]) -> dict[str, Table]:
+    """
+    Return what a tick tells of other flags, of control and the variations under watch.
+
+    Of the failures of an arm the same part counts in each of its cells: that of its first failures.
+    """
+    found: dict[str, Table] = {}
+    arms = {name: arm for name, arm in tick.arms.items() if name == policy.control or name in state.variations}
+    for flag, rows in tick.company.items():
+        for name, arm in arms.items():
+            part = min(_failed(policy, arm, len(firsts[name])) / arm.errors, 1.0) if arm.errors else 0.0
+            row = {other: [float(n), x * part] for other, (n, x) in rows.get(name, {}).items()}
+            n, x = (sum(cell[at] for cell in rows.get(name, {}).values()) for at in (0, 1))
+            if arm.outcomes > n:
+                row[WITHOUT] = [float(arm.outcomes - n), max(arm.errors - x, 0) * part]
+            found.setdefault(flag, {})[name] = row
+    return found
 
 
 def _first_failures(state: RolloutState, arm: Arm, now_ms: Millis) -> set[int]:

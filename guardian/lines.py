@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from guardian.conditions import Absolute, Condition
 from guardian.plan import MEASURE, NPS, RATING, THUMB, Cut, Plan, Range
-from guardian.policy import Guardrail, Policy
+from guardian.policy import Action, Guardrail, Policy
 
 Kind = Literal["failures", "errors", "latency", "over", "score", "reports", "fresh"]
 
@@ -192,7 +192,7 @@ def lines_of(policy: Policy) -> Lines:
             if (cut := cut_of(condition, policy)) is not None:
                 cuts[cut.name] = cut
     lines = tuple(made.values())
-    plan = _plan(lines, tuple(attributes), tuple(cuts.values()))
+    plan = _plan(lines, tuple(attributes), tuple(cuts.values()), company=_needs_company(policy))
     silences = tuple(at for at, one in enumerate(policy.guardrails) if one.when.signal.kind == "no_data")
     wait_ms = max((line.over_us // 1_000 + 1 for line in lines if line.kind == "over"), default=0)
     return Lines(
@@ -200,6 +200,11 @@ def lines_of(policy: Policy) -> Lines:
         accounts=sum(has_account(one) for one in policy.guardrails), silences=silences, wait_ms=wait_ms,
         rules=tuple(at for at, one in enumerate(policy.guardrails) if is_literal(one)), awaited=awaited,
     )  # fmt: skip
+
+
+def _needs_company(policy: Policy) -> bool:
+    """Say whether a guardrail takes traffic away because of failures: then it matters which flag they are of."""
+    return any(is_of_requests(one, policy) and one.then >= Action.PAUSE for one in policy.guardrails)
 
 
 def _with(known: dict[str, tuple[int, ...]], segments: tuple[str, ...], at: int) -> dict[str, tuple[int, ...]]:
@@ -245,7 +250,7 @@ def _literal_line(guardrail: Guardrail, policy: Policy) -> Line:
     return _line(guardrail.when, policy)
 
 
-def _plan(lines: tuple[Line, ...], attributes: tuple[str, ...], cuts: tuple[Cut, ...]) -> Plan:
+def _plan(lines: tuple[Line, ...], attributes: tuple[str, ...], cuts: tuple[Cut, ...], *, company: bool) -> Plan:
     kinds = {line.kind for line in lines}
     scores = {line.score: line.range for line in lines if line.kind == "score"}
     return Plan(
@@ -256,4 +261,5 @@ def _plan(lines: tuple[Line, ...], attributes: tuple[str, ...], cuts: tuple[Cut,
         fresh="fresh" in kinds,
         segments=attributes,
         cuts=cuts,
+        company=company,
     )

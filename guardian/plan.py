@@ -45,6 +45,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     have (``feedback:rating``, ``feedback:nps``, ``feedback:thumb``, ``measure:NAME``; feedback brings its own scale).
     ``reports``: who reported a problem. ``fresh``: units met for the first time. ``segments``: attributes of outcomes
     by whose values the sums of outcomes are made once more, each value on its own. ``cuts``: other parts of them.
+    ``company``: how outcomes ended by the variations of other flags under which they ran, of those whose plan has it, too.
     """
 
     latency: bool = False
@@ -54,6 +55,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     fresh: bool = False
     segments: tuple[str, ...] = ()
     cuts: tuple[Cut, ...] = ()
+    company: bool = False
 
     @property
     def of_outcomes(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
+from guardian.company import Table, add
 from guardian.names import Millis
 from guardian.summaries import TICK_MS
 from guardian.tally import Tally
@@ -88,11 +89,16 @@ class Epoch(msgspec.Struct):
 
 
 class Waiting(msgspec.Struct, array_like=True):
-    """One tick, all arms, until its outcomes are mature; ``lines`` holds by ``Line.key`` and variation what else it brought."""
+    """
+    One tick, all arms, until its outcomes are mature.
+
+    ``lines`` holds by ``Line.key`` and variation what else it brought, ``company`` by the other flag.
+    """
 
     start_ms: Millis
     arms: Cells = {}
     lines: dict[str, dict[str, Tally]] = {}
+    company: dict[str, Table] = {}
 
 
 class Population(msgspec.Struct):
@@ -145,6 +151,12 @@ class Population(msgspec.Struct):
             arms[variation] = tally
         else:
             held.add(tally)
+
+    def wait_company(self, start_ms: Millis, end_ms: Millis, told: dict[str, Table]) -> None:
+        """Keep what a tick tells of other flags until its outcomes are mature."""
+        company = self._tick(start_ms, end_ms).company
+        for flag, table in told.items():
+            add(company.setdefault(flag, {}), table)
 
     def _tick(self, start_ms: Millis, end_ms: Millis) -> Waiting:
         tick = self.waiting.get(end_ms)

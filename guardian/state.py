@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from guardian.company import Company
 from guardian.decisions import Decision
 from guardian.failures import Failures
 from guardian.hanging import Hanging
@@ -19,7 +20,7 @@ from guardian.policy import Policy
 from guardian.population import Population
 from guardian.progress import Progress
 from guardian.rollout import Status
-from guardian.sequential import Account
+from guardian.sequential import Account, Fading
 from guardian.units import FailedUnits
 from guardian.variation import VariationWatch
 from guardian.window import Windows
@@ -64,7 +65,8 @@ class RolloutState(msgspec.Struct):
     ``offset`` is the journal offset that this state has seen. ``data_ms`` is
     the journal time at which telemetry last came; budget drips only between
     such times. ``segments`` are those watched, by attribute, as they were
-    first heard of. ``progress`` is what its gates know of the standing stage.
+    first heard of. ``company`` is what is known of the other flags that its
+    requests ran under. ``progress`` is what its gates know of the standing stage.
     ``heard`` is kept for guardrails on silence, ``silent`` names what is
     silent and was told.
     """
@@ -89,6 +91,7 @@ class RolloutState(msgspec.Struct):
     reported: FailedUnits = msgspec.field(default_factory=FailedUnits)
     newcomers: Newcomers = msgspec.field(default_factory=Newcomers)
     hanging: Hanging = msgspec.field(default_factory=Hanging)
+    company: Company = {}
     segments: dict[str, list[str]] = {}
     heard: dict[str, Heard] = {}
     silent: list[str] = []
@@ -148,7 +151,7 @@ _KEPT = (FailedUnits, History, Newcomers)
 
 
 def _enc_hook(value: Any) -> Any:
-    if isinstance(value, Account):
+    if isinstance(value, Account | Fading):
         return value.to_state()
     if isinstance(value, _KEPT):
         return value.state()
@@ -156,8 +159,8 @@ def _enc_hook(value: Any) -> Any:
 
 
 def _dec_hook(kind: type, value: Any) -> Any:
-    if kind is Account:
-        return Account.from_state(value)
+    if kind in (Account, Fading):
+        return kind.from_state(value)
     if kind in _KEPT:
         made = kind()
         made.restore(value)

@@ -13,6 +13,10 @@ from typing import TypeVar
 import msgspec
 
 Count = TypeVar("Count", int, float)
+Met = tuple[int, int]
+"""Outcomes, and how many of them are errors."""
+Company = dict[str, dict[str, dict[str, Met]]]
+"""By another flag of the same environment, by the own variation and by the other flag's: how outcomes ended."""
 
 TICK_MS = 200
 """Shortest tick; every tick is a multiple of it, aligned to the epoch."""
@@ -80,12 +84,15 @@ class Tick(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     ``segments`` holds by its name (``country=DE``) the arms of a part of the
     outcomes that the plan wants to know apart; ``arms`` holds them, too.
+    ``company`` says under which variations of other flags they ran, of those
+    flags whose plans want it; nothing of a flag that runs alone.
     """
 
     start_ms: int
     length_ms: int = TICK_MS
     arms: dict[str, Arm] = {}
     segments: dict[str, dict[str, Arm]] = {}
+    company: Company = {}
 
     @property
     def end_ms(self) -> int:
@@ -161,7 +168,22 @@ def add_ticks(first: Tick, second: Tick) -> Tick:
     for name, arms in second.segments.items():
         segments[name] = _add_arms(segments.get(name, {}), arms)
     arms = _add_arms(first.arms, second.arms)
-    return Tick(start_ms=first.start_ms, length_ms=first.length_ms, arms=arms, segments=segments)
+    company = add_company(first.company, second.company)
+    return Tick(start_ms=first.start_ms, length_ms=first.length_ms, arms=arms, segments=segments, company=company)
+
+
+def add_company(first: Company, second: Company) -> Company:
+    """Return the sums of both."""
+    if not first or not second:
+        return first or second
+    found = {flag: {own: dict(met) for own, met in rows.items()} for flag, rows in first.items()}
+    for flag, rows in second.items():
+        for own, met in rows.items():
+            held = found.setdefault(flag, {}).setdefault(own, {})
+            for other, (outcomes, errors) in met.items():
+                before = held.get(other, (0, 0))
+                held[other] = before[0] + outcomes, before[1] + errors
+    return found
 
 
 def _add_arms(first: dict[str, Arm], second: dict[str, Arm]) -> dict[str, Arm]:

@@ -26,6 +26,7 @@ class VariationWatch(msgspec.Struct):
     name of a guardrail, what milder than a kill it led to since the last known change;
     ``judged_ms`` when guardrails killed it, the latest two times. ``rules`` are the literal rules,
     by the same names, ``first_ms`` is the start of the first tick that they could read, -1 before it.
+    ``asked_ms`` is since when an action waits to know whether another flag is behind it, 0 while none does.
     """
 
     guardrails: list[Watch] = []
@@ -43,6 +44,7 @@ class VariationWatch(msgspec.Struct):
     spoken: dict[str, str] = {}
     rules: dict[str, Rule] = {}
     first_ms: Millis = -1
+    asked_ms: Millis = 0
     killed: bool = False
     killed_at_ms: Millis = 0
     judged_ms: list[Millis] = []

@@ -91,6 +91,7 @@ class Fold:
     @plans.setter
     def plans(self, plans: Mapping[str, Plan]) -> None:
         self._planned.follow(plans)
+        self._settings.follow(_watched(plans))
         self._codec.detailed = self._planned.details.wanted
 
     @property
@@ -166,7 +167,7 @@ class Fold:
         self._cadence = self._cadence.after(self._next, self._cycle, names.flag_hash, self.config.rows_max)
         if self._cadence.flush == 0:
             self._cycle[:] = 0
-        if len(names) > NAMES_MAX and self.is_empty:
+        if (len(names) > NAMES_MAX or names.companies.is_full) and self.is_empty:
             self._forget_names()
         if not self._can_roll_back:
             self.confirm(self._savepoint())
@@ -188,6 +189,7 @@ class Fold:
         self.counts = copy(point.counts)
         self._cadence, self._held, self._cycle = point.cadence, point.held, point.cycle.copy()
         self._settings, self._sights = point.settings, point.sights
+        self._settings.follow(_watched(self.plans))
         self._sights.undo(point.sights_mark)
         self._repeats.undo(point.repeats_mark)
         self._planned.undo(point.planned_mark)
@@ -202,7 +204,7 @@ class Fold:
         )  # fmt: skip
 
     def _forget_names(self) -> None:
-        self._settings = Settings(Names())
+        self._settings = Settings(Names(), _watched(self.plans))
         self._sights = Sights(self._settings.names, self.config.units_max)
         self._cycle = np.zeros(0, dtype=np.int64)
 
@@ -260,6 +262,7 @@ class Fold:
             latency_ms=batch.latency_ms,
             unit=(batch.unit >> UNIT_SHIFT).astype(np.int64),
             delay_ms=arrival_ms - start_ms,
+            company=self._settings.company[batch.setting],
             event=pairs.event, arm=pairs.arm, marks=pairs.marks, pair=pairs.pair, column=pairs.column, place=pairs.place,
         )  # fmt: skip
         self._open.append(chunk if offsets is None else chunk.choose(self._unsent(offsets[chunk.event], chunk.arm)))
@@ -303,3 +306,7 @@ class Fold:
         found = sums(chunk, names, ticks_of_flag, fresh_shifts)
         self._sights.hand_over(found)
         return found
+
+
+def _watched(plans: Mapping[str, Plan]) -> frozenset[str]:
+    return frozenset(key for key, plan in plans.items() if plan.company)

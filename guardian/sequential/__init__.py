@@ -12,6 +12,7 @@ from guardian.sequential.bank import StreamBank
 from guardian.sequential.control_rate import ControlRate
 from guardian.sequential.counts import count_block, count_blocks
 from guardian.sequential.differences import additive_margin_block, additive_margin_blocks, additive_margin_pair
+from guardian.sequential.fading import Fading
 from guardian.sequential.grid import DEFAULT_GRID, DROP_GRID, ratio_grid
 from guardian.sequential.intervals import rate_interval, ratio_interval
 from guardian.sequential.latency import (
@@ -66,6 +67,7 @@ __all__ = [
     "DifferenceScan",
     "ErrorRateStream",
     "Exceedances",
+    "Fading",
     "LatencyMemory",
     "Onset",
     "RatingCentre",

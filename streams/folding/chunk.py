@@ -20,7 +20,7 @@ Marks of a pair. COUNTED: an outcome whose latency and measures count; TIMED: it
 histogram of it is wanted; FRESH: the unit was met for the first time; REPORTED: a person reported a problem.
 """
 
-_OF_EVENTS = ("tick", "kind", "error", "weight", "latency_ms", "unit", "delay_ms")
+_OF_EVENTS = ("tick", "kind", "error", "weight", "latency_ms", "unit", "delay_ms", "company")
 _OF_PAIRS = ("arm", "marks")
 _OF_ROWS = ("column", "place")
 
@@ -51,7 +51,8 @@ class Chunk(Pairs):
 
     ``tick`` counts ticks since the epoch, ``kind`` is that of ``codecs``,
     ``unit`` is the hashed unit id (52 bits, 0 for none), ``delay_ms`` arrival
-    minus start; ``latency_ms`` is NaN where there is none.
+    minus start; ``latency_ms`` is NaN where there is none. ``company`` is
+    that of the watched flags that an outcome ran under.
     """
 
     tick: Int64s
@@ -61,6 +62,7 @@ class Chunk(Pairs):
     latency_ms: Floats
     unit: Int64s
     delay_ms: Int64s
+    company: Int64s
 
     @property
     def pairs(self) -> int:

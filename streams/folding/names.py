@@ -16,6 +16,8 @@ import xxhash
 
 from guardian.events import NAME_LENGTH_MAX, NOT_EXPOSED
 from guardian.names import rollout_key
+from streams.folding.column import Column
+from streams.folding.companies import ALONE, FLAGS_MAX, Companies
 
 Int64s = npt.NDArray[np.int64]
 
@@ -28,29 +30,6 @@ _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
 _decode_flags = msgspec.json.Decoder(dict[_Name, _Name]).decode
 
 
-class Column:
-    """An array that grows by appending."""
-
-    def __init__(self, dtype: Any) -> None:
-        self._array: npt.NDArray[Any] = np.zeros(64, dtype=dtype)
-        self._count = 0
-
-    def append(self, *values: float) -> None:
-        """Append the values."""
-        if self._count + len(values) > self._array.size:
-            self._array = np.resize(self._array, 2 * (self._count + len(values)))
-        self._array[self._count : self._count + len(values)] = values
-        self._count += len(values)
-
-    def __len__(self) -> int:
-        return self._count
-
-    @property
-    def array(self) -> npt.NDArray[Any]:
-        """The values so far."""
-        return self._array[: self._count]
-
-
 class Names:
     """
     Numbers of flags, of their variations, and of services, each given when it is first seen.
@@ -58,9 +37,11 @@ class Names:
     A variation within a segment is an arm of its own; ``segments`` holds the
     segment of each arm, empty for the arm that has all. ``columns`` are the
     names of scores, and the bounds that latencies are counted over.
+    ``companies`` are the sets of arms that outcomes ran under.
     """
 
     def __init__(self) -> None:
+        self.companies = Companies()
         self._arms: dict[tuple[str, str, str], int] = {}
         self._flags: dict[str, int] = {}
         self._services: dict[str, int] = {}
@@ -130,18 +111,29 @@ class Names:
 
 
 class Settings:
-    """What requests ran under, numbered; ``first`` and ``count`` say which of ``arms`` belong to each number."""
+    """
+    What requests ran under, numbered; ``first`` and ``count`` say which of ``arms`` belong to each number.
 
-    def __init__(self, names: Names) -> None:
+    ``watched`` are the keys of the flags of which outcomes are to be known by company.
+    """
+
+    def __init__(self, names: Names, watched: frozenset[str] = frozenset()) -> None:
         self.names = names
+        self.watched = watched
         self.clear()
+
+    def follow(self, watched: frozenset[str]) -> None:
+        """From now on, these flags are watched; numbers given so far mean nothing where that is news."""
+        if watched != self.watched:
+            self.watched = watched
+            self.clear()
 
     def clear(self) -> None:
         """Forget all numbers given so far."""
         self._numbers: dict[Any, int] = {}
         self._first, self._count = Column(np.int64), Column(np.int64)
         self._error, self._service, self._arms = Column(np.bool_), Column(np.int64), Column(np.int64)
-        self._under = Column(np.uint64)
+        self._under, self._company = Column(np.uint64), Column(np.int64)
         self.nothing = self._add([], False, None)
 
     def __len__(self) -> int:
@@ -190,16 +182,28 @@ class Settings:
         return event, self.arms[self.first[numbers][event] + within]
 
     def _read_outcome(self, environment: str | None, service: str | None, ended: str | None, raw: bytes) -> int:
-        return WRONG if ended is None else self._read_flags(environment, raw, ended == "error", service)
+        return WRONG if ended is None else self._read_flags(environment, raw, ended == "error", service, is_outcome=True)
 
-    def _read_flags(self, environment: str | None, raw: bytes, error: bool, service: str | None) -> int:
+    def _read_flags(
+        self, environment: str | None, raw: bytes, error: bool, service: str | None, *, is_outcome: bool = False
+    ) -> int:
         if not _is_environment(environment):
             return WRONG
         try:
             flags = _decode_flags(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return WRONG
-        return self._add([(f"{environment}|{flag}", variant) for flag, variant in flags.items()], error, service)
+        arms = [(f"{environment}|{flag}", variant) for flag, variant in flags.items()]
+        return self._add(arms, error, service, company=self._company_of(arms) if is_outcome else ALONE)
+
+    def _company_of(self, arms: list[tuple[str, str]]) -> int:
+        watched = [arm for arm in arms if arm[0] in self.watched]
+        if len(watched) < 2:
+            return ALONE
+        # By hash: where they are too many, every source leaves out the same ones.
+        number = np.array([self.names.arm(*arm) for arm in watched])
+        by_hash = np.argsort(self.names.flag_hash[self.names.flag_of_arm[number]])
+        return self.names.companies.number(number[by_hash][:FLAGS_MAX].tolist())
 
     def _read_exposure(
         self, environment: str | None, service: str | None, flag: str | None, variant: str | None, why: str | None
@@ -212,7 +216,7 @@ class Settings:
             return SKIP
         return self._add([(rollout_key(environment, flag), variant)], False, service)
 
-    def _add(self, arms: list[tuple[str, str]], error: bool, service: str | None) -> int:
+    def _add(self, arms: list[tuple[str, str]], error: bool, service: str | None, *, company: int = ALONE) -> int:
         self._first.append(len(self._arms))
         self._count.append(len(arms))
         self._error.append(error)
@@ -222,12 +226,18 @@ class Settings:
         for key, variation in arms:
             under ^= xxhash.xxh3_64_intdigest(f"{key}={variation}".encode("utf-8", "surrogatepass"))
         self._under.append(under)
+        self._company.append(company)
         return len(self._first) - 1
 
     @property
     def under(self) -> npt.NDArray[np.uint64]:
         """A hash of the flags of each setting and their variations."""
         return self._under.array
+
+    @property
+    def company(self) -> npt.NDArray[np.int64]:
+        """The company of each setting's watched flags; only outcomes have any."""
+        return self._company.array
 
     @property
     def first(self) -> npt.NDArray[np.int64]:

@@ -17,6 +17,7 @@ from guardian.summaries import TICK_MS, Arm, FlagSums, Tick
 from streams.codecs import OUTCOME
 from streams.folding.buckets import delay_buckets, latency_buckets
 from streams.folding.chunk import BUCKETED, FRESH, REPORTED, TIMED, Chunk
+from streams.folding.company import add_company
 from streams.folding.names import Names
 from streams.folding.rows import add_rows
 
@@ -60,6 +61,7 @@ def sums(chunk: Chunk, names: Names, ticks_of_flag: Int64s | None, fresh_shifts:
     add_rows(chunk, groups.of_pair, names, found)
     flags: dict[str, FlagSums] = {}
     ticks: dict[tuple[int, int], Tick] = {}
+    of_group: list[Tick] = []
     flag_of_arm = names.flag_of_arm[groups.arm].tolist()
     for flag, start, arm, made in zip(flag_of_arm, groups.tick.tolist(), groups.arm.tolist(), found, strict=True):
         at = ticks.get((flag, start))
@@ -68,9 +70,11 @@ def sums(chunk: Chunk, names: Names, ticks_of_flag: Int64s | None, fresh_shifts:
             at = ticks[flag, start] = Tick(start_ms=start * TICK_MS, length_ms=many * TICK_MS, arms={})
             key = names.flag_keys[flag]
             flags.setdefault(key, FlagSums(key=key, ticks=[], delays={}, mixed=[], cohort=[])).ticks.append(at)
+        of_group.append(at)
         segment = names.segments[arm]
         arms = at.segments.setdefault(segment, {}) if segment else at.arms
         arms[names.variations[arm]] = made
+    add_company(chunk, groups.of_pair, groups.arm, names, of_group)
     _add_delays(chunk, names, flags)
     return [_sorted(flags[key]) for key in sorted(flags)]
 
@@ -82,6 +86,11 @@ def _sorted(flag: FlagSums) -> FlagSums:
             tick.arms = dict(sorted(tick.arms.items()))
         if tick.segments:
             tick.segments = {name: dict(sorted(arms.items())) for name, arms in sorted(tick.segments.items())}
+        if tick.company:
+            tick.company = {
+                name: {own: dict(sorted(met.items())) for own, met in sorted(rows.items())}
+                for name, rows in sorted(tick.company.items())
+            }
     flag.delays = dict(sorted(flag.delays.items()))
     return flag
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from guardian.plan import MEASURE, NO_PLAN, Plan
 from streams.folding import chunk
 from streams.folding.chunk import spread
+from streams.folding.column import Column
 from streams.folding.details import REPORT, SAID
-from streams.folding.names import Column, Names
+from streams.folding.names import Names
 
 Int64s = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

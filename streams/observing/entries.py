@@ -119,7 +119,16 @@ def _halves_tick(key: str, tick: Tick) -> tuple[list[FlagSums], list[FlagSums]] 
             return None
         halves = ({cells[0]: part} for part in parts)
     first, second = (_one(key, tick, half) for half in halves)
+    _share_company(tick, first.ticks[0], second.ticks[0])
     return [first], [second]
+
+
+def _share_company(tick: Tick, first: Tick, second: Tick) -> None:
+    """Give what a tick tells of other flags to the half that has the arm; where both have a part of it, to the first."""
+    for flag, rows in tick.company.items():
+        for name, met in rows.items():
+            half = first if name in first.arms or name not in second.arms else second
+            half.company.setdefault(flag, {})[name] = met
 
 
 def _halves_arm(arm: Arm) -> tuple[Arm, Arm] | None:
@@ -147,7 +156,7 @@ def _arm(tick: Tick, cell: tuple[str, str]) -> Arm:
 
 
 def _one(key: str, tick: Tick, cells: dict[tuple[str, str], Arm]) -> FlagSums:
-    made = Tick(start_ms=tick.start_ms, length_ms=tick.length_ms, arms={}, segments={})
+    made = Tick(start_ms=tick.start_ms, length_ms=tick.length_ms, arms={}, segments={}, company={})
     for (segment, name), arm in cells.items():
         arms = made.segments.setdefault(segment, {}) if segment else made.arms
         arms[name] = arm

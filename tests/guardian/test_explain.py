@@ -15,8 +15,9 @@ from guardian.decisions import (
     Part,
     Receipt,
     ReceiptStatus,
+    WithFlag,
 )
-from guardian.explain import explain, explain_mixed, explain_receipt, rests_on
+from guardian.explain import explain, explain_mixed, explain_receipt, rests_on, shared_with
 from guardian.measured import Watched
 from guardian.numerals import duration, number, one_in, percent, times
 
@@ -274,6 +275,48 @@ def test_what_a_verdict_rests_on(parts, told):
     made = tuple(Part(guardrail=g, segment=s, share=share, on_its_own=own) for g, s, share, own in parts)
 
     assert told == rests_on(ERRORS.model_copy(update={"parts": made}))
+
+
+WITH = WithFlag(
+    flag="fast-search", variation="treatment", verdict="explains", n=400, events=412, n_control=100, events_control=20,
+    n_without=100, events_without=18, n_control_without=400, events_control_without=4, log_e=12.0, log_e_own=-1.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"n": 2_000, "n_without": 1_800, "n_control_without": 400},
+            (
+                "explained by flag fast-search=treatment: 412 of 430 errors ran under it, and without it treatment fails at "
+                "1.0 % against 1.0 % in control"
+            ),
+        ),
+        ({"n_without": 0, "events_without": 0}, "412 of 412 errors ran under it, and treatment never ran without it"),
+        ({"n_control_without": 0}, "and without it treatment fails at 18.0 %"),
+        ({"verdict": "open"}, "flag fast-search=treatment may be behind it, which nothing told within a second"),
+        (
+            {"verdict": "inseparable", "n": 813, "n_without": 0},
+            "it cannot be told apart from flag fast-search=treatment, under which 813 of 813 requests ran",
+        ),
+        (
+            {"verdict": "together", "n_without": 1_800},
+            (
+                "it shows only together with flag fast-search=treatment, and without it treatment fails at 1.0 % against "
+                "1.0 % in control; the end of either would be the end of it"
+            ),
+        ),
+        ({"verdict": "besides"}, "flag fast-search=treatment does harm, too"),
+        (
+            {"verdict": "not_behind"},
+            "flag fast-search=treatment is not behind it, as treatment fails more among requests that are alike in that",
+        ),
+    ],
+)
+def test_what_another_flag_has_to_do_with_it(changes, told):
+    """The other flag is named, with the numbers that speak for it; each verdict has its words."""
+    assert shared_with(WITH.model_copy(update=changes), "treatment", "control").endswith(told)
 
 
 def test_a_literal_rule_promises_no_chance():

@@ -306,9 +306,10 @@ def test_a_plan_asks_for_what_guardrails_read_and_nothing_else() -> None:
     )
     where = (("country", "DE"), ("operation", "GET /search"))
 
-    assert Plan() == plan_of(policy())
+    assert Plan(company=True) == plan_of(policy())
+    assert Plan() == plan_of(policy(guardrails=[{"when": "error_rate > 2x control", "then": "hold"}]))
     assert plan_of(terms) == Plan(
         latency=True, over_us=(300_000,), scores={"feedback:rating": (1.0, 5.0), "measure:q": (0.0, 2.0)},
-        reports=True, segments=("plan",), cuts=(Cut("country=DE&operation=GET /search", where),),
+        reports=True, segments=("plan",), cuts=(Cut("country=DE&operation=GET /search", where),), company=True,
     )  # fmt: skip
     assert 6 == lines_of(terms).accounts

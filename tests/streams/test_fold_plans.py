@@ -28,10 +28,11 @@ EVERYTHING = Plan(
     latency=True, over_us=(300_000, 1_000_000), reports=True, fresh=True, segments=("country", "plan"),
     scores={"feedback:rating": (1.0, 5.0), "feedback:nps": (0.0, 10.0), "measure:quality": (0.0, 5.0), "measure:n": (-1.0, 1.0)},
     cuts=(Cut("gets", (("operation", "GET /"),)), Cut("late", (("country", "DE"), ("error_type", "TimeoutError")))),
+    company=True,
 )  # fmt: skip
 PLANS = {
     "production|a": EVERYTHING,
-    "production|b": Plan(over_us=(12_500,), scores={"feedback:thumb": (0.0, 1.0)}),
+    "production|b": Plan(over_us=(12_500,), scores={"feedback:thumb": (0.0, 1.0)}, company=True),
     "staging|a": Plan(segments=("plan",), scores={"measure:other": (0.0, 2.0)}),
 }
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.journal import Beat, Summary, decode, encode
-from guardian.summaries import Arm, FlagSums, MixedUnit, Sight, Tick
+from guardian.summaries import Arm, Company, FlagSums, MixedUnit, Sight, Tick
 from streams.admin import ensure_topics
 from streams.observing import light
 from streams.observing.entries import BEAT_MS, Journalist, split
@@ -51,10 +51,15 @@ flags = st.builds(
 
 def sums(key: str, starts: dict[int, Any], delays: Any, mixed: Any, cohort: Any) -> FlagSums:
     made = [
-        Tick(start_ms=NOON_MS + 200 * start, arms=arms, segments=segments)
+        Tick(start_ms=NOON_MS + 200 * start, arms=arms, segments=segments, company=company(arms))
         for start, (arms, segments) in sorted(starts.items())
     ]
     return FlagSums(key=key, ticks=made, delays=delays, mixed=mixed, cohort=cohort)
+
+
+def company(arms: dict[str, Arm]) -> Company:
+    """All of them ran under another flag, too."""
+    return {"other": {name: {"on": (arm.outcomes, arm.errors)} for name, arm in arms.items()}}
 
 
 @given(st.lists(flags, min_size=1, max_size=3), st.integers(700, 3_000))

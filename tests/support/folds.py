@@ -71,6 +71,7 @@ class PlainFold:
                 self._measure(event, arm, plan, start_ms)
             self._add(key, start_ms, variation, arm)
             if event.kind == OUTCOME:
+                self._meet(event, flag, key, start_ms, variation)
                 for segment in self._segments(event, key, plan):
                     part = msgspec.structs.replace(arm, fresh=[])
                     self._add(key, start_ms, variation, part, segment)
@@ -82,6 +83,14 @@ class PlainFold:
             ticks.append(Tick(start_ms=start, segments={segment: {variation: arm}}))
         else:
             ticks.append(Tick(start_ms=start, arms={variation: arm}))
+
+    def _meet(self, event: Event, flag: str, key: str, start_ms: int, variation: str) -> None:
+        """Count the outcome under the variations of the other watched flags."""
+        watched = {name for name in event.flags if self.plans.get(f"{event.environment}|{name}", NO_PLAN).company}
+        if flag in watched:
+            met = event.weight, event.weight if event.error else 0
+            company = {name: {variation: {event.flags[name]: met}} for name in watched - {flag}}
+            self.flags[key].ticks.append(Tick(start_ms=start_ms // TICK_MS * TICK_MS, company=company))
 
     def _measure(self, event: Event, arm: Arm, plan: Plan, start_ms: int) -> None:
         measures = {name: span for name, span in plan.scores.items() if name.startswith(MEASURE)}
