@@ -100,12 +100,27 @@ def _halves(flags: Sequence[FlagSums]) -> tuple[list[FlagSums], list[FlagSums]] 
 
 
 def _halves_told(flag: FlagSums) -> tuple[list[FlagSums], list[FlagSums]] | None:
-    cohort = flag.cohort
-    if len(flag.mixed) + len(cohort) < 2:
+    told = len(flag.mixed) + len(flag.cohort)
+    if flag.delays and told:
+        return [FlagSums(key=flag.key, delays=flag.delays)], [FlagSums(key=flag.key, mixed=flag.mixed, cohort=flag.cohort)]
+    if flag.delays:
+        return _halves_delays(flag)
+    if told < 2:
         return None
-    mixed_at, cohort_at = (len(flag.mixed) + 1) // 2, len(cohort) // 2
-    first = FlagSums(key=flag.key, delays=flag.delays, mixed=flag.mixed[:mixed_at], cohort=cohort[:cohort_at])
-    return [first], [FlagSums(key=flag.key, mixed=flag.mixed[mixed_at:], cohort=cohort[cohort_at:])]
+    mixed_at, cohort_at = (len(flag.mixed) + 1) // 2, len(flag.cohort) // 2
+    first = FlagSums(key=flag.key, mixed=flag.mixed[:mixed_at], cohort=flag.cohort[:cohort_at])
+    return [first], [FlagSums(key=flag.key, mixed=flag.mixed[mixed_at:], cohort=flag.cohort[cohort_at:])]
+
+
+def _halves_delays(flag: FlagSums) -> tuple[list[FlagSums], list[FlagSums]] | None:
+    cells = [(name, bucket) for name, counts in flag.delays.items() for bucket in counts]
+    if len(cells) < 2:
+        return None
+    first, second = FlagSums(key=flag.key), FlagSums(key=flag.key)
+    for number, (name, bucket) in enumerate(cells):
+        half = first if number < len(cells) // 2 else second
+        half.delays.setdefault(name, {})[bucket] = flag.delays[name][bucket]
+    return [first], [second]
 
 
 def _halves_tick(key: str, tick: Tick) -> tuple[list[FlagSums], list[FlagSums]] | None:
