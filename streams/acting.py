@@ -21,7 +21,8 @@ import structlog
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt, ReceiptStatus
 from guardian.errors import EventError
 from guardian.journal import ReceiptEntry, encode
-from guardian.names import rollout_key
+from guardian.names import RolloutKey, rollout_key
+from guardian.numerals import among
 from guardian.ports import FlagCommand, FlagStore, StoreError
 from streams.cloudevents import CONTENT_TYPE, from_event, to_event
 from streams.commands import command_for
@@ -38,6 +39,10 @@ REMEMBERED = 10_000
 """Decisions whose answer is kept in memory, for repeats."""
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 2.0
+WAITING_S = 5.0
+"""The wait between attempts once a decision is told to be waiting: soon enough when the store is back."""
+GIVEN_UP = frozenset({"advance"})
+"""Decisions that are given up after the deadline: they were for a moment that is over. All others stay open."""
 ATTEMPT_S = 5.0
 """One call to a store takes no longer; its deadline is that of the decision."""
 DETAIL_MOST = 2_000
@@ -47,29 +52,36 @@ NOTHING_TO_DO = "nothing to change in a store"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a decision."""
+    """What became of a decision; *share* is the one that people have set, where that stands against it."""
 
     status: ReceiptStatus
     detail: str = ""
     version: str = ""
     attempts: int = 1
+    share: float | None = None
 
 
 @dataclass(slots=True)
 class Task:
-    """A decision to carry out, when it was read, and what to call when its receipt is written."""
+    """
+    A decision to carry out, when it was read, and what to call when its receipt is written.
+
+    A repeat that comes meanwhile is answered with it. *told* tells people that it waits.
+    """
 
     decision: Decision
-    finish: Callable[[], None]
+    finish: list[Callable[[], None]]
     read_at_s: float
+    told: asyncio.Task[None] | None = None
 
 
 class Acting:
     """
     Decisions in, commands to *store* and receipts out.
 
-    A command that gets no answer is sent again, ever more slowly, for *deadline_s*; a store reads back before it
-    changes anything, so a command that had been carried out is found so. What will not help is not tried again.
+    A command that gets no answer is sent again, ever more slowly; a store reads back before it changes anything, so a
+    command that had been carried out is found so. After *deadline_s* an advance is given up; anything else stays open,
+    a receipt tells once that it is waiting, and another one what became of it. What will not help is not tried again.
     """
 
     def __init__(
@@ -95,8 +107,13 @@ class Acting:
         except EventError as error:
             self._run(self._bury(dead_letter_of(message, str(error)), finish))
             return
-        key = rollout_key(decision.environment, decision.flag_key)
-        task = Task(decision, finish, time.monotonic())
+        key = _key(decision)
+        line = self._lines.get(key, ())
+        same = next((one for one in line if one.decision.decision_id == decision.decision_id), None)
+        if same is not None:
+            same.finish.append(finish)
+            return
+        task = Task(decision, [finish], time.monotonic())
         if key in self._lines:
             self._lines[key].append(task)
         else:
@@ -126,27 +143,32 @@ class Acting:
         numbers = {"in_flight": self._order.waiting, "oldest_s": round(oldest_s, 1)}
         return not self._store_down, self._store_down and f"flag store: {self._store_down}", numbers
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        return task
 
     async def _work(self, key: str) -> None:
         line = self._lines[key]
         while line:
             task = line[0]
-            answer = await self._answer(task.decision)
+            answer = await self._answer(task)
+            if task.told is not None:
+                await task.told
             await self._tell(key, task.decision, answer)
             COMMANDS.labels(task.decision.action, answer.status).inc()
             COMMAND_SECONDS.observe(time.monotonic() - task.read_at_s)
-            task.finish()
             line.popleft()
+            for finish in task.finish:
+                finish()
         del self._lines[key]
 
-    async def _answer(self, decision: Decision) -> Answer:
+    async def _answer(self, task: Task) -> Answer:
+        decision = task.decision
         before = self._answers.get(decision.decision_id)
         try:
-            answer = await self._carry_out(decision) if before is None else await self._repeat(decision, before)
+            answer = await self._carry_out(task) if before is None else await self._repeat(decision, before)
         except Exception as error:
             log.exception("decision_not_carried_out", decision=decision.decision_id)
             answer = Answer("failed", repr(error))
@@ -167,7 +189,8 @@ class Acting:
             return Answer("already", f"{before.detail} (not read again: {error})", before.version)
         return Answer("already", before.detail, state.version)
 
-    async def _carry_out(self, decision: Decision) -> Answer:
+    async def _carry_out(self, task: Task) -> Answer:
+        decision = task.decision
         if decision.mode == "shadow":
             return Answer("shadow", "mode is shadow: nothing was sent")
         try:
@@ -176,28 +199,29 @@ class Acting:
             return Answer("failed", str(error))
         if command is None:
             return Answer("applied", NOTHING_TO_DO)
-        return await self._send(command)
+        return await self._send(task, command)
 
-    async def _send(self, command: FlagCommand) -> Answer:
+    async def _send(self, task: Task, command: FlagCommand) -> Answer:
         started_s = time.monotonic()
-        wait_s = FIRST_WAIT_S
-        attempt = 0
+        is_given_up, wait_s, attempt = task.decision.action in GIVEN_UP, FIRST_WAIT_S, 0
         while True:
             attempt += 1
-            left_s = started_s + self._deadline_s - time.monotonic()
+            left_s = started_s + self._deadline_s - time.monotonic() if is_given_up else ATTEMPT_S
             reason = await self._attempt(command, attempt, min(ATTEMPT_S, max(left_s, FIRST_WAIT_S)))
             if isinstance(reason, Answer):
                 return reason
             self._store_down = reason
             spent_s = time.monotonic() - started_s
             if spent_s + wait_s > self._deadline_s:
-                plural = "" if attempt == 1 else "s"
-                return Answer(
-                    "failed", f"gave up after {attempt} attempt{plural} in {spent_s:.1f} s: {reason}", "", attempt
-                )
+                tried = f"{among(attempt, 'attempt')} in {spent_s:.1f} s: {reason}"
+                if is_given_up:
+                    return Answer("failed", f"gave up after {tried}", "", attempt)
+                if task.told is None:
+                    waiting = Answer("waiting", f"not carried out in {tried}", "", attempt)
+                    task.told = self._run(self._tell(_key(task.decision), task.decision, waiting))
             log.warning("command_not_answered", command=command.command_id, attempt=attempt, reason=reason)
             await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S if task.told is None else WAITING_S)
 
     async def _attempt(self, command: FlagCommand, attempt: int, timeout_s: float) -> Answer | str:
         """The answer, or why there is none yet."""
@@ -219,7 +243,7 @@ class Acting:
             # Somebody's change came first; harm does not wait for people, so the kill is planned again on top of it.
             return f"conflict: {applied.detail}"
         self._store_down = ""
-        return Answer(applied.status, applied.detail, applied.version, attempt)
+        return Answer(applied.status, applied.detail, applied.version, attempt, applied.share)
 
     async def _tell(self, key: str, decision: Decision, answer: Answer) -> None:
         """Write the receipt to both topics, again and again until it is kept."""
@@ -237,6 +261,8 @@ class Acting:
             version=answer.version,
             detail=detail,
             attempts=answer.attempts,
+            waited_s=self._waited_s(decision, answer, now),
+            share=answer.share,
         )
         entry = ReceiptEntry(
             at_ms=int(now.timestamp() * 1000),
@@ -245,6 +271,7 @@ class Acting:
             status=answer.status,
             detail=detail,
             version=answer.version,
+            share=answer.share,
         )
         event = to_event(RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE)
         log.info("answered", decision=decision.decision_id, status=answer.status, detail=detail)
@@ -252,6 +279,12 @@ class Acting:
             self._write(self._topics.journal, key, encode(entry), ()),
             self._write(self._topics.receipts, key, event, CONTENT_TYPE),
         )
+
+    def _waited_s(self, decision: Decision, answer: Answer, now: datetime) -> float:
+        """How long after the decision it was carried out, where that is late; one carried out before has not waited."""
+        late_s = (now - datetime.fromisoformat(decision.decided_at)).total_seconds()
+        is_now = answer.status == "applied" or (answer.status == "already" and answer.attempts > 1)
+        return round(late_s, 3) if is_now and late_s > self._deadline_s else 0.0
 
     async def _bury(self, letter: DeadLetter, finish: Callable[[], None]) -> None:
         key = (letter.key or b"").decode(errors="replace")
@@ -266,3 +299,7 @@ class Acting:
             except NotDelivered as error:
                 log.warning("not_delivered", reason=str(error))
                 await asyncio.sleep(FIRST_WAIT_S)
+
+
+def _key(decision: Decision) -> RolloutKey:
+    return rollout_key(decision.environment, decision.flag_key)
