@@ -110,7 +110,9 @@ class Decision(_Out):
     explanation: str
 
 
-ReceiptStatus = Literal["applied", "already", "failed", "conflict", "superseded", "waiting", "shadow", "expired", "effective", "not_effective"]
+ReceiptStatus = Literal[
+    "applied", "already", "failed", "conflict", "superseded", "waiting", "shadow", "expired", "effective", "not_effective"
+]
 
 
 class Receipt(_Out):
