@@ -96,7 +96,9 @@ class _Mute:
 @contextmanager
 def made_up_time(loop: VirtualLoop, act_skew_ms: int) -> Iterator[None]:
     """The movers' clocks are the loop's, act's wrong by *act_skew_ms*; what they log goes nowhere."""
-    calendar = SimpleNamespace(now=lambda _: datetime.fromtimestamp((loop.now_ms + act_skew_ms) / 1_000, UTC))
+    calendar = SimpleNamespace(
+        now=lambda _: datetime.fromtimestamp((loop.now_ms + act_skew_ms) / 1_000, UTC), fromisoformat=datetime.fromisoformat
+    )
     clock = SimpleNamespace(monotonic=loop.time, perf_counter=loop.time, time=lambda: loop.now_ms / 1_000)
     with patch.object(acting, "datetime", calendar), ExitStack() as replaced:
         for module in (acting, sending, judging, keeper):
