@@ -16,10 +16,10 @@ from guardian.ports import CommandKind, FlagCommand
 Orders = Mapping[str, Mapping[str, int]]
 """By kind of change and variation the highest number taken; the variation is empty for the whole flag."""
 
-KILLED, RESUMED, SHARED, STOOD = "killed", "resumed", "shared", "stood"
+KILLED, RESUMED, SHARED, LOWERED, STOOD = "killed", "resumed", "shared", "lowered", "stood"
 CHANGES: Mapping[CommandKind, str] = MappingProxyType(
     {
-        "kill": KILLED, "kill_flag": KILLED, "resume": RESUMED, "set_share": SHARED, "step_back": SHARED,
+        "kill": KILLED, "kill_flag": KILLED, "resume": RESUMED, "set_share": SHARED, "step_back": LOWERED,
         "pause": STOOD, "hold": STOOD,
     }
 )  # fmt: skip
@@ -30,7 +30,7 @@ OVERTAKEN_BY: Mapping[CommandKind, tuple[str, ...]] = MappingProxyType(
         "kill_flag": (RESUMED,),
         "resume": (KILLED,),
         "step_back": (SHARED,),
-        "set_share": (KILLED, RESUMED, SHARED, STOOD),
+        "set_share": (KILLED, RESUMED, SHARED, LOWERED, STOOD),
         "pause": (),
         "hold": (),
     }

@@ -63,7 +63,7 @@ def _shares(flag: Flag, known: Overlay, command: FlagCommand) -> tuple[dict[str,
     has, written = _underlying(flag, known, name), written_weights(flag)
     if command.kind == "step_back" and has is not None and has <= command.share + SAME_SHARE:
         # Nothing to take away; what was set once, beneath a person's edit, must not come back as more.
-        return {one: command.share if one == name else share for one, share in shares.items()}, seen
+        return {one: min(share, command.share) if one == name else share for one, share in shares.items()}, seen
     return {**shares, name: command.share}, {**seen, **({name: written[name]} if name in written else {})}
 
 

@@ -77,7 +77,7 @@ def holds(flag: Flag, command: FlagCommand, overlay: Overlay) -> bool:
     found = [split[command.variation] for split in splits(flag.get("targeting")) if command.variation in split]
     if command.kind == "set_share":
         return bool(found) and all(abs(one - share) <= SAME_SHARE for one in found)
-    if command.kind == "step_back":
+    if command.kind == "step_back" and not overlay.get("off"):
         return bool(found) and all(one <= share + SAME_SHARE for one in found)
     return True
 
