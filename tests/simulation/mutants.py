@@ -205,8 +205,9 @@ MUTANTS: tuple[Mutant, ...] = (
     outbox_forgets_when_it_sends_again, a_restart_pays_again, a_policy_change_revives, sources_are_kept_first,
     entries_count_again_after_a_restart, late_outcomes_are_dropped, advance_ignores_calm, nothing_advances,
     old_commands_are_new, older_decisions_count, a_resume_overtakes_nothing, an_advance_counts_after_all,
-    kills_are_given_up, edits_are_overwritten, snapshots_skip_failed_units, min_units_is_ignored, evidence_is_rounded_up, nothing_is_read,
-    a_broken_pipeline_kills, stepping_back_keeps_the_stage, aborted_events_are_lost,
+    kills_are_given_up, edits_are_overwritten, snapshots_skip_failed_units, min_units_is_ignored,
+    evidence_is_rounded_up, nothing_is_read, a_broken_pipeline_kills, stepping_back_keeps_the_stage,
+    aborted_events_are_lost,
 )  # fmt: skip
 
 

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+AGAINST = {
+    "kill": ("resume",), "resume": ("kill",), "step_back": ("set_share",),
+    "set_share": ("kill", "resume", "set_share", "step_back", "pause", "hold"),
+}  # fmt: skip
+"""What each command must not come after, where that is newer."""
+
+
 def flag(share: float) -> dict[str, Any]:
     """One flag as people write it."""
     percent = round(share * 100)
@@ -76,10 +83,7 @@ class Shelf:
     def _order(self, command: FlagCommand, *, is_change: bool) -> None:
         """No decision undoes a newer one about the same, nor gives what a newer one has taken."""
         about = command.kind.removesuffix("_flag")
-        against = {"kill": ("resume",), "resume": ("kill",), "step_back": ("set_share",)}.get(about, ())
-        if about == "set_share":
-            against = ("kill", "resume", "set_share", "step_back", "pause", "hold")
-        newest = max((self._newest.get((command.flag_key, one), 0) for one in against), default=0)
+        newest = max((self._newest.get((command.flag_key, one), 0) for one in AGAINST.get(about, ())), default=0)
         said = f"{command.command_id} was applied after {newest}: an older decision undoes a newer one"
         self._world.check(not is_change or command.order >= newest, said)
         held = self._newest.get((command.flag_key, about), 0)

@@ -102,7 +102,7 @@ def test_a_kill_waits_for_a_store_that_is_away_for_minutes():
     assert 30 < applied.attempts < 120
     assert 0.0 == waiting.waited_s
     assert abs(applied.waited_s - desk.seconds(applied)) < 1.0
-    entries = [decode(one.value) for one in desk.outlet.on(TOPICS.journal)]
+    entries = [decode(one.value or b"") for one in desk.outlet.on(TOPICS.journal)]
     assert ["waiting", "applied"] == [one.status for one in entries if isinstance(one, ReceiptEntry)]
 
 
