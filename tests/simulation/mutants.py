@@ -133,11 +133,6 @@ def a_resume_overtakes_nothing() -> AbstractContextManager[Any]:
     return patch.object(orders, "OVERTAKEN_BY", {**orders.OVERTAKEN_BY, "kill": (), "kill_flag": ()})
 
 
-def an_advance_counts_after_all() -> AbstractContextManager[Any]:
-    """An advance that was lost is carried out although the rollout was paused, killed or resumed since."""
-    return patch.object(orders, "OVERTAKEN_BY", {**orders.OVERTAKEN_BY, "set_share": (orders.SHARED,)})
-
-
 def kills_are_given_up() -> AbstractContextManager[Any]:
     """Whatever the store has not taken before the deadline is given up."""
     return patch.object(acting, "GIVEN_UP", frozenset({"advance", "kill", "kill_flag"}))
@@ -204,7 +199,7 @@ def aborted_events_are_lost() -> AbstractContextManager[Any]:
 MUTANTS: tuple[Mutant, ...] = (
     outbox_forgets_when_it_sends_again, a_restart_pays_again, a_policy_change_revives, sources_are_kept_first,
     entries_count_again_after_a_restart, late_outcomes_are_dropped, advance_ignores_calm, nothing_advances,
-    old_commands_are_new, older_decisions_count, a_resume_overtakes_nothing, an_advance_counts_after_all,
+    old_commands_are_new, older_decisions_count, a_resume_overtakes_nothing,
     kills_are_given_up, edits_are_overwritten, snapshots_skip_failed_units, min_units_is_ignored,
     evidence_is_rounded_up, nothing_is_read, a_broken_pipeline_kills, stepping_back_keeps_the_stage,
     aborted_events_are_lost,
