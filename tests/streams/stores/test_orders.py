@@ -67,8 +67,9 @@ class Judged:
         if made in self.open:
             self.open.remove(made)
             if made.kind == "set_share" and answer.status in ("applied", "already"):
-                assert made.share is not None
-                self.share[made.variation] = made.share
+                backs = [one for one in self.sent if one.kind == "step_back" and one.order > made.order]
+                mine = [made, *(one for one in backs if one.variation == made.variation)]
+                self.share[made.variation] = min(one.share for one in mine if one.share is not None)
 
 
 KINDS: tuple[CommandKind, ...] = ("kill", "kill_flag", "resume", "set_share", "step_back", "pause", "hold")
