@@ -181,8 +181,8 @@ def test_what_waits_for_its_store_stays_open_and_is_sent_again_more_rarely():
             if isinstance(effect, Decide) and effect.decision.action == "pause":
                 sent.append(entry.at_ms)
                 offset += 1
-                answer = {"decision_id": effect.decision.decision_id, "status": "waiting"}
-                bank.apply(offset, ReceiptEntry(at_ms=entry.at_ms, key=KEY, **answer))
+                name = effect.decision.decision_id
+                bank.apply(offset, ReceiptEntry(at_ms=entry.at_ms, key=KEY, decision_id=name, status="waiting"))
             elif isinstance(effect, Decide):
                 assert effect.decision.action == "resume"
         offset += 1
