@@ -24,13 +24,15 @@ def go_on(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Decision]
     variation = alive[0] if len(alive) == 1 else ""
     if state.stage + 1 >= len(stages):
         return [record(state, policy, now_ms, action="complete", variation=variation, guardrail="", reason=reason)]
+    agreed = state.progress.agreed
+    from_share = stages[state.stage].share if agreed is None else agreed
     state.stage += 1
     state.stage_since_ms = now_ms
     share = stages[state.stage].share
     state.population.will_change(share)
     state.progress.enter()
     made = record(
-        state, policy, now_ms, action="advance", variation=variation, guardrail="", share=share,
+        state, policy, now_ms, action="advance", variation=variation, guardrail="", share=share, from_share=from_share,
         reason=f"stage {state.stage + 1} of {len(stages)}{f'; {reason}' if reason else ''}",
     )  # fmt: skip
     state.progress.awaits = made.decision_id
@@ -68,24 +70,33 @@ def approve(state: RolloutState, entry: Override) -> None:
     is_meant = stages and entry.stage in (state.stage, None)
     if is_meant and entry.group in stages[state.stage].approval:
         state.progress.approved[entry.group] = entry.by
+        state.progress.agree()
         state.to_show = True
 
 
-def take_answer(state: RolloutState, entry: ReceiptEntry) -> None:
-    """The store answered to the change that the standing stage began with: it begins now, or it never does."""
+def take_answer(state: RolloutState, entry: ReceiptEntry, action: str) -> None:
+    """
+    The store answered to the change that the standing stage began with: it begins now, or it never does.
+
+    An advance that people's own change of the share stands against, or that a later decision has overtaken, is taken
+    back; one that cannot be carried out makes the rollout wait for somebody, too.
+    """
     progress = state.progress
     if not progress.awaits or progress.awaits != entry.decision_id:
         return
     progress.awaits, state.stage_since_ms = "", entry.at_ms
-    is_back = state.status == Status.STEPPING_BACK
     if entry.status in DONE:
+        progress.settle()
         state.status = after(state.status, Event.WENT_BACK)
         return
-    if not is_back and state.stage > 0:
+    if action == "advance" and state.stage > 0:
         # The share is still that of the stage before: to count this one would skip it.
         state.stage -= 1
         progress.enter()
-    state.status = after(state.status, Event.STAYED)
+    if entry.share is not None:
+        progress.find(entry.share, entry.at_ms)
+    elif entry.status != "superseded":
+        state.status = after(state.status, Event.STAYED)
 
 
 def take_stages(state: RolloutState, before: Policy, at_ms: Millis) -> None:

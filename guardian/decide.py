@@ -235,6 +235,7 @@ def record(
     reason: str = "",
     caused_by: str = "",
     share: float | None = None,
+    from_share: float | None = None,
 ) -> Decision:
     """Write a decision down: its deterministic id, its sentence, the outbox, the status it leads to."""
     state.sequence += 1
@@ -246,7 +247,7 @@ def record(
         flag_key=flag_key, environment=environment, variant=variation, control=policy.control,
         action=name, mode=policy.mode, guardrail=guardrail, signal=what.name if what is not None else "",
         decided_at=iso(now_ms), evidence_from=iso(min(from_ms, now_ms)), evidence_to=iso(min(to_ms, now_ms)),
-        evidence=evidence, policy_hash=state.policy_hash, owner=policy.owner, share=share,
+        evidence=evidence, policy_hash=state.policy_hash, owner=policy.owner, share=share, from_share=from_share,
         sources={name: (seen[0], seen[1]) for name, seen in sorted(state.sources.items())},
         caused_by=caused_by,
         explanation=explain(

@@ -113,7 +113,11 @@ Action = Literal["alert", "hold", "pause", "step_back", "kill", "kill_flag", "ad
 
 
 class Decision(_Out):
-    """One decision, with all that is needed to recompute and to explain it. Times are epoch milliseconds inside."""
+    """
+    One decision, with all that is needed to recompute and to explain it. Times are epoch milliseconds inside.
+
+    ``from_share`` is the share that an advance was decided on; where another one is found, people have changed it.
+    """
 
     decision_id: str
     flag_key: str
@@ -131,16 +135,25 @@ class Decision(_Out):
     policy_hash: str
     owner: str = ""
     share: float | None = None
+    from_share: float | None = None
     sources: dict[str, tuple[int, int]] = {}
     caused_by: str = ""
     explanation: str
 
 
-ReceiptStatus = Literal["applied", "already", "failed", "conflict", "shadow", "expired", "effective", "not_effective"]
+ReceiptStatus = Literal[
+    "applied", "already", "failed", "conflict", "superseded", "waiting", "shadow", "expired", "effective", "not_effective"
+]
 
 
 class Receipt(_Out):
-    """What a store answered and what was read back; or, after a kill, whether exposures really ended."""
+    """
+    What a store answered and what was read back; or, after a kill, whether exposures really ended.
+
+    ``waiting`` is no end: the store does not answer, and the decision stays open. ``waited_s`` says how long after
+    the decision it was carried out, where that is longer than act's deadline. ``share`` is the one that people have
+    set, where that is the conflict.
+    """
 
     receipt_id: str
     decision_id: str
@@ -154,6 +167,8 @@ class Receipt(_Out):
     version: str = ""
     detail: str = ""
     attempts: int = 1
+    waited_s: float = 0.0
+    share: float | None = None
 
 
 class ArmView(_Out):

@@ -24,7 +24,7 @@ from guardian.names import Millis
 from guardian.policy import Action, Policy
 from guardian.rollout import Status
 from guardian.silence import is_news
-from guardian.state import RolloutState
+from guardian.state import Pending, RolloutState
 from guardian.summaries import FlagSums
 from guardian.variation import VariationWatch
 from guardian.verify import WINDOW_MS, applied, confirm
@@ -36,6 +36,8 @@ MIXED_TOLD_AT = 5
 """Units seen under two variations before the owner is told."""
 
 
+WAITS_TIMES = 12
+"""A decision that act is known to have is sent again so many times more rarely."""
 CHANGES_MAX = 16
 """Ids of changes remembered: a repeat is no second change."""
 
@@ -129,7 +131,7 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
         or _hanging_due(state, now)
         or _step_due(state, now.passed_ms - lag_of(state, config))
         or _has_waited(state, now)
-        or any(now.at_ms - pending.sent_ms >= config.resend_ms for pending in state.outbox)
+        or any(_resend_due(pending, now, config) for pending in state.outbox)
         or any(v.applied_ms and now.passed_ms >= v.applied_ms + WINDOW_MS for v in state.verify.values())
         or bool(state.failures.fresh)
         or _show_due(state, now)
@@ -166,25 +168,38 @@ def resend(state: RolloutState, now: Now, config: JudgeConfig) -> list[Effect]:
     """Return the decisions that have waited too long for a receipt; a repeat has the same id and does no harm."""
     effects: list[Effect] = []
     for pending in state.outbox:
-        if now.at_ms - pending.sent_ms >= config.resend_ms:
+        if _resend_due(pending, now, config):
             pending.sent_ms = now.at_ms
             effects.append(Decide(pending.decision()))
     return effects
 
 
+def _resend_due(pending: Pending, now: Now, config: JudgeConfig) -> bool:
+    return now.at_ms - pending.sent_ms >= config.resend_ms * (WAITS_TIMES if pending.waits else 1)
+
+
 def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) -> None:
-    """A store answered: the decision leaves the outbox; a change of shares that was carried out opens an epoch."""
+    """
+    A store answered: the decision leaves the outbox; a change of shares that was carried out opens an epoch.
+
+    One that waits for its store stays, until it was carried out or a later decision has overtaken it.
+    """
     answered = [p for p in state.outbox if p.decision_id == entry.decision_id]
+    if entry.status == "waiting":
+        for pending in answered:
+            pending.waits = True
+        return
     state.outbox = [p for p in state.outbox if p.decision_id != entry.decision_id]
+    actions = [pending.decision().action for pending in answered]
     if entry.status in ("applied", "already"):
         applied(state, entry.decision_id, entry.at_ms, config.propagation_ms)
-        for pending in answered:
-            action = pending.decision().action
+        for action in actions:
             if action in ("advance", "step_back", "resume"):
                 known_change(state, state.policy, entry.at_ms, action)
             elif action in ("kill", "kill_flag"):
                 state.population.open(entry.at_ms, action)
-    take_answer(state, entry)
+    for action in actions:
+        take_answer(state, entry, action)
 
 
 def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
@@ -217,6 +232,7 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
     variations = [entry.variation] if entry.variation else sorted(state.variations)
     if entry.action == "resume":
         _revive(state, variations)
+        state.progress.agree()
     elif entry.action == "kill":
         for name in variations:
             watch = state.variations.setdefault(name, VariationWatch())

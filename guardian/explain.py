@@ -151,6 +151,8 @@ def explain_receipt(receipt: Receipt, decision: Decision | None = None) -> str:
         "already": f"was already in place in {store}",
         "failed": f"failed in {store} after {among(receipt.attempts, 'attempt')}",
         "conflict": f"was not applied by {store}, as another change stands against it",
+        "superseded": f"was not applied by {store}, as a later decision stands",
+        "waiting": f"still waits for {store}, after {among(receipt.attempts, 'attempt')}, and is tried until it is done",
         "shadow": f"was not sent to {store}, as its policy is in shadow mode",
         "expired": f"expired before {store} could apply it",
         "effective": f"was seen to have taken effect{after}",

@@ -33,6 +33,10 @@ FINEST_TOTAL = 1_000_000
 
 COMMAND = "guardian_command"
 """Metadata of a served flag: the last command in it, so that who reads it back knows it as its own."""
+WRITTEN = "guardian_written"
+"""Metadata of a served flag: the shares that people wrote, as JSON, beneath what the guardian decided."""
+SAME_SHARE = 1e-5
+"""Weights are whole numbers, so a share is met to within the finest total."""
 
 _BUCKET = {"cat": [{"var": "$flagd.flagKey"}, {"var": "targetingKey"}]}
 _IF = ("if", "?:")
@@ -79,7 +83,9 @@ class Overlay(TypedDict, total=False):
 
     ``version`` rises with every change of the record. ``killed`` names the control that takes over from each
     killed variation; ``shares`` are in [0, 1] and the rest is ``control``'s (without it, the flag's default).
-    ``recent_command_ids`` are the commands that led here, newest last.
+    ``recent_command_ids`` are the commands that led here, newest last. ``seen`` is what people had written as the
+    share of a variation when ``shares`` was decided: where they write another one, theirs is served. ``orders`` is
+    described in ``guardian.orders``.
     """
 
     flag_key: Required[str]
@@ -93,6 +99,8 @@ class Overlay(TypedDict, total=False):
     command_id: str
     changed_at_ms: int
     recent_command_ids: list[str]
+    seen: dict[str, float]
+    orders: Mapping[str, Mapping[str, int]]
 
 
 # --- what is served
@@ -109,12 +117,18 @@ def compose(base: Document, overlays: Iterable[Overlay]) -> Document:
 
 
 def overlaid(flag: Flag, overlay: Overlay, evaluators: Mapping[str, Json] | None = None) -> Flag:
-    """One flag with what was decided about it; its ``metadata.version`` ends in ``+g`` and that version."""
+    """
+    One flag with what was decided about it; its ``metadata.version`` ends in ``+g`` and that version.
+
+    A share is laid over the one that people had written when it was decided, and over no other: who has changed it
+    since gets what they wrote.
+    """
     killed, out = overlay.get("killed") or {}, inlined(flag, evaluators)
+    written = written_weights(out)
     shares = {
         variation: share
         for variation, share in (overlay.get("shares") or {}).items()
-        if variation in flag["variants"] and variation not in killed
+        if variation in flag["variants"] and variation not in killed and not is_edited(written, overlay, variation)
     }
     if overlay.get("off"):
         out = switched_off(out, _control(flag, overlay))
@@ -126,7 +140,23 @@ def overlaid(flag: Flag, overlay: Overlay, evaluators: Mapping[str, Json] | None
     metadata["version"] = f"{_STAMP.sub('', str(metadata.get('version', 0)))}+g{overlay['version']}"
     if overlay.get("command_id"):
         metadata[COMMAND] = overlay["command_id"]
+    metadata[WRITTEN] = json.dumps(written)
     return {**out, "metadata": metadata}
+
+
+def written_weights(flag: Flag) -> dict[str, float]:
+    """The share of each variation as people wrote it, of a served flag; empty where the answer is computed."""
+    told = (flag.get("metadata") or {}).get(WRITTEN) if overlay_version(flag) else None
+    if not isinstance(told, str):
+        return weights(flag)
+    read: dict[str, float] = json.loads(told)
+    return read
+
+
+def is_edited(written: Mapping[str, float], overlay: Overlay, variation: str) -> bool:
+    """Whether people have written another share of the variation since the guardian set one."""
+    seen, now = (overlay.get("seen") or {}).get(variation), written.get(variation)
+    return seen is not None and now is not None and abs(seen - now) > SAME_SHARE
 
 
 def unstamped(document: Document) -> Document:
@@ -138,7 +168,7 @@ def unstamped(document: Document) -> Document:
     """
 
     def clean(flag: Flag) -> Flag:
-        metadata = {key: value for key, value in flag["metadata"].items() if key != COMMAND}
+        metadata = {key: value for key, value in flag["metadata"].items() if key not in (COMMAND, WRITTEN)}
         if "version" in metadata:
             metadata["version"] = _STAMP.sub("", str(metadata["version"]))
         return {**flag, "metadata": metadata}

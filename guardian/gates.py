@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from guardian.explain import NOUN, quoted
 from guardian.names import Millis
-from guardian.numerals import among, count, duration, times
+from guardian.numerals import among, count, duration, percent, times
 from guardian.policy import Policy, Stage
 from guardian.progress import FRESH_MS, Shown
 from guardian.rollout import Status
@@ -83,7 +83,18 @@ def _running(at: _Look) -> Iterator[Gate]:
 
 
 def _store(at: _Look) -> Iterator[Gate]:
-    yield Gate("store", not at.state.progress.awaits, "waits for the flag store to answer to the last change of the share")
+    is_open = not (at.state.progress.awaits or at.state.outbox)
+    yield Gate("store", is_open, "waits for the flag store to answer to the last change of the share")
+
+
+def _people(at: _Look) -> Iterator[Gate]:
+    progress = at.state.progress
+    if progress.edited is not None:
+        said = (
+            f"people have set the share to {percent(progress.edited, exact=True)}: waits for somebody to resume or approve "
+            f"it, or for the share to be as it was (it is looked at again at {_told(_at(progress.look_ms), at.now_ms)})"
+        )
+        yield Gate("people", at.now_ms >= progress.look_ms, said)
 
 
 def _telemetry(at: _Look) -> Iterator[Gate]:
@@ -147,12 +158,24 @@ def _until(at: _Look) -> Iterator[Gate]:
 
 
 def _calm(at: _Look) -> Iterator[Gate]:
-    """Nothing points at harm: no literal rule is broken, no account holds much, and something was read at all."""
+    """
+    Nothing points at harm: no literal rule is broken, no account holds much, and something was read at all.
+
+    Where the policy has nothing that reads, data is what must have come, and none of it fallen silent.
+    """
+    if at.state.silent:
+        yield Gate("calm", False, "something has fallen silent")
     for variation in at.state.alive():
         rows, watch = standing(at.state, at.policy, variation), at.state.variations[variation]
         yield Gate("calm", watch.is_quiet, f"a literal rule is broken by {variation}")
         read = [(lane.numbers()[0], held) for held in rows for lane in held.lanes if lane.read]
         if not read and any(rule.is_full for rule in watch.rules.values()):
+            continue
+        if not at.state.lines.accounts and not at.state.lines.rules:
+            heard, is_by_exposures = at.state.heard.get(variation), at.state.population.by_exposures
+            last_ms = 0 if heard is None else heard.exposed_ms if is_by_exposures else heard.finished_ms
+            is_fresh = at.now_ms - last_ms <= FRESH_MS and at.state.progress.starts.get(variation, 0) > 0
+            yield Gate("calm", is_fresh, f"nothing has come of {variation}")
             continue
         if not read:
             yield Gate("calm", False, f"no guardrail has read anything of {variation} yet")
@@ -164,7 +187,7 @@ def _calm(at: _Look) -> Iterator[Gate]:
 
 
 _MADE: tuple[Callable[[_Look], Iterator[Gate]], ...] = (
-    *(_running, _store, _telemetry, _start, _time, _freeze, _hours, _cooldown, _approval, _evidence, _until),
+    *(_running, _store, _people, _telemetry, _start, _time, _freeze, _hours, _cooldown, _approval, _evidence, _until),
     _calm,
 )
 """The dearest one last: who asks only whether all are open stops at the first that is not."""

@@ -79,7 +79,12 @@ class Override(msgspec.Struct, tag="override", omit_defaults=True, kw_only=True)
 
 
 class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=True):
-    """What the store answered to a decision: ``applied``, ``already``, ``failed``, ``conflict``, ``shadow``."""
+    """
+    What the store answered to a decision: ``applied``, ``already``, ``failed``, ``conflict``, ``superseded``, ``shadow``.
+
+    ``waiting`` is no answer yet: act has the decision, and the store is away. ``share`` is the one that people have
+    set, where that is the conflict.
+    """
 
     at_ms: int
     key: str
@@ -87,6 +92,7 @@ class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=Tr
     status: str
     detail: str = ""
     version: str = ""
+    share: float | None = None
 
 
 Entry = Summary | Beat | PolicyEntry | Override | ReceiptEntry

@@ -10,7 +10,7 @@ from math import lgamma
 
 from guardian.history import STEP_MS, History
 from guardian.names import Millis
-from guardian.population import Cell, Population
+from guardian.population import MOVED, Cell, Population
 
 LOOK_MS = 1_000
 LOOK_BACK_S = 60
@@ -66,7 +66,7 @@ def _log_probability(n_t: int, n_c: int) -> float:
 def _split(population: Population, history: History, at_ms: Millis) -> None:
     old = population.now
     assert old is not None
-    new = population.open(at_ms, "the share moved")
+    new = population.open(at_ms, MOVED)
     for second in history.fine.numbers():
         if second * STEP_MS >= at_ms:
             for variation, cell in (history.fine.cells(second) or {}).items():

@@ -501,6 +501,15 @@ def _policy_findings(document: dict[str, Any], reading: Reading) -> Iterator[Fin
     ]
     yield from stage_findings(placed, leave=LEAVE)
     yield from hold_back_findings(document, placed)
+    yield from step_back_findings(document, len(given))
+
+
+def step_back_findings(document: Mapping[str, Any], stages: int) -> Iterator[Finding]:
+    """Guardrails that step back where there is no earlier of so many *stages*."""
+    for at, given in enumerate(list_in(document, "guardrails") if stages < 2 else ()):
+        if isinstance(given, dict) and given.get("then") == Action.STEP_BACK:
+            said = "there is no earlier stage to step back to; write then: pause, or add stages"
+            yield ("guardrails", at, "then"), given["then"], said
 
 
 def _guardrail_findings(document: dict[str, Any], reading: Reading) -> Iterator[Finding]:

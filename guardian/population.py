@@ -16,6 +16,8 @@ from guardian.summaries import TICK_MS
 from guardian.tally import Tally
 
 EPOCHS_MAX = 8
+MOVED = "the share moved"
+"""Why an epoch was opened that nobody told of."""
 
 
 class Cell(msgspec.Struct, array_like=True, gc=False):

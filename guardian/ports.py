@@ -16,23 +16,31 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, get_args
 
 from guardian.errors import GuardianError
+from guardian.names import sequence_of
 
-CommandKind = Literal["kill", "kill_flag", "set_share", "pause", "resume"]
+CommandKind = Literal["kill", "kill_flag", "set_share", "step_back", "pause", "hold", "resume"]
 """
 kill         the variation goes to 0, its users to control, until a resume
 kill_flag    everybody gets control, until a resume
-set_share    the variation gets this share, control the rest
-pause        the share stays where it is
+set_share    the variation gets this share, control the rest, unless people have changed its share
+step_back    the variation gets no more than this share, whoever set what it has
+pause        the share stays where it is, and what was decided before does not raise it any more
+hold         the same, and nothing is promised where rules compute the share
 resume       a kill is taken back; the share is again what was last set, or the one given
 """
 
-ApplyStatus = Literal["applied", "already", "failed", "conflict"]
+ApplyStatus = Literal["applied", "already", "failed", "conflict", "superseded"]
 """
 applied      changed by this command, and read back
 already      nothing was to be done: it was so before, or this very command was applied before
 failed       cannot be done, and asking again will not help; the detail says what would
 conflict     nothing was done, as another change stands against it; decide again on the new state
+superseded   nothing was done, as a later decision about the same has come first: see ``guardian.orders``
 """
+
+
+_MAY_BE_WHOLE = frozenset({"kill_flag", "pause", "hold", "resume"})
+"""Commands that need no variation."""
 
 
 class StoreError(GuardianError):
@@ -86,8 +94,10 @@ class FlagCommand:
     """
     One thing to do to one flag. A repeat carries the same *command_id* and is harmless.
 
-    ``variation`` may be empty for ``kill_flag``, and for a ``resume`` of the whole flag; ``share`` is in
-    [0, 1], needed by ``set_share`` and optional for the ``resume`` of a variation.
+    ``variation`` may be empty for what is about the whole flag: ``kill_flag``, ``pause``, ``hold`` and a
+    ``resume`` of all. ``share`` is in [0, 1], needed by ``set_share`` and ``step_back`` and optional for the
+    ``resume`` of a variation. ``from_share`` is what a ``set_share`` was decided on: if neither that nor the
+    share last set is in force, people have changed it.
 
     Raises:
         ValueError: a field is missing or does not fit the kind; the text names it and its value.
@@ -101,6 +111,12 @@ class FlagCommand:
     variation: str
     control: str
     share: float | None = None
+    from_share: float | None = None
+
+    @property
+    def order(self) -> int:
+        """The number of the decision within its rollout, the later the higher; -1 for an id that holds none."""
+        return sequence_of(self.decision_id)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(CommandKind):
@@ -108,24 +124,29 @@ class FlagCommand:
         for name in ("command_id", "flag_key", "environment", "control"):
             if not getattr(self, name):
                 raise ValueError(f"{name}: is empty in a {self.kind} command")
-        if not self.variation and (self.kind not in ("kill_flag", "resume") or self.share is not None):
+        if not self.variation and (self.kind not in _MAY_BE_WHOLE or self.share is not None):
             raise ValueError(f"variation: is empty in a {self.kind} command")
         if self.variation == self.control and self.kind != "kill_flag":
             raise ValueError(f"variation: {self.variation!r} is the control itself in a {self.kind} command")
-        if self.kind == "set_share" and self.share is None:
-            raise ValueError("share: is missing in a set_share command; write a number from 0 to 1")
+        if self.kind in ("set_share", "step_back") and self.share is None:
+            raise ValueError(f"share: is missing in a {self.kind} command; write a number from 0 to 1")
         if self.share is not None and not 0.0 <= self.share <= 1.0:
             raise ValueError(f"share: {self.share!r} is not a number from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of a command: *state* is what was read back, ``None`` where there is none to read."""
+    """
+    What became of a command: *state* is what was read back, ``None`` where there is none to read.
+
+    *share* is the one that people have set, where that is the conflict.
+    """
 
     status: ApplyStatus
     version: str
     detail: str
     state: FlagState | None
+    share: float | None = None
 
 
 class FlagStore(Protocol):

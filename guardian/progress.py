@@ -11,6 +11,8 @@ from guardian.tally import Pair
 
 FRESH_MS = 5_000
 """Telemetry is fresh for so long after it came."""
+LOOK_FIRST_MS, LOOK_LAST_MS, LOOKS_MAX = 60_000, 3_600_000, 6
+"""A share that people have changed is looked at again after a minute, then after twice as long, at last every hour."""
 
 
 class Shown(msgspec.Struct):
@@ -50,7 +52,9 @@ class Progress(msgspec.Struct):
     ``approved`` holds by group who approved. ``health`` holds by variation the conditions of the stage's ``until``.
 
     What outlives a stage: ``moved`` and ``moved_ms`` are the last hold, pause, step back or resume and its time;
-    ``backs`` counts by stage how often was stepped back from it.
+    ``backs`` counts by stage how often was stepped back from it. ``edited`` is the share that people had set where the
+    guardian wanted to set one, until somebody agrees (``agreed`` is that share then) or an advance finds it as it
+    was; it is looked for from ``look_ms`` on, after ``looks`` looks in vain.
     """
 
     awaits: str = ""
@@ -61,6 +65,10 @@ class Progress(msgspec.Struct):
     moved: str = ""
     moved_ms: Millis = 0
     backs: dict[int, int] = {}
+    edited: float | None = None
+    agreed: float | None = None
+    looks: int = 0
+    look_ms: Millis = 0
 
     def enter(self) -> None:
         """Begin a stage: everything that is counted in one is counted anew."""
@@ -69,6 +77,21 @@ class Progress(msgspec.Struct):
     def move(self, action: str, at_ms: Millis) -> None:
         """Remember a hold, a pause, a step back or a resume, for the cooldown."""
         self.moved, self.moved_ms = action, at_ms
+
+    def find(self, share: float, at_ms: Millis) -> None:
+        """People have set this share: nothing is laid over it unless they agree, and it is looked at again ever later."""
+        self.edited, self.agreed = share, None
+        self.look_ms = at_ms + min(LOOK_FIRST_MS << self.looks, LOOK_LAST_MS)
+        self.looks = min(self.looks + 1, LOOKS_MAX)
+
+    def agree(self) -> None:
+        """Somebody wants the rollout to go on from the share that people have set."""
+        if self.edited is not None:
+            self.agreed, self.edited, self.looks = self.edited, None, 0
+
+    def settle(self) -> None:
+        """The store has set the guardian's share: what people had set before is history."""
+        self.edited, self.agreed, self.looks = None, None, 0
 
     def run(self, since_ms: Millis, now_ms: Millis) -> None:
         """Count the time since telemetry last came (or the stage began), as far as telemetry was fresh in it."""

@@ -49,6 +49,7 @@ from guardian.policy import (
     readable,
     share_of,
     stage_findings,
+    step_back_findings,
 )
 
 DAY_S = 86400.0
@@ -170,6 +171,8 @@ def _findings(document: dict[str, Any], reading: Reading) -> Iterator[Finding]:
             stages += _stages(at, phase, is_last=at == len(given) - 1)
     yield from stage_findings(stages, leave=LEAVE)
     yield from hold_back_findings(document, stages)
+    if len(phases) == len(given) and stages:
+        yield from step_back_findings(document, len(stages))
     for (_, before), (at, phase) in pairwise(phases):
         if before.start and phase.start and phase.start <= before.start:
             said = f"must be later than the {before.start:%Y-%m-%d %H:%M} UTC of the phase before it"

@@ -7,18 +7,22 @@ all is silent the *pipeline* is broken, or nobody is awake. Only the first two s
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from guardian.conditions import Silence
 from guardian.history import STEP_MS, Stretch
 from guardian.names import Millis
 from guardian.policy import Policy
+from guardian.population import MOVED, Epoch
 from guardian.state import Heard, RolloutState
 from guardian.summaries import Arm
 
 EXPOSURES, OUTCOMES, PIPELINE = "exposures", "outcomes", "pipeline"
 SURPRISING = 10.0
 """Starts that should have been there: with so many expected, none at all has a chance of 1 in 20,000."""
+SUSPECT = 5.0
+"""As much, where the share has just fallen to almost nothing and nobody said why: 1 in 150 is enough, then."""
 
 
 class Silent(NamedTuple):
@@ -105,13 +109,23 @@ def _since(state: RolloutState, since_ms: Millis, variation: str, control: str) 
 
 def _not_exposed(state: RolloutState, variation: str, control: str, at: int, since_ms: Millis) -> list[Silent]:
     """A variation that got nothing is silent only if control had so much that it should have had something."""
-    population, by_exposures = state.population, state.population.by_exposures
+    by_exposures, epochs = state.population.by_exposures, state.population.epochs
     came = _since(state, since_ms, variation, control)
     n_c = came.control.starts(by_exposures)
-    sizes = [(epoch.size(variation, by_exposures), epoch.size(control, by_exposures)) for epoch in population.epochs]
-    known = [(of_t, of_c) for of_t, of_c in sizes if of_t and of_c]
-    expected = n_c * known[-1][0] / known[-1][1] if known else 0.0
-    if expected < SURPRISING:
+
+    def surprise(among: list[Epoch]) -> tuple[float, int]:
+        """How surprising it is that none came, by what both had in the last epoch in which the variation had any."""
+        sizes = [
+            (one.size(variation, by_exposures), one.size(control, by_exposures) - (n_c if one is epochs[-1] else 0))
+            for one in among
+        ]
+        of_t, of_c = next((one for one in reversed(sizes) if min(one) > 0), (0, 0))
+        return ((of_t + 0.5) * math.log1p(n_c / of_c), of_t) if of_c else (0.0, 0)
+
+    # A share that moved though nobody said so may be the silence itself, as it began.
+    told, _ = surprise([epoch for epoch in epochs if epoch.why != MOVED])
+    now, starts = surprise(epochs)
+    if now < (SUSPECT if told >= SURPRISING > starts else SURPRISING):
         return []
     return [Silent(at, EXPOSURES, variation, since_ms, came.arm.starts(by_exposures), n_c)]
 

@@ -30,11 +30,16 @@ POLICIES_MAX = 10_000
 
 
 class Pending(msgspec.Struct):
-    """A decision without a receipt so far, as JSON, and when it was last sent (journal time)."""
+    """
+    A decision without a receipt so far, as JSON, and when it was last sent (journal time).
+
+    ``waits`` says that act has it and cannot carry it out yet.
+    """
 
     decision_id: str
     raw: bytes
     sent_ms: Millis
+    waits: bool = False
 
     def decision(self) -> Decision:
         """Return the decision as it was made."""

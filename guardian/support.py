@@ -52,9 +52,6 @@ GUARDRAILS: Mapping[Kind, Works] = MappingProxyType(
 ACTIONS = frozenset(
     {Action.ALERT, Action.HOLD, Action.PAUSE, Action.STEP_BACK, Action.KILL, Action.KILL_FLAG}
 )
-LEAST_STAGES: Mapping[Action, int] = MappingProxyType({Action.STEP_BACK: 2})
-"""How many stages an action needs: without an earlier one there is nothing to step back to."""
-
 STAGE_FIELDS = frozenset({"share", "for", "until", "approval", "start", "name"})
 POLICY_FIELDS = frozenset(
     {"flag", "environment", "control", "variations", "owner", "mode", "false_kills", "guardrails", "stages"}
@@ -116,9 +113,6 @@ def _guardrail_findings(policy: Policy) -> Iterator[Finding]:
                 str(guardrail.then),
                 f"{LATER.format(what='done')}; write then: pause",
             )
-        elif len(policy.stages) < LEAST_STAGES.get(guardrail.then, 0):
-            said = "there is no earlier stage to step back to; write then: pause, or add stages"
-            yield ("guardrails", at, "then"), str(guardrail.then), said
 
 
 def _why_not(guardrail: Guardrail, policy: Policy) -> str | None:

@@ -3,7 +3,8 @@
 
 A decision is acknowledged only after its receipt is written, to ``guardian.receipts.v1`` and into the journal. So a
 worker that dies anywhere before is followed by one that reads the decision again; the store then says ``already``,
-and the receipt comes. Commands to one flag keep their order; a flag whose store call hangs delays no other flag.
+and the receipt comes. Commands to one flag keep their order, but for what has waited long; whatever their order, the
+store knows which of them counts. A flag whose store call hangs delays no other flag.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ KINDS: dict[str, CommandKind] = {
     "kill": "kill",
     "kill_flag": "kill_flag",
     "pause": "pause",
-    "step_back": "set_share",
+    "hold": "hold",
+    "step_back": "step_back",
     "advance": "set_share",
     "resume": "resume",
 }
@@ -33,5 +34,6 @@ def command_for(decision: Decision) -> FlagCommand | None:
         kind=kind,
         variation=decision.variant,
         control=decision.control,
-        share=decision.share if kind in ("set_share", "resume") else None,
+        share=decision.share if kind in ("set_share", "step_back", "resume") else None,
+        from_share=decision.from_share if kind == "set_share" else None,
     )

@@ -72,13 +72,15 @@ class Reporter:
     async def handle_receipt(self, receipt: Receipt) -> None:
         """Log it and tell it, once; return when every channel is done with it."""
         decision = self._decisions.get(receipt.decision_id)
-        undone = receipt.status in ("conflict", "expired") and receipt.action in _KILLS
+        is_kill = receipt.action in _KILLS
+        undone = is_kill and receipt.status in ("conflict", "expired", "waiting")
+        arrived = is_kill and receipt.status in ("applied", "already") and receipt.waited_s > 0.0
         notice = Report(
             notice_id=f"receipt:{receipt.receipt_id}",
             flag_key=receipt.flag_key,
             environment=receipt.environment,
             owner=decision.owner if decision is not None else "",
-            urgent=undone or receipt.status in ("failed", "not_effective"),
+            urgent=undone or arrived or receipt.status in ("failed", "not_effective"),
             text=explain_receipt(receipt, decision),
             type=RECEIPT_TYPE,
             at=receipt.at,

@@ -92,8 +92,9 @@ def _answer(client: Client, key: str, wish_id: str, until_s: float) -> tuple[Dec
         except NotReached:
             newest = []  # away for a moment; the wish stands, and is told to
         decision = next((one for one in newest if one.caused_by == wish_id), decision)
-        if decision is not None and decision.receipts:
-            return decision, decision.receipts[0]
+        answers = [one for one in decision.receipts if one.status != "waiting"] if decision is not None else []
+        if answers:
+            return decision, answers[0]
         if time.monotonic() >= until_s:
             return decision, None
         time.sleep(POLL_S)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guardian.flagdoc import (
+    SAME_SHARE,
     Document,
     Flag,
     Overlay,
@@ -18,20 +19,21 @@ from guardian.flagdoc import (
     weights,
     without,
 )
-from guardian.names import sequence_of
+from guardian.numerals import percent
+from guardian.orders import overtaken_by
+from guardian.overlays import after, decided, edited
 from guardian.ports import Applied, ApplyStatus, CommandKind, FlagCommand, FlagState, UnknownFlag
 
 Answer = tuple[ApplyStatus, str]
 
-REMEMBERED_COMMANDS = 32
-"""A command delivered again after so many others is taken for a new one."""
-SAME_SHARE = 1e-5
-"""Weights are whole numbers, so a share is met to within the finest total (guardian.flagdoc)."""
 
 _ALREADY: dict[CommandKind, str] = {
     "kill": "the variation is killed",
     "kill_flag": "the flag is killed",
     "set_share": "the variation has this share",
+    "step_back": "the variation has no more than this share",
+    "pause": "the share stays where it is: only a later command or a person's edit moves it",
+    "hold": "the share stays where it is: only a later command or a person's edit moves it",
     "resume": "nothing of it is killed",
 }
 
@@ -63,16 +65,33 @@ def other_environment(served: str, asked: str) -> str:
     return f"this store serves environment {served!r}, not {asked!r}"
 
 
-def holds(flag: Flag, command: FlagCommand) -> bool:
-    """Whether a served flag (shared rules written out) does what the command wants, as far as it shows."""
+def holds(flag: Flag, command: FlagCommand, overlay: Overlay) -> bool:
+    """Whether a flag (shared rules written out), served under a record, does what the command wants, as far as it shows."""
     if command.kind == "kill":
         return without(flag, command.variation, command.control) == flag
+    if command.kind == "kill_flag" and not overlay.get("off"):
+        return all(without(flag, name, control) == flag for name, control in (overlay.get("killed") or {}).items())
     if command.kind == "kill_flag":
         return not flag.get("targeting") and flag.get("defaultVariant") == command.control
+    share = command.share or 0.0
+    found = [split[command.variation] for split in splits(flag.get("targeting")) if command.variation in split]
     if command.kind == "set_share":
-        found = [split[command.variation] for split in splits(flag.get("targeting")) if command.variation in split]
-        return bool(found) and all(abs(share - (command.share or 0.0)) <= SAME_SHARE for share in found)
+        return bool(found) and all(abs(one - share) <= SAME_SHARE for one in found)
+    if command.kind == "step_back" and not overlay.get("off"):
+        return bool(found) and all(one <= share + SAME_SHARE for one in found)
     return True
+
+
+def unknown(command: FlagCommand, why: str) -> Applied:
+    """The answer of a store that does not have the flag: it cannot do anything to it, and there is no share to hold."""
+    return Applied("already" if command.kind == "hold" else "failed", "", why, None)
+
+
+def done(known: Overlay | None, published: Overlay, command: FlagCommand) -> Answer | None:
+    """The answer where a record was published for its numbers alone: nothing was to be done; else ``None``."""
+    before = known or Overlay(flag_key=command.flag_key, environment=command.environment, version=0)
+    is_again = before.get("command_id") == command.command_id  # what it did then is not known here
+    return ("already", _ALREADY[command.kind]) if not is_again and decided(before) == decided(published) else None
 
 
 def plan(document: Document, overlay: Overlay | None, command: FlagCommand, changed_at_ms: int) -> Applied | Overlay:
@@ -84,19 +103,27 @@ def plan(document: Document, overlay: Overlay | None, command: FlagCommand, chan
     try:
         state = read_state(document, command.environment, command.flag_key, overlay)
     except UnknownFlag as error:
-        return Applied("failed", "", str(error), None)
+        return unknown(command, str(error))
     flag = inlined(document["flags"][command.flag_key], document.get("$evaluators"))
     known = overlay or Overlay(flag_key=command.flag_key, environment=command.environment, version=0)
-    answer = _answer_before(flag, known, command) or (_pause(state, command) if command.kind == "pause" else None)
+    if command.command_id == known.get("command_id"):
+        wanted = known  # published, and perhaps not served yet: the same record again does no harm
+        answer = _answer_before(flag, known, command)
+    else:
+        answer = _answer_before(flag, known, command) or _unfit(state, command)
+        found = None if answer else edited(flag, known, command)
+        if found is not None:
+            return Applied("conflict", state.version, _edit(command, found), state, share=found)
+        wanted = after(flag, known, command, max(known["version"], overlay_version(flag)) + 1, changed_at_ms)
     if answer is None:
-        wanted = _next(known, command, max(known["version"], overlay_version(flag)) + 1, changed_at_ms)
-        if command.command_id == known.get("command_id"):
-            wanted = known  # published and not served yet: the same record again does no harm
         answer = _answer_to(flag, known, wanted, command)
         if answer is None:
             return wanted
     status, detail = answer
     return Applied(status, state.version, detail, state)
+
+
+_NEEDS_CONTROL = frozenset({"kill", "kill_flag", "set_share", "step_back"})
 
 
 def record_problems(record: Any) -> list[str]:
@@ -110,12 +137,17 @@ def record_problems(record: Any) -> list[str]:
         if not isinstance(record.get(name), str) or not record.get(name)
     ]
     version, killed, shares = record.get("version"), record.get("killed") or {}, record.get("shares") or {}
+    seen, orders = record.get("seen") or {}, record.get("orders") or {}
     if type(version) is not int or version < 1:
         problems.append(f"{place}: version: {version!r} is not a whole number from 1")
     if not isinstance(killed, Mapping) or not all(isinstance(name, str) for name in (*killed, *killed.values())):
         problems.append(f"{place}: killed: {killed!r} does not name a control for each killed variation")
     if not isinstance(shares, Mapping) or not all(_is_share(share) for share in shares.values()):
         problems.append(f"{place}: shares: {shares!r} is not a share from 0 to 1 for each variation")
+    if not isinstance(seen, Mapping) or not all(_is_share(share) for share in seen.values()):
+        problems.append(f"{place}: seen: {seen!r} is not a share from 0 to 1 for each variation")
+    if not isinstance(orders, Mapping) or not all(isinstance(by, Mapping) for by in orders.values()):
+        problems.append(f"{place}: orders: {orders!r} does not hold numbers by kind of change and variation")
     if not isinstance(record.get("off", False), bool):
         problems.append(f"{place}: off: {record.get('off')!r} is not true or false")
     return problems
@@ -133,16 +165,16 @@ def _answer_before(flag: Flag, known: Overlay, command: FlagCommand) -> Answer |
         if is_served or command.command_id != known.get("command_id"):
             return "already", "this command was applied before"
         return None
-    if command.kind in ("resume", "set_share") and _is_outdated(known, command):
-        # Read again after a crash, it would give back what was taken since.
-        return "already", f"{known['decision_id']} is newer and stands: what came before it is over"
+    newer = overtaken_by(known.get("orders") or {}, command)
+    if newer >= 0:
+        return "superseded", f"decision {newer} about the same is newer and stands: what came before it is over"
     for name in filter(None, (command.variation, command.control)):
         if name not in variants:
             return (
                 "failed",
                 f"{name!r} is not a variant of flag {command.flag_key!r}; it has {', '.join(variants)}",
             )
-    if command.kind != "resume" and command.control in killed:
+    if command.kind in _NEEDS_CONTROL and command.control in killed:
         return "conflict", f"{command.control!r} is killed itself and cannot take over; resume it first"
     if command.kind == "set_share" and (known.get("off") or command.variation in killed):
         stopped = "the flag" if known.get("off") else repr(command.variation)
@@ -150,59 +182,30 @@ def _answer_before(flag: Flag, known: Overlay, command: FlagCommand) -> Answer |
     return None
 
 
-def _is_outdated(known: Overlay, command: FlagCommand) -> bool:
-    newest, own = sequence_of(known.get("decision_id", "")), sequence_of(command.decision_id)
-    return -1 < own < newest
+def _unfit(state: FlagState, command: FlagCommand) -> Answer | None:
+    is_computed = not state.weights or (command.variation not in ("", *state.weights))
+    if command.kind == "pause" and is_computed:
+        return "failed", f"rules compute the share of {command.variation!r}, so it cannot be held where it is"
+    return None
+
+
+def _edit(command: FlagCommand, found: float) -> str:
+    was = "" if command.from_share is None else f", not the {percent(command.from_share, exact=True)} that it was decided on"
+    return f"people have set the share of {command.variation!r} to {percent(found, exact=True)}{was}"
 
 
 def _answer_to(flag: Flag, known: Overlay, wanted: Overlay, command: FlagCommand) -> Answer | None:
     """The answer where *wanted* is so already, or cannot be; ``None`` where it is to be published."""
-    if _decided(known) == _decided(wanted) and overlay_version(flag) == known["version"]:
+    is_known = decided(known) == decided(wanted) and (known.get("orders") or {}) == (wanted.get("orders") or {})
+    if is_known and overlay_version(flag) == known["version"]:
         return "already", _ALREADY[command.kind]
     trial = overlaid(flag, wanted)
     problems = misfits(flag, wanted) or flag_problems(f"flags.{command.flag_key}", trial, {})
     if problems:
         return "failed", "; ".join(problems)
-    if not holds(trial, command):
+    if not holds(trial, command, wanted):
         return "failed", (
             f"{command.variation!r} cannot get a share of {command.share}: shares are moved between it and "
             f"{command.control!r}, in splits with fixed weights; now they are {weights(flag) or 'computed'}"
         )
     return None
-
-
-def _pause(state: FlagState, command: FlagCommand) -> Answer:
-    share = state.weights.get(command.variation)
-    if share is None:
-        return "failed", f"rules compute the share of {command.variation!r}, so it cannot be held where it is"
-    return "already", f"the share stays at {share:.4g}: only a command or a person's edit moves it"
-
-
-def _next(known: Overlay, command: FlagCommand, version: int, changed_at_ms: int) -> Overlay:
-    killed, shares, off = _decided(known)
-    if command.kind == "kill":
-        killed = {**killed, command.variation: command.control}
-    elif command.kind == "kill_flag":
-        off = True
-    elif command.kind == "resume":
-        off, back = False, command.variation or None
-        killed = {name: control for name, control in killed.items() if back not in (None, name)}
-    if command.share is not None and command.kind in ("set_share", "resume"):
-        shares = {**shares, command.variation: command.share}
-    return Overlay(
-        flag_key=command.flag_key,
-        environment=command.environment,
-        version=version,
-        killed=killed,
-        shares=shares or None,
-        off=off,
-        control=command.control,
-        decision_id=command.decision_id,
-        command_id=command.command_id,
-        changed_at_ms=changed_at_ms,
-        recent_command_ids=[*known.get("recent_command_ids", ()), command.command_id][-REMEMBERED_COMMANDS:],
-    )
-
-
-def _decided(overlay: Overlay) -> tuple[dict[str, str], dict[str, float], bool]:
-    return overlay.get("killed") or {}, overlay.get("shares") or {}, bool(overlay.get("off"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from guardian.flagdoc import Document, Overlay, compose, unstamped, validate
 from guardian.ports import Applied, FlagCommand, FlagState, StoreCapabilities, UnknownFlag
-from streams.stores.base import other_environment, plan, read_state
+from streams.stores.base import done, other_environment, plan, read_state, unknown
 
 
 def _now_ms() -> int:
@@ -65,10 +65,12 @@ class MemoryFlagStore:
     async def apply(self, command: FlagCommand) -> Applied:
         """See `guardian.ports.FlagStore.apply`."""
         if command.environment != self.environment:
-            return Applied("failed", "", other_environment(self.environment, command.environment), None)
-        planned = plan(self.document, self._overlays.get(command.flag_key), command, self._now_ms())
+            return unknown(command, other_environment(self.environment, command.environment))
+        known = self._overlays.get(command.flag_key)
+        planned = plan(self.document, known, command, self._now_ms())
         if isinstance(planned, Applied):
             return planned
         self._overlays[command.flag_key] = planned
         state = await self.read(command.environment, command.flag_key)
-        return Applied("applied", state.version, f"served as version {state.version}", state)
+        status, detail = done(known, planned, command) or ("applied", f"served as version {state.version}")
+        return Applied(status, state.version, detail, state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.bank import Bank, JudgeConfig
+from guardian.decisions import Decision
 from guardian.effects import Decide
 from guardian.errors import PolicyError
 from guardian.gates import gates
+from guardian.journal import Entry, ReceiptEntry
 from guardian.policy import Policy, parse_policy
 from guardian.rollout import TRANSITIONS, Event, Status, after, states_text
 from guardian.stage_notes import stage_notes
@@ -99,6 +102,106 @@ def test_an_advance_that_failed_skips_no_stage():
 
     assert [("advance", 0.2)] == played.actions
     assert (0, "holding") == (played.state.stage, played.state.status)
+
+
+def edited(share: float, until: int = 1) -> Any:
+    """People have set this share; a store says so to the first advances, and carries out what comes then."""
+    met: list[str] = []
+
+    def answer(made: Decision) -> dict[str, Any]:
+        if made.action != "advance" or len(met) >= until:
+            return {"status": "applied"}
+        met.append(made.decision_id)
+        return {"status": "conflict", "share": share}
+
+    return answer
+
+
+@pytest.mark.parametrize("agreed", ["resume", "approve"])
+def test_a_share_that_people_have_set_waits_for_somebody(agreed: str):
+    """
+    Where an advance meets a share that people have set, the stage begins anew and says why it waits; once somebody
+    resumes or approves it, it goes on from their share.
+    """
+    approval = {"approval": ["team"]} if agreed == "approve" else {}
+    asked = terms([STAGES[0] | approval, STAGES[1]])
+    first = [wish(1.0, "approve", group="team")] if approval else []
+    word = wish(30.0, agreed, **({"group": "team"} if approval else {}))
+    given = [told(asked), *between(world(45.0).entries(), *first, word)]
+    played = Course().play(given, edited(0.3))
+    advances = [one for one in played.made if one.action == "advance"]
+
+    assert [(0.5, 0.1), (0.5, 0.3)] == [(one.share, one.from_share) for one in advances]
+    assert 10.0 <= played.when("advance") < 11.5
+    assert 30.0 <= played.when("advance", 1) < 31.0
+    assert (1, None, None) == (played.state.stage, played.state.progress.edited, played.state.progress.agreed)
+    said = next(said for view in played.views for said in view.waits if "people" in said)
+    assert said.startswith("people have set the share to 30 %: waits for somebody to resume or approve it, or for the share")
+
+
+def test_a_share_that_is_as_it_was_is_found_by_looking_again():
+    """
+    Without anybody's word the share is looked for again after a minute, then after two; found, the rollout goes on.
+    """
+    given = [told(terms()), *world(220.0, rps=40.0).entries()]
+    played = Course().play(given, edited(0.3, until=2))
+
+    assert [0.1] * 3 == [one.from_share for one in played.made]
+    looked_s = [played.when("advance", nth) for nth in range(3)]
+    assert 60.0 <= looked_s[1] - looked_s[0] < 62.0
+    assert 120.0 <= looked_s[2] - looked_s[1] < 122.0
+    assert (1, 0) == (played.state.stage, played.state.progress.looks)
+
+
+def test_an_advance_that_was_overtaken_is_taken_back():
+    """
+    An advance that came after a pause does nothing: its stage is not begun, and the rollout stays as people want it.
+    """
+    stages = [{"share": "10%", "for": "5s"}, {"share": "20%", "for": "5s"}, {"share": "50%"}]
+    given = [told(terms(stages)), *between(world(8.0).entries(), wish(6.0, "pause"))]
+    played = Course().play(given, lambda made: {"status": "" if made.action == "advance" else "already"})
+    lost = next(one for one in played.made if one.action == "advance")
+    late = ReceiptEntry(at_ms=T0_MS + 9_000, key=KEY, decision_id=lost.decision_id, status="superseded")
+    played.play([late])
+
+    assert (0, "paused", []) == (played.state.stage, played.state.status, played.state.outbox)
+
+
+def test_what_waits_for_its_store_stays_open_and_is_sent_again_more_rarely():
+    """
+    A decision that act has and cannot carry out is not answered: nothing goes on, and it is sent every minute.
+    """
+    stages = [{"share": "10%", "for": "20s"}, {"share": "50%"}]
+    bank, sent = Bank(JudgeConfig()), list[int]()
+    telemetry = between(world(130.0, rps=40.0).entries(), wish(2.0, "pause"), wish(3.0, "resume"))
+    entries: list[Entry] = [told(terms(stages)), *telemetry]
+    offset = 0
+    for entry in entries:
+        for effect in bank.apply(offset, entry):
+            if isinstance(effect, Decide) and effect.decision.action == "pause":
+                sent.append(entry.at_ms)
+                offset += 1
+                name = effect.decision.decision_id
+                bank.apply(offset, ReceiptEntry(at_ms=entry.at_ms, key=KEY, decision_id=name, status="waiting"))
+            elif isinstance(effect, Decide):
+                assert effect.decision.action == "resume"
+        offset += 1
+
+    assert [60_000, 60_000] == [round(later - earlier, -3) for earlier, later in pairwise(sent)]
+
+
+def test_silence_alone_is_no_ground_to_go_on():
+    """
+    Where the only guardrail is on silence, a stage is left while data comes of the variation, and not without it.
+    """
+    asked = terms(STAGES, guardrails=[{"when": "no_data for 30s", "then": "alert"}], min_starts=0)
+    well = course(asked)
+    ill = Course().play([told(asked), *world(25.0, lost=lambda v, s: float(v == "treatment" and s > 4.0)).entries()])
+    heard = [one for one in ill.made if one.action == "advance"]
+
+    assert 10.0 <= well.when("advance") < 11.5
+    assert [] == heard
+    assert "nothing has come of treatment" in waits(ill)
 
 
 def test_a_stage_is_not_left_before_the_start_of_its_plan():

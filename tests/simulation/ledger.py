@@ -14,6 +14,7 @@ from guardian.decisions import Decision, Evidence
 from guardian.effects import Decide, Effect
 from guardian.gates import CALM_NATS
 from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, Summary, decode
+from guardian.names import sequence_of
 from guardian.policy import Policy
 from guardian.silence import PIPELINE
 from guardian.standing import standing
@@ -88,13 +89,27 @@ class Ledger:
             if entry.action == "changed" and entry.id not in self.rollouts[entry.key].changes:
                 self.rollouts[entry.key].changes.add(entry.id)
                 self.rollouts[entry.key].steps += 1
-        elif isinstance(entry, ReceiptEntry) and entry.decision_id not in self.answered:
-            self.answered[entry.decision_id] = offset
-            known = self.decided.get(entry.decision_id)
-            self._check(known is not None, f"a receipt for {entry.decision_id}, which nobody decided")
-            if known is not None and known[1].action in STEPS and entry.status in DONE:
-                self.rollouts[entry.key].steps += 1
+        elif isinstance(entry, ReceiptEntry):
+            self._receipt(offset, entry)
         return entry
+
+    def _receipt(self, offset: int, entry: ReceiptEntry) -> None:
+        """Each decision has one answer; a kill is never given up, and only a later resume overtakes it."""
+        known = self.decided.get(entry.decision_id)
+        self._check(known is not None, f"a receipt for {entry.decision_id}, which nobody decided")
+        if known is None or entry.status == "waiting" or entry.decision_id in self.answered:
+            return
+        self.answered[entry.decision_id] = offset
+        made, order = known[1], sequence_of(entry.decision_id)
+        if made.action in STEPS and entry.status in DONE:
+            self.rollouts[entry.key].steps += 1
+        if made.action in KILLS:
+            resumes = [
+                name for name, (_, one) in self.decided.items()
+                if one.action == "resume" and one.flag_key == made.flag_key and sequence_of(name) > order
+            ]  # fmt: skip
+            is_over = entry.status == "superseded" and bool(resumes)
+            self._check(entry.status in DONE or is_over, f"{made.action} {entry.decision_id}: {entry.status}")
 
     def _policy(self, entry: PolicyEntry) -> None:
         policy, truth = Policy.from_document(entry.document), self.rollouts.get(entry.key)
@@ -215,7 +230,8 @@ def _is_calm(state: RolloutState) -> bool:
     lanes = [
         lane for variation in state.alive() for held in standing(state, state.policy, variation) for lane in held.lanes
     ]
-    return bool(lanes) and all(lane.numbers()[0] < CALM_NATS for lane in lanes)
+    is_watched = bool(lanes) if state.lines.accounts else not state.silent
+    return is_watched and all(lane.numbers()[0] < CALM_NATS for lane in lanes)
 
 
 def is_killed(state: RolloutState) -> bool:

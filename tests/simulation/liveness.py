@@ -11,7 +11,7 @@ from guardian.journal import decode
 from guardian.rollout import Status
 from guardian.state import RolloutState
 from tests.simulation.ledger import KILLS, is_killed
-from tests.simulation.scene import CONTROL, Rollout
+from tests.simulation.scene import CONTROL, TREATMENT, Rollout
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -60,6 +60,9 @@ def _settled(world: World, state: RolloutState) -> None:
             bool(stages) and share <= stages[state.stage].share + 1e-9,
             f"{state.key}: {variation} has {share:.0%} in stage {state.stage}",
         )
+    if stages and flag not in world.shelf.edited:
+        share = shares.get(TREATMENT, world.rollout(state.key).share)
+        world.check(abs(share - stages[state.stage].share) < 1e-9, f"{state.key}: {share:.0%} in stage {state.stage}")
 
 
 def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
@@ -67,7 +70,7 @@ def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
     quiet_s = max(world.scene.quiet_from_s, rollout.harm_from_s)
     shown = sum(at_s > quiet_s + 1.0 for at_s in world.users.shown_s[rollout.flag])
     seen_by = rollout.seen_by(world.people.document(rollout.key))
-    if not seen_by or shown < SHOWN or is_killed(state) or _trickles(rollout, state):
+    if not seen_by or shown < SHOWN or is_killed(state):
         return
     kills = all(guardrail["then"] in KILLS for guardrail in seen_by)
     what = f"{state.key}: {rollout.harm} since {rollout.harm_from_s:.1f} s, shown {shown} times since {quiet_s:.1f} s"
@@ -75,18 +78,10 @@ def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
     world.check(state.status in STOPPED, f"{what}, and {state.status}")
 
 
-def _trickles(rollout: Rollout, state: RolloutState) -> bool:
-    """
-    Whether a silence began with a few stragglers: these are not told.
-
-    See ``test_found.py::test_a_silence_with_a_few_stragglers_is_told``.
-    """
-    now = state.population.now
-    return rollout.harm == "silent" and now is not None and now.why == "the share moved"
-
-
 def _advanced(world: World, rollout: Rollout, state: RolloutState) -> None:
     """A healthy rollout that nobody stopped has left its first stage."""
-    if rollout.harm or state.status != Status.RUNNING or len(state.policy.stages) < 2 or not state.lines.accounts:
+    if rollout.harm or state.status != Status.RUNNING or len(state.policy.stages) < 2:
         return
+    if state.progress.edited is not None or state.progress.backs:
+        return  # people have set another share: nobody has agreed to go on from there, or it was taken back
     world.check(state.stage > 0, f"{state.key} is healthy and still in its first stage beside {CONTROL}")

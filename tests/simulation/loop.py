@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from streams import acting, judging, keeper
+from streams import acting, judging, keeper, sending
 from tests.support.traffic import T0_MS
 
 _owner: contextvars.ContextVar[Process] = contextvars.ContextVar("owner")
@@ -96,10 +96,12 @@ class _Mute:
 @contextmanager
 def made_up_time(loop: VirtualLoop, act_skew_ms: int) -> Iterator[None]:
     """The movers' clocks are the loop's, act's wrong by *act_skew_ms*; what they log goes nowhere."""
-    calendar = SimpleNamespace(now=lambda _: datetime.fromtimestamp((loop.now_ms + act_skew_ms) / 1_000, UTC))
+    calendar = SimpleNamespace(
+        now=lambda _: datetime.fromtimestamp((loop.now_ms + act_skew_ms) / 1_000, UTC), fromisoformat=datetime.fromisoformat
+    )
     clock = SimpleNamespace(monotonic=loop.time, perf_counter=loop.time, time=lambda: loop.now_ms / 1_000)
     with patch.object(acting, "datetime", calendar), ExitStack() as replaced:
-        for module in (acting, judging, keeper):
+        for module in (acting, sending, judging, keeper):
             replaced.enter_context(patch.object(module, "time", clock))
             replaced.enter_context(patch.object(module, "log", _Mute()))
         yield

@@ -12,12 +12,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from guardian import decide, engine, intake, standing, watch
+from guardian import advancing, decide, engine, gates, intake, orders, standing, watch
 from guardian.bank import Bank
 from guardian.evidence import Breach
 from guardian.policy import Action
 from guardian.state import RolloutState
 from guardian.units import FailedUnits
+from streams import acting
 from streams.fold import Fold
 from streams.keeper import Keeper
 from streams.stores import base
@@ -102,24 +103,44 @@ def late_outcomes_are_dropped() -> AbstractContextManager[Any]:
 
 def advance_ignores_calm() -> AbstractContextManager[Any]:
     """A stage is left when its time is over, whatever the tests say."""
-    return patch.object(engine, "_is_calm", lambda *_: True)
+    return patch.object(gates, "_MADE", tuple(one for one in gates._MADE if one is not gates._calm))
 
 
 def nothing_advances() -> AbstractContextManager[Any]:
     """No stage is ever left."""
-    return patch.object(engine, "_stage_due", lambda *_: False)
+    return patch.object(advancing, "is_clear", lambda *_: False)
 
 
 def old_commands_are_new() -> AbstractContextManager[Any]:
-    """A store does not look whether a command was applied before."""
+    """A store does not look whether a command was applied before, nor what was decided since."""
     real = base._answer_before
 
     def forgetful(flag: Any, known: Any, command: Any) -> Any:
         known = known.copy()
-        known["recent_command_ids"] = []
+        known["recent_command_ids"], known["orders"] = [], {}
         return real(flag, known, command)
 
     return patch.object(base, "_answer_before", forgetful)
+
+
+def older_decisions_count() -> AbstractContextManager[Any]:
+    """A store does what it is told last, whatever was decided since."""
+    return patch.object(base, "overtaken_by", lambda *_: -1)
+
+
+def a_resume_overtakes_nothing() -> AbstractContextManager[Any]:
+    """A kill that was lost is carried out although somebody has resumed the rollout since."""
+    return patch.object(orders, "OVERTAKEN_BY", {**orders.OVERTAKEN_BY, "kill": (), "kill_flag": ()})
+
+
+def kills_are_given_up() -> AbstractContextManager[Any]:
+    """Whatever the store has not taken before the deadline is given up."""
+    return patch.object(acting, "GIVEN_UP", frozenset({"advance", "kill", "kill_flag"}))
+
+
+def edits_are_overwritten() -> AbstractContextManager[Any]:
+    """An advance does not look at what people have set."""
+    return patch.object(base, "edited", lambda *_: None)
 
 
 def snapshots_skip_failed_units() -> AbstractContextManager[Any]:
@@ -178,8 +199,10 @@ def aborted_events_are_lost() -> AbstractContextManager[Any]:
 MUTANTS: tuple[Mutant, ...] = (
     outbox_forgets_when_it_sends_again, a_restart_pays_again, a_policy_change_revives, sources_are_kept_first,
     entries_count_again_after_a_restart, late_outcomes_are_dropped, advance_ignores_calm, nothing_advances,
-    old_commands_are_new, snapshots_skip_failed_units, min_units_is_ignored, evidence_is_rounded_up, nothing_is_read,
-    a_broken_pipeline_kills, stepping_back_keeps_the_stage, aborted_events_are_lost,
+    old_commands_are_new, older_decisions_count, a_resume_overtakes_nothing,
+    kills_are_given_up, edits_are_overwritten, snapshots_skip_failed_units, min_units_is_ignored,
+    evidence_is_rounded_up, nothing_is_read, a_broken_pipeline_kills, stepping_back_keeps_the_stage,
+    aborted_events_are_lost,
 )  # fmt: skip
 
 

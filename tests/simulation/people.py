@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from guardian.decisions import Decision
 from guardian.journal import Override, PolicyEntry, encode
 from guardian.policy import parse_policy, policy_hash
-from tests.simulation.scene import ACTIONS, TREATMENT, Rollout
+from tests.simulation.scene import ACTIONS, STANDING, TREATMENT, Rollout
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -45,14 +45,14 @@ class People:
         if not self._world.happens(self._world.scene.faults.meddling) or decision.caused_by:
             return
         rollout = self._world.rollout(f"{decision.environment}|{decision.flag_key}")
-        wish = self._dice.choice(("resume", "kill", "weights", "policy", "policy"))
+        wish = self._dice.choice(("resume", "kill", "pause", "weights", "policy", "policy"))
         self._world.loop.call_later(self._dice.uniform(0.0, 1.0), self._want, wish, rollout)
 
     def _want(self, wish: str, rollout: Rollout) -> None:
         self._world.note(f"people: {wish} {rollout.key}")
         self._number += 1
         if wish == "weights":
-            self._world.shelf.edit(rollout.flag, self._dice.choice((0.05, 0.2, 0.5)))
+            self._world.shelf.edit(rollout.flag, self._dice.choice((0.05, 0.25, 0.4, rollout.share)))
         elif wish == "policy":
             self._documents[rollout.key] = self._changed(self._documents[rollout.key])
             self.begin(rollout)
@@ -71,5 +71,6 @@ class People:
             return {**document, "min_units": 15 - document["min_units"]}
         if what == "then":
             first, *others = document["guardrails"]
-            return {**document, "guardrails": [{**first, "then": self._dice.choice(ACTIONS)}, *others]}
+            actions = ACTIONS if document.get("stages") else STANDING
+            return {**document, "guardrails": [{**first, "then": self._dice.choice(actions)}, *others]}
         return document

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +24,9 @@ Guardrails by name: what is written, and the harm that it is sure to see.
 """
 FIXED = (GUARDRAILS["fixed"][0], GUARDRAILS["too_slow"][0])
 """What a guardrail with a fixed bound says of a flag may be another flag's harm."""
-ACTIONS = ("kill", "kill", "kill", "kill_flag", "pause", "step_back", "hold")
+STANDING = ("kill", "kill", "kill", "kill_flag", "pause", "hold")
+"""What a guardrail may do where there are no stages."""
+ACTIONS = (*STANDING, "step_back")
 Stages = tuple[dict[str, str], ...]
 STAGES: tuple[Stages, ...] = (
     (),
@@ -94,6 +95,7 @@ class Scene:
     errors: float
     by_topic: bool
     skews_ms: dict[str, int]
+    deadline_s: float
 
     @property
     def has_ratings(self) -> bool:
@@ -104,30 +106,31 @@ class Scene:
 def scene(seed: int) -> Scene:
     """Draw the world of a seed."""
     dice = random.Random(f"scene {seed}")
-    loses = dice.random() < 0.15
+    loses = dice.random() < 0.3
     quiet_from_s = dice.uniform(8.0, 13.0)
     many = dice.choice((1, 1, 1, 2, 3))
     skewed = dice.random() < 0.5
-    stages_of = STAGES[:1] if loses else STAGES
     names = ("service 0", "service 1", "source 0", "source 1", "act", "people")
     return Scene(
         seed=seed,
         seconds=quiet_from_s + 15.0,
         quiet_from_s=quiet_from_s,
         # One of them harms at most: two would hide each other, as each raises the other's control.
-        rollouts=tuple(_rollout(dice, f"flag-{number}", stages_of, may_harm=number == 0) for number in range(many)),
+        rollouts=tuple(_rollout(dice, f"flag-{number}", may_harm=number == 0) for number in range(many)),
         faults=_faults(dice, quiet_from_s, many, loses=loses),
         requests_a_second=dice.uniform(40.0, 70.0),
         errors=dice.choice((0.0, 0.01, 0.03)),
         by_topic=dice.random() < 0.5,
         skews_ms={name: dice.randrange(-800, 800) if skewed else 0 for name in names},
+        # Of the times in which the store is away some are longer than that.
+        deadline_s=dice.choice((2.0, 60.0)),
     )
 
 
-def _rollout(dice: random.Random, flag: str, stages_of: Sequence[Stages], *, may_harm: bool) -> Rollout:
+def _rollout(dice: random.Random, flag: str, *, may_harm: bool) -> Rollout:
     names = dice.sample(sorted(GUARDRAILS), dice.choice((1, 1, 2, 3)))
-    stages = dice.choice(stages_of)
-    guardrails = [_guardrail(dice, name) for name in names]
+    stages = dice.choice(STAGES)
+    guardrails = [_guardrail(dice, name, ACTIONS if stages else STANDING) for name in names]
     document: dict[str, Any] = {
         "flag": flag, "environment": ENVIRONMENT, "owner": "team", "guardrails": guardrails,
         "min_units": dice.choice((3, 3, 12)),
@@ -141,20 +144,15 @@ def _rollout(dice: random.Random, flag: str, stages_of: Sequence[Stages], *, may
     return Rollout(flag, document, share, harm, dice.uniform(3.0 if harm == "silent" else 0.0, 7.0))
 
 
-def _guardrail(dice: random.Random, name: str) -> dict[str, Any]:
-    guardrail: dict[str, Any] = {"when": GUARDRAILS[name][0], "then": dice.choice(ACTIONS)}
+def _guardrail(dice: random.Random, name: str, actions: tuple[str, ...]) -> dict[str, Any]:
+    guardrail: dict[str, Any] = {"when": GUARDRAILS[name][0], "then": dice.choice(actions)}
     if name in ("relative", "slower") and dice.random() < 0.3:
         guardrail["segments"] = ["country"]
     return guardrail
 
 
 def _faults(dice: random.Random, quiet_from_s: float, many: int, *, loses: bool) -> Faults:
-    """
-    Draw what goes wrong.
-
-    Where a broker *loses* decisions nobody changes his mind: an older decision that is sent again after a newer one
-    would undo that, see ``test_found.py::test_a_lost_kill_does_not_undo_a_later_resume``.
-    """
+    """Draw what goes wrong; where a broker *loses* decisions, they are sent again after newer ones."""
 
     def often(chance: float, most: int = 2) -> list[float]:
         return [dice.uniform(1.0, quiet_from_s) for _ in range(dice.randint(1, most))] if dice.random() < chance else []
@@ -178,6 +176,6 @@ def _faults(dice: random.Random, quiet_from_s: float, many: int, *, loses: bool)
         repeated=repeated,
         late=dice.choice((0.0, 0.0, 0.05)),
         lost=dice.choice((0.0, 0.0, 0.05)),
-        people=[] if loses else [(at_s, dice.choice(wishes), dice.randrange(many)) for at_s in often(0.6, 3)],
-        meddling=0.0 if loses else dice.choice((0.0, 0.7)),
+        people=[(at_s, dice.choice(wishes), dice.randrange(many)) for at_s in often(0.6, 3)],
+        meddling=dice.choice((0.0, 0.7)),
     )

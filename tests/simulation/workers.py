@@ -201,7 +201,7 @@ class ActWorker:
         self._dice = random.Random(f"act {world.scene.seed} {process.name}")
         store: Any = Store(world, process, self._dice)
         outlet: Any = world.outlet(process)
-        self._acting = Acting(store, outlet, TOPICS, deadline_s=60.0)
+        self._acting = Acting(store, outlet, TOPICS, deadline_s=world.scene.deadline_s)
 
     async def run(self) -> None:
         """Read and carry out."""

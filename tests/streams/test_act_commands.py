@@ -12,7 +12,7 @@ import pytest
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Receipt
 from guardian.journal import ReceiptEntry, decode
 from guardian.ports import Applied, FlagCommand, FlagState, StoreUnavailable, UnknownFlag
-from streams import acting
+from streams import sending
 from streams.acting import NOTHING_TO_DO, Acting
 from streams.cloudevents import from_event, to_event
 from streams.commands import command_for
@@ -116,7 +116,7 @@ async def test_shadow_touches_nothing(bench):
     assert ("shadow", []) == (receipt.status, bench.store.commands)
 
 
-@pytest.mark.parametrize("action", ["alert", "hold", "complete"])
+@pytest.mark.parametrize("action", ["alert", "complete"])
 async def test_what_concerns_no_store_is_answered_all_the_same(bench, action):
     """A decision that changes nothing in a store has its receipt, so that the outbox empties."""
     [receipt] = await bench.answer(decision(action=action))
@@ -130,7 +130,8 @@ async def test_what_concerns_no_store_is_answered_all_the_same(bench, action):
         ("kill", "kill", None),
         ("kill_flag", "kill_flag", None),
         ("pause", "pause", None),
-        ("step_back", "set_share", 0.1),
+        ("hold", "hold", None),
+        ("step_back", "step_back", 0.1),
         ("advance", "set_share", 0.1),
         ("resume", "resume", 0.1),
     ],
@@ -181,12 +182,12 @@ async def test_store_down_then_up(bench):
     assert bench.acting.readiness()[0]
 
 
-async def test_deadline_passed_says_how_often_and_why():
+async def test_an_advance_is_given_up_and_says_how_often_and_why():
     """A store that stays away gives one failed receipt, with the attempts, the time and the last reason."""
     bench = Bench(deadline_s=0.5)
     bench.store.before = _raise(StoreUnavailable("connection refused"))
     started_s = time.monotonic()
-    [receipt] = await bench.answer(decision())
+    [receipt] = await bench.answer(decision(action="advance", share=0.2))
 
     assert "failed" == receipt.status
     assert f"gave up after {receipt.attempts} attempts in 0." in receipt.detail
@@ -197,7 +198,7 @@ async def test_deadline_passed_says_how_often_and_why():
 
 async def test_store_that_hangs_is_not_waited_for(bench, monkeypatch):
     """One attempt is bounded in time; the next one finds what the first one had done."""
-    monkeypatch.setattr(acting, "ATTEMPT_S", 0.1)
+    monkeypatch.setattr(sending, "ATTEMPT_S", 0.1)
     hangs = iter([True, False])
 
     async def late(command: FlagCommand) -> None:
@@ -211,10 +212,10 @@ async def test_store_that_hangs_is_not_waited_for(bench, monkeypatch):
 
 
 async def test_defect_of_a_store_ends_in_a_receipt():
-    """Whatever a store raises, the decision is answered, and act goes on."""
+    """Whatever a store raises for an advance, it is answered, and act goes on."""
     bench = Bench(deadline_s=0.3)
     bench.store.before = _raise(ZeroDivisionError("a defect"))
-    await bench.answer(decision(1))
+    await bench.answer(decision(1, action="advance", share=0.2))
     bench.store.before = lambda command: None
     receipts = await bench.answer(decision(2, flag="search"))
 
@@ -287,11 +288,33 @@ async def test_repeat_is_answered_from_what_the_store_says(bench):
 
 async def test_repeat_of_what_failed_is_not_tried_again(bench):
     """The answer to a decision does not change by asking twice."""
-    receipts = await bench.answer(decision(flag="nowhere"), decision(flag="nowhere"))
+    await bench.answer(decision(flag="nowhere"))
+    receipts = await bench.answer(decision(flag="nowhere"))
 
     assert ["failed", "failed"] == [one.status for one in receipts]
     assert receipts[0].receipt_id == receipts[1].receipt_id
     assert 1 == len(bench.store.commands)
+
+
+async def test_a_repeat_of_what_is_under_way_is_answered_with_it(bench):
+    """However often a decision comes while it is carried out: one command, one receipt, and all are acknowledged."""
+    gate = asyncio.Event()
+    bench.store.before = lambda command: gate.wait()
+    bench.take(decision(), decision(), decision())
+    await until(lambda: bench.store.commands)
+    gate.set()
+    receipts = await bench.answer()
+
+    assert (["applied"], 1, [0, 1, 2]) == ([one.status for one in receipts], len(bench.store.commands), bench.acked)
+
+
+async def test_what_people_have_set_is_told_to_judge(bench):
+    """Where an advance meets a share that people have set, its receipt says conflict, and which share that is."""
+    [receipt] = await bench.answer(decision(action="advance", share=0.2, from_share=0.1))
+    entry = decode(bench.outlet.on(TOPICS.journal)[0].value)
+
+    assert ("conflict", 0.5, 0.5) == (receipt.status, receipt.share, entry.share)  # type: ignore[union-attr]
+    assert "people have set the share of 'treatment' to 50 %, not the 10 %" in receipt.detail
 
 
 async def test_unreadable_decision_goes_to_the_dead_letters(bench):

@@ -43,7 +43,7 @@ mixed = st.builds(
 flags = st.builds(
     lambda starts, delays, mixed, cohort: (starts, delays, mixed, cohort),
     ticks,
-    st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.integers(0, 60), st.integers(1, 9))),
+    st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.integers(0, 60), st.integers(1, 9), min_size=1)),
     st.lists(mixed, max_size=10),
     st.lists(st.builds(Sight, units, st.just(0), st.just("a"), st.just("api")), max_size=10),
 )

@@ -111,6 +111,9 @@ async def test_which_decisions_wake_somebody(more, urgent):
         ("kill", "not_effective", True),
         ("kill", "expired", True),
         ("kill", "conflict", True),
+        ("kill", "waiting", True),
+        ("kill", "superseded", False),
+        ("pause", "waiting", False),
         ("pause", "failed", True),
         ("pause", "conflict", False),
         ("advance", "expired", False),
@@ -126,6 +129,21 @@ async def test_which_receipts_wake_somebody(action, status, urgent):
     await report.handle_receipt(receipt(of, status))
 
     assert (urgent, "team-checkout") == (channel.told[1].urgent, channel.told[1].owner)
+
+
+@pytest.mark.parametrize(("action", "urgent"), [("kill", True), ("resume", False)])
+async def test_on_call_is_told_once_that_a_kill_waits_and_that_it_arrived(action, urgent):
+    """
+    A kill that waits wakes somebody once, however often it is said, and once more when it arrived; a resume nobody.
+    """
+    report, channel = reporter()
+    of = decision(at_ms=now_ms(), action=action)
+    waiting = receipt(of, "waiting", detail="connection refused")
+    for one in (waiting, waiting, receipt(of, "applied").model_copy(update={"waited_s": 301.2})):
+        await report.handle_receipt(one)
+
+    assert [urgent, urgent] == [notice.urgent for notice in channel.told]
+    assert channel.told[0].text.endswith("and is tried until it is done: connection refused.")
 
 
 async def test_a_receipt_whose_decision_is_unknown_is_told():

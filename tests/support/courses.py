@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,9 @@ from guardian.journal import Beat, Entry, Override, PolicyEntry, ReceiptEntry, S
 from guardian.policy import Policy, policy_hash
 from guardian.state import RolloutState
 from tests.support.traffic import KEY, T0_MS
+
+Answer = str | Callable[[Decision], dict[str, Any]]
+"""What a store says to each decision."""
 
 
 def told(terms: Policy, at_s: float = 0.0) -> PolicyEntry:
@@ -55,13 +58,17 @@ class Course:
     views: list[RolloutView] = field(default_factory=list)
     statuses: list[str] = field(default_factory=list)
 
-    def play(self, given: Iterable[Entry], answer: str = "applied") -> Course:
-        """Apply entries; a decision is answered before the next one, or never where there is no ``answer``."""
+    def play(self, given: Iterable[Entry], answer: Answer = "applied") -> Course:
+        """
+        Apply entries; a decision is answered before the next one, or never where there is no ``answer``.
+
+        An answer of its own for each decision gives the fields of its receipt; without a status there is none.
+        """
         for entry in given:
             self._apply(entry, answer)
         return self
 
-    def _apply(self, entry: Entry, answer: str) -> None:
+    def _apply(self, entry: Entry, answer: Answer) -> None:
         offset = len(self.journal)
         self.journal.append(entry)
         fresh = []
@@ -73,9 +80,11 @@ class Course:
         self.made += fresh
         if KEY in self.bank.rollouts and self.statuses[-1:] != [str(self.state.status)]:
             self.statuses.append(str(self.state.status))
-        for decision in fresh if answer else ():
-            at_ms = self.bank.sources.now_ms + 50
-            self._apply(ReceiptEntry(at_ms=at_ms, key=KEY, decision_id=decision.decision_id, status=answer), answer)
+        for decision in fresh:
+            given = answer(decision) if callable(answer) else {"status": answer}
+            if given.get("status"):
+                at_ms = self.bank.sources.now_ms + 50
+                self._apply(ReceiptEntry(at_ms=at_ms, key=KEY, decision_id=decision.decision_id, **given), answer)
 
     @property
     def state(self) -> RolloutState:

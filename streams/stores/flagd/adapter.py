@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import grpc
@@ -15,7 +16,7 @@ import grpc
 from guardian.flagdoc import COMMAND, Document, Overlay, inlined, overlay_version
 from guardian.names import rollout_key
 from guardian.ports import Applied, FlagCommand, FlagState, StoreCapabilities, StoreUnavailable, UnknownFlag
-from streams.stores.base import holds, other_environment, plan, read_state
+from streams.stores.base import done, holds, other_environment, plan, read_state, unknown
 from streams.stores.flagd.proto import sync_pb2, sync_pb2_grpc
 
 _OPTIONS = (
@@ -81,7 +82,7 @@ class FlagdStore:
     async def apply(self, command: FlagCommand) -> Applied:
         """See `guardian.ports.FlagStore.apply`; ``applied`` means that the server was seen to serve it."""
         if command.environment != self.environment:
-            return Applied("failed", "", other_environment(self.environment, command.environment), None)
+            return unknown(command, other_environment(self.environment, command.environment))
         key = rollout_key(command.environment, command.flag_key)
         reached = ["the flag document could not be read; nothing was sent"]
         async with self._locks[key], self._bounded(reached):
@@ -96,6 +97,8 @@ class FlagdStore:
             answer = await self._served(key, planned, command)
             if answer.status == "applied":
                 self._applied[key] = planned
+                if nothing := done(known, planned, command):
+                    return replace(answer, status=nothing[0], detail=nothing[1])
             elif answer.status == "conflict":
                 await self._restore(key, planned)
             return answer
@@ -159,7 +162,7 @@ class FlagdStore:
             command.command_id in in_force.get("recent_command_ids", ())
         )
         state = read_state(document, command.environment, command.flag_key, in_force)
-        if is_ours and holds(inlined(flag, document.get("$evaluators")), command):
+        if is_ours and holds(inlined(flag, document.get("$evaluators")), command, in_force):
             return Applied("applied", state.version, f"served as version {state.version}", state)
         detail = f"another change came first; served is version {state.version}"
         return Applied("conflict", state.version, detail, state)

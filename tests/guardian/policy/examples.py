@@ -91,3 +91,6 @@ stages:
   - {share: 100%}
 """
 """Only what this version runs."""
+
+STEPPING = [{"when": "error_rate > 5%", "then": "step_back"}]
+"""Guardrails that need a stage to step back to."""

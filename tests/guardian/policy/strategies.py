@@ -100,6 +100,16 @@ guardrails = st.lists(
     unique_by=lambda guardrail: parse_condition(guardrail["when"], SIGNALS).meaning,
 )
 
+
+def _without_empty_steps(document: dict[str, Any]) -> dict[str, Any]:
+    """Whoever has no stage before the last one has none to step back to."""
+    if len(document.get("stages", [])) > 1:
+        return document
+    given = document["guardrails"]
+    milder = [{**one, "then": "pause"} if one["then"] == "step_back" else one for one in given]
+    return {**document, "guardrails": milder}
+
+
 documents: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "flag": names,
@@ -127,4 +137,4 @@ documents: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "freeze": st.just([{"from": "2026-12-20T00:00:00Z", "to": "2027-01-02T00:00:00Z"}]),
         "hours": st.just({"days": "mon, tue, sat", "from": "09:00", "to": "17:30", "zone": "Europe/Berlin"}),
     },
-)
+).map(_without_empty_steps)

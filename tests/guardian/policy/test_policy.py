@@ -12,7 +12,7 @@ from hypothesis import given
 from guardian.conditions import Absolute, Condition, Margin, Off, Relative, Signal, Silence, parse_condition
 from guardian.errors import PolicyError
 from guardian.policy import Action, FalseKills, Guardrail, Policy, Stage, parse_policy, policy_hash
-from tests.guardian.policy.examples import EVERYTHING, SIMPLE
+from tests.guardian.policy.examples import EVERYTHING, SIMPLE, STEPPING
 from tests.guardian.policy.strategies import documents, unhurried
 
 
@@ -208,6 +208,8 @@ def test_every_problem_is_told_at_once():
         ({"stages": [{"share": "0%"}]}, "stages[0].share", "above 0% and within 100%"),
         ({"stages": [{"share": "5%", "for": "1h"}, {"share": "5%"}]}, "stages[1].share", "shares must rise"),
         ({"stages": [{"share": "5%"}, {"share": "9%"}]}, "stages[0].share", "never be left; add for: 1h"),
+        ({"guardrails": STEPPING, "stages": []}, "guardrails[0].then", "no earlier stage to step back to"),
+        ({"guardrails": STEPPING, "stages": [{"share": "5%"}]}, "guardrails[0].then", "write then: pause"),
         (
             {"stages": [{"share": "5%", "until": "error_rate > 5%"}]},
             "stages[0].until",

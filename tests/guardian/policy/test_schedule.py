@@ -12,7 +12,7 @@ from guardian.conditions import parse_condition
 from guardian.errors import PolicyError
 from guardian.policy import Action, Guardrail, Policy, Stage
 from guardian.schedule import parse_document
-from tests.guardian.policy.examples import DECLARATIONS, SCHEDULE, SIMPLE
+from tests.guardian.policy.examples import DECLARATIONS, SCHEDULE, SIMPLE, STEPPING
 
 DAY_S = 86400.0
 
@@ -197,6 +197,7 @@ RING = {"users": "employees", "duration": "1d"}
         (grows({"5%": "Day 1"}), "phases[0].increments[0]", "write Day 0"),
         (grows({"5%": "Day 0"}, {"9%": "Day 0"}), "phases[0].increments[1]", "days must rise"),
         (grows({"5%": "Day 0"}, {"5%": "Day 1"}), "phases[0].increments[1]", "shares must rise"),
+        (grows({"5%": "Day 0"}) | {"guardrails": STEPPING}, "guardrails[0].then", "no earlier stage"),
         (
             grows({"5%": "Day 0"}, {"9%": "Day 2"}, duration="48h"),
             "phases[0].duration",

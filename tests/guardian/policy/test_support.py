@@ -152,14 +152,6 @@ def test_windows_are_run_in_every_way(when: str, evaluate: str):
             {"guardrails": [{"when": "error_rate > 5%", "then": "kill", "evaluate": "both"}]},
             "guardrails[0].evaluate",
         ),
-        (
-            {"guardrails": [{"when": "error_rate > 5%", "then": "step_back"}], "stages": []},
-            "guardrails[0].then",
-        ),
-        (
-            {"guardrails": [{"when": "error_rate > 5%", "then": "step_back"}], "stages": [{"share": "5%"}]},
-            "guardrails[0].then",
-        ),
         ({"stages": [{"share": "5%", "size": 3}]}, "stages[0].size"),
         ({"stages": [{"share": "5%", "users": "staff", "for": "1h"}]}, "stages[0].users"),
         ({"stages": [{"share": "5%", "until": "error_rate < 5% for 1h"}, {"share": "6%"}]}, "stages[0].until"),

@@ -6,6 +6,7 @@ import { clock, duration } from "./format.js";
 const STEP = {
   applied: ["Applied", "good"], already: ["Already in place", "good"], effective: ["Effective", "good"],
   failed: ["Failed", "bad"], conflict: ["Stopped by another change", "bad"], expired: ["Expired", "bad"],
+  superseded: ["Overtaken by a later decision", "calm"], waiting: ["Waits for the store", "bad"],
   not_effective: ["Not effective", "bad"], shadow: ["Not sent: shadow mode", "calm"],
 };
 const DONE = new Set(["applied", "already"]);
