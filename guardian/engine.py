@@ -19,6 +19,7 @@ from guardian.evaluate import read_ready
 from guardian.gates import is_clear
 from guardian.intake import known_change, take
 from guardian.journal import Override, PolicyEntry, ReceiptEntry
+from guardian.looking_back import look_back, turned_off
 from guardian.names import Millis
 from guardian.policy import Action, Policy
 from guardian.rollout import Status
@@ -166,7 +167,11 @@ def resend(state: RolloutState, now: Now, config: JudgeConfig) -> list[Effect]:
 
 
 def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) -> None:
-    """A store answered: the decision leaves the outbox; a change of shares that was carried out opens an epoch."""
+    """
+    A store answered: the decision leaves the outbox.
+
+    A change of shares that was carried out opens an epoch; a kill that was not is looked back on.
+    """
     answered = [p for p in state.outbox if p.decision_id == entry.decision_id]
     state.outbox = [p for p in state.outbox if p.decision_id != entry.decision_id]
     if entry.status in ("applied", "already"):
@@ -177,6 +182,9 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
                 known_change(state, state.policy, entry.at_ms, action)
             elif action in ("kill", "kill_flag"):
                 state.population.open(entry.at_ms, action)
+    elif entry.status == "shadow":
+        for pending in answered:
+            look_back(state, pending.decision())
     take_answer(state, entry)
 
 
@@ -221,6 +229,8 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
     decision = record(
         state, policy, now.at_ms, action=action, variation=variation, guardrail="", reason=said, caused_by=entry.id
     )
+    if entry.action == "kill" and policy.mode == "shadow":
+        turned_off(state, decision.decision_id, variations, entry.by, now.at_ms)
     return [Decide(decision)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from guardian.conditions import Absolute
 from guardian.estimates import Estimates
 from guardian.line_reading import part_of_all, read_hanging, read_lines
+from guardian.looking_back import read_afterwards
 from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
 from guardian.population import Cell, Epoch, Waiting
@@ -37,6 +38,8 @@ def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: M
             if tick.lines:
                 read |= read_lines(state, lines, variation, end_ms, tick, epoch)
             read_health(state, variation, end_ms, tick, epoch)
+        if state.hindsights:
+            read_afterwards(state, end_ms, tick, epoch)
     if lines.rules:
         read |= close_steps(state, policy, lines, state.population.closed_ms)
     if lines.wait_ms:

@@ -14,6 +14,8 @@ from guardian.population import Cell, Population
 
 LOOK_MS = 1_000
 LOOK_BACK_S = 60
+MOVED = "the share moved"
+"""Why an epoch began that nobody told of."""
 MOVED_NATS = 9.0
 """Log Bayes factor of "two shares" over "one share" that opens an epoch: a needless one costs little."""
 
@@ -66,7 +68,7 @@ def _log_probability(n_t: int, n_c: int) -> float:
 def _split(population: Population, history: History, at_ms: Millis) -> None:
     old = population.now
     assert old is not None
-    new = population.open(at_ms, "the share moved")
+    new = population.open(at_ms, MOVED)
     for second in history.fine.numbers():
         if second * STEP_MS >= at_ms:
             for variation, cell in (history.fine.cells(second) or {}).items():

@@ -9,6 +9,7 @@ import msgspec
 from guardian.decisions import Decision
 from guardian.failures import Failures
 from guardian.hanging import Hanging
+from guardian.hindsight import Hindsight
 from guardian.history import History
 from guardian.lag import Lag
 from guardian.lines import Lines, lines_of
@@ -66,7 +67,7 @@ class RolloutState(msgspec.Struct):
     such times. ``segments`` are those watched, by attribute, as they were
     first heard of. ``progress`` is what its gates know of the standing stage.
     ``heard`` is kept for guardrails on silence, ``silent`` names what is
-    silent and was told.
+    silent and was told. ``hindsights`` are the kills of shadow mode.
     """
 
     key: str
@@ -97,6 +98,7 @@ class RolloutState(msgspec.Struct):
     windows: Windows = msgspec.field(default_factory=Windows)
     outbox: list[Pending] = []
     verify: dict[str, Verify] = {}
+    hindsights: list[Hindsight] = []
     sources: dict[str, list[int]] = {}
     shown_ms: Millis = 0
     to_show: bool = True
