@@ -29,7 +29,8 @@ def retold(one: HindsightView) -> str:
         said = f"what started after {rule} would have killed {variation} shows that it is not so"
     else:
         said = f"what started after {rule} would have killed {variation} does not show yet whether it was right"
-    cost = f"{among(one.starts, 'request')} {'between' if off else 'since'}, {among(one.failed, 'unit')} failing anew"
+    when, failed = "in between" if off else "since", among(one.failed, "unit")
+    cost = f"{among(one.starts, 'request')} {when}, {failed} failed for the first time"
     return sentence(one.seen.capitalize(), f"{said}; {cost}")
 
 

@@ -12,18 +12,21 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from guardian.betting import Past, log_e
-from guardian.levels import BEST, WORST
+from guardian.conditions import Relative
+from guardian.levels import BEST, WORST, Floats
 from guardian.lines import Line, lines_of
 from guardian.plan import position
 from guardian.policy import Guardrail, Policy
-from guardian.sequential import Account, bucket_key
+from guardian.sequential import Account, bucket_key, count_block
 from guardian.tally import Pair, Tally
-from guardian.watch import BLOCK_MS, BLOCK_UNITS
+from guardian.watch import BLOCK_MS, BLOCK_UNITS, lane_parts
 from tests.support.recorded import T0_MS, Recording
 
 DAY_MS = 86_400_000
 COUNTED_S = 10.0
 """Of a unit one latency in so long is counted."""
+Steps = tuple[tuple[float, float], ...]
+"""The treatment's share by time, as ``World.share``."""
 FAILURES = Line("failures", "failures")
 
 
@@ -47,21 +50,38 @@ def found_s(recording: Recording, policy: Policy, silent_s: float) -> float | No
 def _tested_s(recording: Recording, policy: Policy, at: int, guardrail: Guardrail) -> float | None:
     kind = guardrail.when.signal.kind
     if kind == "error_rate":
-        return _read(policy, guardrail, FAILURES, _failures(recording))
+        parts = lane_parts(guardrail.when.bound, by_exposures=True)
+        full = _read(policy, guardrail, FAILURES, _failures(recording), part=parts.full)
+        fast = _count(policy, guardrail, recording, part=parts.fast)
+        return min((one for one in (full, fast) if one is not None), default=None)
     line = next(line for line in lines_of(policy).lines if at in line.guardrails)
     if kind == "latency":
         return _read(policy, guardrail, line, _latencies(recording))
     if kind == "csat":
         return _read(policy, guardrail, line, _ratings(recording))
-    return _read(policy, guardrail, line, _new_units(recording), recording.world.share)
+    return _read(policy, guardrail, line, _new_units(recording), shares=recording.world.share)
+
+
+class Payer:
+    """An account that is paid what a guardrail is paid live: its part at the start, and a drip."""
+
+    def __init__(self, policy: Policy, part: float) -> None:
+        self.account, self._part, self._kills = Account(), part / lines_of(policy).accounts, policy.false_kills
+        self.account.deposit(self._kills.per_rollout * self._part)
+        self._paid_ms = float(T0_MS)
+
+    def read(self, at_ms: float, values: Floats) -> float | None:
+        """Pay, read the log e-values of what was known at ``at_ms``, and return its second if that was enough."""
+        self.account.deposit(self._kills.per_day * self._part * max(at_ms - self._paid_ms, 0.0) / DAY_MS)
+        self._paid_ms = max(at_ms, self._paid_ms)
+        self.account.update(values)
+        return (at_ms - T0_MS) / 1_000 if self.account.crossed() else None
 
 
 def _read(
-    policy: Policy, guardrail: Guardrail, line: Line, events: Iterable[Event], shares: tuple[tuple[float, float], ...] = ()
+    policy: Policy, guardrail: Guardrail, line: Line, events: Iterable[Event], *, part: float = 1.0, shares: Steps = ()
 ) -> float | None:
-    account, past, part = Account(), Past(), 1.0 / lines_of(policy).accounts
-    account.deposit(policy.false_kills.per_rollout * part)
-    paid_ms, block = float(T0_MS), None
+    payer, past, block = Payer(policy, part), Past(), None
     for event in events:
         if block is None:
             block = Pair(round(event.at_ms), round(event.at_ms))
@@ -69,14 +89,31 @@ def _read(
         block.to_ms = round(event.at_ms)
         if not _is_full(block, is_split=bool(shares)):
             continue
-        account.deposit(policy.false_kills.per_day * part * (event.at_ms - paid_ms) / DAY_MS)
-        share = [share for from_s, share in shares if T0_MS + 1_000 * from_s <= event.at_ms][-1:]
-        account.update(log_e(guardrail.when, line, block, past, shares=share))
+        share = [_share(shares, event.at_ms)] if shares else []
+        known_s = payer.read(event.at_ms, log_e(guardrail.when, line, block, past, shares=share))
+        if known_s is not None:
+            return known_s
         past.remember(block, (WORST, BEST))
-        paid_ms, block = event.at_ms, None
-        if account.crossed():
-            return (event.at_ms - T0_MS) / 1_000
+        block = None
     return None
+
+
+def _count(policy: Policy, guardrail: Guardrail, recording: Recording, *, part: float) -> float | None:
+    """Read first failures one by one, as the fast lane does, each against the share of its moment."""
+    bound, payer = guardrail.when.bound, Payer(policy, part)
+    assert isinstance(bound, Relative)
+    for event in _failures(recording):
+        if event.tally.x:
+            share = _share(recording.world.share, event.at_ms)
+            values = count_block(float(event.is_treated), float(not event.is_treated), share, margin=bound.factor)
+            known_s = payer.read(event.at_ms, values)
+            if known_s is not None:
+                return known_s
+    return None
+
+
+def _share(steps: Steps, at_ms: float) -> float:
+    return [share for from_s, share in steps if T0_MS + 1_000 * from_s <= at_ms][-1]
 
 
 def _is_full(block: Pair, *, is_split: bool) -> bool:

@@ -24,7 +24,7 @@ GUARDRAILS = [
     {"when": f"no_data for {SILENT_S:g}s", "then": "kill"},
 ]
 
-PLAIN = World(error=0.02, users=30_000, feedback=Feedback(ratings=0.3))
+PLAIN = World(error=0.02, users=200_000, feedback=Feedback(ratings=0.3))
 
 
 def split(part: float, rps: float) -> World:
@@ -34,7 +34,7 @@ def split(part: float, rps: float) -> World:
 HALF = split(0.5, 60.0)
 RAMP = replace(PLAIN, rps=100.0, share=((0.0, 0.1), (15.0, 0.25), (30.0, 0.5)))
 WORLDS: dict[str, World] = {
-    "1 %": split(0.01, 400.0),
+    "1 %": split(0.01, 600.0),
     "5 %": split(0.05, 200.0),
     "10 %": split(0.1, 150.0),
     "50 %": HALF,
@@ -43,7 +43,7 @@ WORLDS: dict[str, World] = {
         RAMP, drift=0.4, drift_s=40.0, incidents=(Incident(from_s=22.0, to_s=27.0, times=10.0),)
     ),
     "incidents": replace(HALF, incidents=(Incident(5.0, 12.0, 20.0), Incident(32.0, 36.0, 50.0))),
-    "heavy and broken users": replace(HALF, users=3_000, activity_sigma=2.0, broken=0.01),
+    "heavy and broken users": replace(HALF, users=10_000, activity_sigma=2.0, broken=0.01),
     "slow successes": replace(HALF, latency_ms=2_000.0, failed_latency_ms=30.0),
     "slow failures": replace(HALF, latency_ms=80.0, failed_latency_ms=4_000.0),
     "duplicates": replace(HALF, duplicates=0.3),
@@ -53,7 +53,7 @@ WORLDS: dict[str, World] = {
 """By what is nasty about them."""
 
 HARMS: dict[str, Harm] = {
-    "small": Harm(errors=2.5),
+    "small": Harm(errors=3.0),
     "large": Harm(errors=15.0),
     "late": Harm(errors=6.0),
     "tail": Harm(slower=8.0, slower_part=0.15),
@@ -63,8 +63,12 @@ HARMS: dict[str, Harm] = {
 }
 """By what they are; each begins at ``ONSET_S``, the late one at ``LATE_ONSET_S``."""
 
-HEALTHY_S, FOUND_WITHIN_S = 45.0, 240.0
-"""How long a rollout without harm is watched, and one with it after its onset, unless it is found before."""
+HEALTHY_S = 45.0
+"""How long a rollout without harm is watched."""
+FOUND_WITHIN_S = {
+    "small": 300.0, "large": 60.0, "late": 150.0, "tail": 120.0, "rating": 200.0, "silent": 40.0, "mute": 40.0,
+}  # fmt: skip
+"""How long after its onset harm is to be found in; later is missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +115,10 @@ def healthy(seeds: range) -> Iterator[Labelled]:
 
 
 def harmful(seeds: range) -> Iterator[Labelled]:
-    """Yield a rollout with each harm for each world and seed."""
+    """Yield a rollout with each harm, for each world and seed."""
     for seed in seeds:
         for nasty, world in WORLDS.items():
             for name, harm in HARMS.items():
                 from_s = LATE_ONSET_S if name == "late" else ONSET_S
-                placed = replace(world, seed=seed, seconds=from_s + FOUND_WITHIN_S, harm=replace(harm, from_s=from_s))
+                placed = replace(world, seed=seed, seconds=from_s + FOUND_WITHIN_S[name], harm=replace(harm, from_s=from_s))
                 yield Labelled(nasty, name, placed)
