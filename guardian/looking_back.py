@@ -16,7 +16,7 @@ from guardian.names import Millis
 from guardian.policy import Guardrail
 from guardian.population import Cell, Epoch, Waiting
 from guardian.progress import Shown
-from guardian.showing import Span, add_to, failures_of, is_block
+from guardian.showing import Span, add_to, failures_of, is_block, is_early
 from guardian.state import RolloutState
 from guardian.tally import Pair, Tally
 
@@ -122,9 +122,9 @@ def _add(
 ) -> None:
     cluster, is_alone = state.policy.unit_cluster, isinstance(condition.bound, Absolute)
     for held in (one.harm, one.health):
-        if held is None:
+        if held is None or (held is one.health and is_early(line, span[0], epoch)):
             continue
-        add_to(held, line, span, epoch, *both)
+        add_to(held, span, epoch, *both)
         block = held.open
         if block is None or not (_is_split(block) if line.kind == "fresh" else is_block(block, is_alone=is_alone)):
             continue

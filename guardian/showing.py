@@ -31,7 +31,8 @@ def read_health(state: RolloutState, variation: str, end_ms: Millis, tick: Waiti
             arms = tick.lines.get(awaited.line.name, {})
             t, c = arms.get(variation), arms.get(control)
         held = _held(state, variation)[at]
-        add_to(held, awaited.line, span, epoch, t, c)
+        if not is_early(awaited.line, tick.start_ms, epoch):
+            add_to(held, span, epoch, t, c)
         _read(state, held, awaited)
 
 
@@ -39,11 +40,11 @@ def add_health(
     state: RolloutState, variation: str, line: Line, span: Span, epoch: Epoch, t: Tally | None, c: Tally | None
 ) -> None:
     """Add what is known only later to the open blocks of a line: late outcomes, requests that never ended."""
-    if span[0] < state.stage_since_ms or state.population.now is not epoch:
+    if span[0] < state.stage_since_ms or state.population.now is not epoch or is_early(line, span[0], epoch):
         return
     for at, awaited in enumerate(standing_conditions(state)):
         if awaited.line.name == line.name:
-            add_to(_held(state, variation)[at], line, span, epoch, t, c)
+            add_to(_held(state, variation)[at], span, epoch, t, c)
 
 
 def add_late_failures(state: RolloutState, variation: str, span: Span, epoch: Epoch, cell: Cell) -> None:
@@ -81,14 +82,18 @@ def failures_of(cell: Cell | None) -> Tally | None:
     return Tally(n, min(cell.first, n), left=cell.left, every=min(float(cell.errors), n))
 
 
-def add_to(held: Shown, line: Line, span: Span, epoch: Epoch, t: Tally | None, c: Tally | None) -> None:
+def add_to(held: Shown, span: Span, epoch: Epoch, t: Tally | None, c: Tally | None) -> None:
     """Add both arms' sums of a line to the block that fills; that of another epoch is given up."""
-    is_early = line.kind == "reports" and span[0] < epoch.start_ms + REPORTED_MS
-    if (t is None and c is None) or is_early:
+    if t is None and c is None:
         return
     if held.open is None or held.epoch_ms != epoch.start_ms:
         held.open, held.epoch_ms = Pair(*span), epoch.start_ms
     held.open.add(span[1], t, c)
+
+
+def is_early(line: Line, start_ms: Millis, epoch: Epoch) -> bool:
+    """Say whether a start is too early in its epoch for what the line brings then to tell of health."""
+    return line.kind == "reports" and start_ms < epoch.start_ms + REPORTED_MS
 
 
 def is_block(pair: Pair, *, is_alone: bool) -> bool:
