@@ -36,6 +36,8 @@ from streams.policies import load_policies
 FLUSH_MS = 100
 SOURCE = "replay/0"
 MOST_COMPLAINTS = 20
+REPLAYED = JudgeConfig(show_ms=3_600_000)
+"""As live, but that nobody looks at the rollouts meanwhile."""
 
 
 @dataclass(slots=True)
@@ -192,7 +194,7 @@ def replay(
     events: Iterable[Recorded], policies: list[Policy], report: Report, config: JudgeConfig | None = None
 ) -> Iterator[Decision]:
     """Yield the decisions that a live guardian would have taken on these events."""
-    config = config or JudgeConfig()
+    config = config or REPLAYED
     observer = Observer(report, policies)
     return Replay(policies, report, config).decisions(entries(events, observer, report, patience_ms(policies, config)))
 

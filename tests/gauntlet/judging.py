@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from guardian.bank import JudgeConfig
 from guardian.decisions import Decision
 from guardian.events import parse_time
-from streams.apps.replay import Observer, Replay, Report, entries, patience_ms
+from streams.apps.replay import REPLAYED, Observer, Replay, Report, entries, patience_ms
 from tests.gauntlet.offline import found_s
 from tests.gauntlet.rollouts import SILENT_S, Labelled, policy_of
 from tests.support.recorded import T0_MS, Recording, record
@@ -47,7 +46,7 @@ def judged(rollout: Labelled, *, offline: bool = True) -> Verdict:
     """Return the first verdict of the engine on a rollout, with what the tests say of it offline."""
     recording = record(rollout.world)
     policy = policy_of(rollout.world)
-    report, config = Report(), JudgeConfig()
+    report, config = Report(), REPLAYED
     replay = Replay([policy], report, config)
     given = entries(recording.recorded(), Observer(report, [policy]), report, patience_ms([policy], config))
     for made in replay.decisions(given):
