@@ -22,8 +22,10 @@ from tests.support.traffic import KEY
 T0_MS = 1_790_000_000_000
 FLUSH_MS = 100
 FEW, MANY = 10, 10_000
-FLUSHES = {FEW: 1_000, MANY: 3}
-"""Ten thousand steps and more of each; in the first flush memories are made that are made once."""
+WARM_FLUSHES, FLUSHES = 60, 4
+"""So many flushes all rollouts have behind them, and so many are measured."""
+BANKS = {FEW: 400, MANY: 1}
+"""How many banks of each size are measured: some ten thousand steps and more."""
 COPIES = 300
 
 ONE = [{"when": "error_rate > 1.2x control", "then": "kill"}]
@@ -42,28 +44,36 @@ def run() -> dict[str, Any]:
     ``weight`` is that of one rollout with four guardrails after ten minutes at ten requests a second: its snapshot,
     and its memory for each (variation, signal) that is tested.
     """
-    found: dict[str, Any] = {}
-    for name, guardrails in (("one guardrail", ONE), ("four guardrails", FOUR)):
-        steps = {count: steps_per_s(count, guardrails) for count in (FEW, MANY)}
-        found[name] = {"few rollouts": steps[FEW], "many rollouts": steps[MANY], "cost of many": steps[FEW] / steps[MANY]}
-    return {"unit": f"steps/s of processor time; few is {FEW}, many {MANY:,}", **found, "weight": weight()}
+    few, many = steps_per_s(FEW, ONE), steps_per_s(MANY, ONE)
+    return {
+        "unit": f"steps/s of processor time; few is {FEW}, many {MANY:,}",
+        "one guardrail": {"few rollouts": few, "many rollouts": many, "cost of many": few / many},
+        "four guardrails": {"few rollouts": steps_per_s(FEW, FOUR)},
+        "weight": weight(),
+    }
 
 
 def steps_per_s(rollouts: int, guardrails: list[dict[str, str]]) -> float:
-    """Return how many steps a second of processor time a bank of so many rollouts makes."""
-    bank, rng = Bank(JudgeConfig()), np.random.default_rng(1)
-    for number in range(rollouts):
-        bank.apply(number, _entry(_policy(f"flag-{number}", guardrails)))
-    spent_s, steps, at_ms = 0.0, 0, T0_MS
-    for flush in range(FLUSHES[rollouts]):
-        at_ms += FLUSH_MS
-        flags = [_sums(f"production|flag-{number}", at_ms, rng) for number in range(rollouts)]
-        summary = Summary(source="flag.outcomes.v1/0", at_ms=at_ms, passed_ms=at_ms, flags=flags)
-        began_s = time.process_time()
-        bank.apply(rollouts + flush, summary)
-        if flush:
-            spent_s, steps = spent_s + time.process_time() - began_s, steps + len(flags)
-    return steps / spent_s
+    """Return how many steps a second of processor time banks of so many rollouts make, each as old as the others."""
+    rng, policy = np.random.default_rng(1), _policy("flag", guardrails)
+    warm = Bank(JudgeConfig())
+    warm.apply(0, _entry(policy))
+    for number in range(1, WARM_FLUSHES + 1):
+        warm.apply(number, _flush([policy.key], number, rng))
+    raw, keys = warm.snapshot(policy.key), [f"production|flag-{number}" for number in range(rollouts)]
+    spent_s = 0.0
+    for _ in range(BANKS[rollouts]):
+        bank = Bank(JudgeConfig())
+        bank.load(Bank.SOURCES, warm.snapshot(Bank.SOURCES))
+        for key in keys:
+            bank.load(key, raw)
+            bank.rollouts[key].key = key
+        for number in range(WARM_FLUSHES + 1, WARM_FLUSHES + FLUSHES + 1):
+            summary = _flush(keys, number, rng)
+            began_s = time.process_time()
+            bank.apply(number, summary)
+            spent_s += time.process_time() - began_s
+    return rollouts * FLUSHES * BANKS[rollouts] / spent_s
 
 
 def weight() -> dict[str, float]:
@@ -91,6 +101,12 @@ def _policy(flag: str, guardrails: list[dict[str, str]]) -> Policy:
 
 def _entry(policy: Policy) -> PolicyEntry:
     return PolicyEntry(at_ms=T0_MS, key=policy.key, hash=policy_hash(policy), document=policy.to_document())
+
+
+def _flush(keys: list[str], number: int, rng: np.random.Generator) -> Summary:
+    at_ms = T0_MS + number * FLUSH_MS
+    flags = [_sums(key, at_ms, rng) for key in keys]
+    return Summary(source="flag.outcomes.v1/0", at_ms=at_ms, passed_ms=at_ms, flags=flags)
 
 
 def _sums(key: str, at_ms: int, rng: np.random.Generator) -> FlagSums:
