@@ -59,7 +59,7 @@ demo: setup ## a shop ships a bug to 10 % of its users; DEMO_SECONDS=n ends it b
 	$(PY) -m demo
 
 bench: setup ## ours, the limit and the peers, measured in one run each
-	for what in observe judge replay kill accounts verdicts; do $(PY) -m bench $$what; done
+	for what in observe judge engine replay kill accounts verdicts gauntlet; do $(PY) -m bench $$what; done
 
 calibrate: setup ## false kills and detection delays against what the statistics promise
 	$(PY) -m pytest tests/calibration -m 'long or not long'

@@ -1,4 +1,4 @@
-"""``python -m bench observe|kill|judge|memory|replay [--json]``: measure ours, the limit and the peers."""
+"""``python -m bench observe|kill|judge|engine|gauntlet|memory|replay [--json]``: measure ours, the limit and the peers."""
 
 from __future__ import annotations
 

@@ -21,20 +21,20 @@ def run() -> dict[str, Any]:
     """
     Replay ten minutes of a flag at 400 requests a second, exposures and outcomes.
 
-    ``ours``: events a second through fold and engine. ``limit``: the same file
+    ``ours``: events a second of processor time through fold and engine. ``limit``: the same file
     read, put in order and parsed by the standard library's ``json``.
     """
     with tempfile.TemporaryDirectory() as folder:
         events, policy = Path(folder) / "events.jsonl", Path(folder) / "policy.yaml"
         policy.write_text(POLICY)
         count = write(events)
-        began_s = time.perf_counter()
+        began_s = time.process_time()
         main([str(events)], [policy], out=io.StringIO(), err=io.StringIO())
-        ours = count / (time.perf_counter() - began_s)
-        began_s = time.perf_counter()
+        ours = count / (time.process_time() - began_s)
+        began_s = time.process_time()
         for event in read([str(events)], []):
             json.loads(event.value)
-        limit = count / (time.perf_counter() - began_s)
+        limit = count / (time.process_time() - began_s)
     return {"ours": ours, "limit": limit, "peers": {}, "ratio_to_limit": ours / limit, "unit": "events/s"}
 
 

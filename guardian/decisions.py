@@ -211,12 +211,35 @@ class GuardrailView(_Out):
     why: str = ""
 
 
+class HindsightView(_Out):
+    """
+    What became of a kill that was decided and not carried out.
+
+    ``seen`` is ``confirmed`` where it was turned off (at ``off_at``; by whom, if a wish said so) or where what started
+    afterwards shows the harm as well; ``contradicted`` where that shows that there is none; else ``open``. ``missed``
+    is a kill by a person that the guardian had not decided. ``starts`` and ``failed`` (units that failed for the first
+    time) are those between the decision and ``off_at``, or until now.
+    """
+
+    decision_id: str
+    variation: str
+    guardrail: str
+    segment: str = ""
+    seen: Literal["open", "confirmed", "contradicted", "missed"]
+    decided_at: str
+    off_at: str = ""
+    by: str = ""
+    starts: int = 0
+    failed: int = 0
+
+
 class RolloutView(_Out):
     """
     A rollout as it is now: compacted, one record per ``environment|flag``; ``plan`` is what its policy wants summed.
 
     ``waits`` says why it has not gone on, a sentence for each closed gate. ``approvals`` holds by group who approved
-    leaving the stage that stands; nothing for a group that is still waited for.
+    leaving the stage that stands; nothing for a group that is still waited for. ``hindsight`` is what became of the
+    kills of shadow mode, the oldest first.
     """
 
     key: str
@@ -243,3 +266,4 @@ class RolloutView(_Out):
     explanation: str = ""
     waits: tuple[str, ...] = ()
     approvals: dict[str, str] = {}
+    hindsight: tuple[HindsightView, ...] = ()

@@ -20,6 +20,7 @@ from guardian.evaluate import read_ready
 from guardian.gates import is_clear
 from guardian.intake import known_change, take
 from guardian.journal import Override, PolicyEntry, ReceiptEntry
+from guardian.looking_back import look_back, turned_off
 from guardian.names import Millis
 from guardian.policy import Action, Policy
 from guardian.rollout import Status
@@ -182,7 +183,8 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
     """
     A store answered: the decision leaves the outbox; a change of shares that was carried out opens an epoch.
 
-    One that waits for its store stays, until it was carried out or a later decision has overtaken it.
+    One that waits for its store stays, until it was carried out or a later decision has overtaken it. A kill that
+    shadow mode did not carry out is looked back on.
     """
     answered = [p for p in state.outbox if p.decision_id == entry.decision_id]
     if entry.status == "waiting":
@@ -198,6 +200,9 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
                 known_change(state, state.policy, entry.at_ms, action)
             elif action in ("kill", "kill_flag"):
                 state.population.open(entry.at_ms, action)
+    elif entry.status == "shadow":
+        for pending in answered:
+            look_back(state, pending.decision())
     for action in actions:
         take_answer(state, entry, action)
 
@@ -244,6 +249,8 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
     decision = record(
         state, policy, now.at_ms, action=action, variation=variation, guardrail="", reason=said, caused_by=entry.id
     )
+    if entry.action == "kill" and policy.mode == "shadow":
+        turned_off(state, decision.decision_id, variations, entry.by, now.at_ms)
     return [Decide(decision)]
 
 

@@ -6,6 +6,7 @@ from guardian.company import take_company
 from guardian.conditions import Absolute
 from guardian.estimates import Estimates
 from guardian.line_reading import part_of_all, read_hanging, read_lines
+from guardian.looking_back import read_afterwards
 from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
 from guardian.population import Cell, Epoch, Waiting
@@ -27,20 +28,8 @@ def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: M
     lines = state.lines
     for end_ms, tick in state.population.mature(passed_ms - lag_ms):
         epoch = state.population.epoch_of(tick.start_ms)
-        if epoch is None:
-            continue
-        if lines.rules:
-            # Steps that are over before this tick ends are read without it, however ticks come together.
-            read |= close_steps(state, policy, lines, end_ms - 1)
-            take_tick(state, lines, end_ms, tick)
-        if tick.company:
-            span = tick.start_ms, end_ms
-            take_company(state.company, tick.company, span, epoch.start_ms, policy.control, state.alive())
-        for variation in state.alive():
-            read |= _read_tick(state, policy, variation, end_ms, tick, epoch)
-            if tick.lines:
-                read |= read_lines(state, lines, variation, end_ms, tick, epoch)
-            read_health(state, variation, end_ms, tick, epoch)
+        if epoch is not None:
+            read |= _read_mature(state, policy, end_ms, tick, epoch)
     if lines.rules:
         read |= close_steps(state, policy, lines, state.population.closed_ms)
     if lines.wait_ms:
@@ -50,6 +39,25 @@ def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: M
         state.history, policy.control, by_exposures, passed_ms
     ):
         read |= _read_failures(state, policy, variation, (x_t, x_c, share))
+    return read
+
+
+def _read_mature(state: RolloutState, policy: Policy, end_ms: Millis, tick: Waiting, epoch: Epoch) -> bool:
+    read, lines = False, state.lines
+    if lines.rules:
+        # Steps that are over before this tick ends are read without it, however ticks come together.
+        read = close_steps(state, policy, lines, end_ms - 1)
+        take_tick(state, lines, end_ms, tick)
+    if tick.company:
+        span = tick.start_ms, end_ms
+        take_company(state.company, tick.company, span, epoch.start_ms, policy.control, state.alive())
+    for variation in state.alive():
+        read |= _read_tick(state, policy, variation, end_ms, tick, epoch)
+        if tick.lines:
+            read |= read_lines(state, lines, variation, end_ms, tick, epoch)
+        read_health(state, variation, end_ms, tick, epoch)
+    if state.hindsights:
+        read_afterwards(state, end_ms, tick, epoch)
     return read
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from guardian.company import WITHOUT, Table
 from guardian.line_intake import take_lines
+from guardian.looking_back import add_late, follow
 from guardian.moved import look
 from guardian.names import Millis
 from guardian.policy import FalseKills, Policy
@@ -129,6 +130,8 @@ def _take_arm(
     left = min(first + arm.anonymous, float(arm.outcomes)) - failed
     cell = Cell(arm.exposures, arm.outcomes, arm.errors, failed, left)
     population = state.population
+    if state.hindsights:
+        follow(state, variation, cell.starts(population.by_exposures), first, now_ms)
     state.history.add(tick.start_ms, variation, cell)
     epoch = population.epoch_of(tick.start_ms)
     late = tick.end_ms <= population.closed_ms
@@ -141,6 +144,7 @@ def _take_arm(
             state.failures.add(tick.start_ms, variation, cell.first, policy.control, state.variations)
     if late and epoch is not None:
         add_late_failures(state, variation, (tick.start_ms, tick.end_ms), epoch, cell)
+        add_late(state, variation, (tick.start_ms, tick.end_ms), epoch, cell)
     if not late:
         population.wait(tick.start_ms, tick.end_ms, variation, cell)
     elif variation in state.variations and arm.outcomes:

@@ -8,7 +8,7 @@ from guardian.line_watch import LineWatch, Story
 from guardian.lines import ALL, SEGMENT_PART, Line, Lines, attribute_of, segments_of
 from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
-from guardian.population import Epoch, Waiting
+from guardian.population import MOVED, Epoch, Waiting
 from guardian.sequential import Account
 from guardian.showing import add_health
 from guardian.state import RolloutState
@@ -19,6 +19,8 @@ from guardian.watch import Lane, Watch
 
 SETTLED_MS = 3_000
 """Clients take a while to see new shares: who is new is not counted in the first moments of an epoch."""
+FOLLOWS_MS = 10_000
+"""A share that moves so soon after a change that was told may be that change, seen late."""
 SEGMENT_BLOCK_MS = 1_000
 """Segments are many: theirs are tested once a second."""
 REMEMBERED_MS = 3_600_000
@@ -36,11 +38,22 @@ def read_lines(
         found = lines.resolve(key)
         if found is None or not found[0].readers(found[1]):
             continue
-        if found[0].kind == "fresh" and tick.start_ms < epoch.start_ms + SETTLED_MS:
+        if found[0].kind == "fresh" and tick.start_ms < settled_ms(state, epoch):
             continue
         both = arms.get(variation), arms.get(state.policy.control)
         read |= _feed(state, lines, found, variation, (tick.start_ms, end_ms), epoch, both)
     return read
+
+
+def settled_ms(state: RolloutState, epoch: Epoch) -> Millis:
+    """
+    Return from when on the clients are taken to have seen the shares of an epoch.
+
+    Where a share moved that nobody had changed, nothing is to be waited for: that is what is looked for.
+    """
+    told = [one.start_ms for one in state.population.epochs if one.why != MOVED and one.start_ms <= epoch.start_ms]
+    is_unasked = epoch.why == MOVED and not (told and epoch.start_ms < told[-1] + FOLLOWS_MS)
+    return epoch.start_ms if is_unasked else epoch.start_ms + SETTLED_MS
 
 
 def read_hanging(state: RolloutState, lines: Lines, passed_ms: Millis) -> bool:
@@ -102,7 +115,7 @@ def _read(
     if chosen:
         _deposit(state, lines, segment, held, state.variations[variation])
     for at, block in chosen:
-        shares = _shares(state, line, variation, block)
+        shares = shares_of(state, line, variation, block)
         cluster = state.policy.unit_cluster
         values = log_e(guardrails[at].when, line, block, held.past, shares=shares, cluster=cluster)
         held.watches[at].full.update(values)
@@ -140,7 +153,7 @@ def part_of_all(guardrail: Guardrail, policy: Policy, lines: Lines) -> float:
     return (1.0 - SEGMENT_PART if segments_of(guardrail, policy) else 1.0) / lines.accounts
 
 
-def _shares(state: RolloutState, line: Line, variation: str, block: Pair) -> list[float]:
+def shares_of(state: RolloutState, line: Line, variation: str, block: Pair) -> list[float]:
     """
     Return treatment's part where the line needs one: those configured, or the largest that reports may go back to.
 

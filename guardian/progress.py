@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from guardian.betting import Past
+from guardian.levels import BEST, WORST, Floats
 from guardian.names import Millis
 from guardian.sequential import Account
 from guardian.tally import Pair
@@ -36,6 +37,14 @@ class Shown(msgspec.Struct):
         for account in accounts:
             account.deposit(budget)
         return cls(accounts)
+
+    def read(self, found: list[Floats]) -> None:
+        """Read the open block: its log e-values, one for each account; and remember it."""
+        assert self.open is not None
+        for account, values in zip(self.accounts, found, strict=True):
+            account.update(values)
+        self.past.remember(self.open, (WORST, BEST))
+        self.open, self.is_read = None, True
 
     @property
     def log_s(self) -> float:

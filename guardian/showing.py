@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from guardian.conditions import Absolute
 from guardian.health import health_log_e, readings
-from guardian.levels import BEST, WORST
 from guardian.lines import ALL, Awaited, Line
 from guardian.names import Millis
 from guardian.population import Cell, Epoch, Waiting
@@ -27,12 +26,13 @@ def read_health(state: RolloutState, variation: str, end_ms: Millis, tick: Waiti
     control, span = state.policy.control, (tick.start_ms, end_ms)
     for at, awaited in enumerate(standing_conditions(state)):
         if awaited.line.kind == "failures" and awaited.line.cut == ALL:
-            t, c = (_failures(tick.arms.get(name)) for name in (variation, control))
+            t, c = (failures_of(tick.arms.get(name)) for name in (variation, control))
         else:
             arms = tick.lines.get(awaited.line.name, {})
             t, c = arms.get(variation), arms.get(control)
         held = _held(state, variation)[at]
-        _add(held, awaited, span, epoch, t, c)
+        if not is_early(awaited.line, tick.start_ms, epoch):
+            add_to(held, span, epoch, t, c)
         _read(state, held, awaited)
 
 
@@ -40,16 +40,16 @@ def add_health(
     state: RolloutState, variation: str, line: Line, span: Span, epoch: Epoch, t: Tally | None, c: Tally | None
 ) -> None:
     """Add what is known only later to the open blocks of a line: late outcomes, requests that never ended."""
-    if span[0] < state.stage_since_ms or state.population.now is not epoch:
+    if span[0] < state.stage_since_ms or state.population.now is not epoch or is_early(line, span[0], epoch):
         return
     for at, awaited in enumerate(standing_conditions(state)):
         if awaited.line.name == line.name:
-            _add(_held(state, variation)[at], awaited, span, epoch, t, c)
+            add_to(_held(state, variation)[at], span, epoch, t, c)
 
 
 def add_late_failures(state: RolloutState, variation: str, span: Span, epoch: Epoch, cell: Cell) -> None:
     """Add late outcomes of one arm, of all requests: of control to every variation's blocks."""
-    tally, control = _failures(cell), state.policy.control
+    tally, control = failures_of(cell), state.policy.control
     for awaited in standing_conditions(state):
         if awaited.line.kind == "failures" and awaited.line.cut == ALL:
             for name in state.alive() if variation == control else (variation,):
@@ -74,28 +74,35 @@ def _held(state: RolloutState, variation: str) -> list[Shown]:
     return held
 
 
-def _failures(cell: Cell | None) -> Tally | None:
+def failures_of(cell: Cell | None) -> Tally | None:
+    """Return the failures among all requests of one arm as health reads them; None where nothing has finished."""
     if cell is None or not cell.outcomes:
         return None
     n = float(cell.outcomes)
     return Tally(n, min(cell.first, n), left=cell.left, every=min(float(cell.errors), n))
 
 
-def _add(held: Shown, awaited: Awaited, span: Span, epoch: Epoch, t: Tally | None, c: Tally | None) -> None:
-    is_early = awaited.line.kind == "reports" and span[0] < epoch.start_ms + REPORTED_MS
-    if (t is None and c is None) or is_early:
+def add_to(held: Shown, span: Span, epoch: Epoch, t: Tally | None, c: Tally | None) -> None:
+    """Add both arms' sums of a line to the block that fills; that of another epoch is given up."""
+    if t is None and c is None:
         return
     if held.open is None or held.epoch_ms != epoch.start_ms:
         held.open, held.epoch_ms = Pair(*span), epoch.start_ms
     held.open.add(span[1], t, c)
 
 
+def is_early(line: Line, start_ms: Millis, epoch: Epoch) -> bool:
+    """Say whether a start is too early in its epoch for what the line brings then to tell of health."""
+    return line.kind == "reports" and start_ms < epoch.start_ms + REPORTED_MS
+
+
+def is_block(pair: Pair, *, is_alone: bool) -> bool:
+    """Say whether a block is to be read: it spans a second, and both arms are in it; control may be missing where alone."""
+    return pair.span_ms >= BLOCK_MS and pair.t.n >= 1.0 and (is_alone or pair.c.n >= 1.0)
+
+
 def _read(state: RolloutState, held: Shown, awaited: Awaited) -> None:
     block, is_alone = held.open, isinstance(awaited.condition.bound, Absolute)
-    if block is None or block.span_ms < BLOCK_MS or block.t.n < 1.0 or (block.c.n < 1.0 and not is_alone):
+    if block is None or not is_block(block, is_alone=is_alone):
         return
-    found = health_log_e(awaited.condition, awaited.line, block, held.past, state.policy.unit_cluster)
-    for account, values in zip(held.accounts, found, strict=True):
-        account.update(values)
-    held.past.remember(block, (WORST, BEST))
-    held.open, held.is_read = None, True
+    held.read(health_log_e(awaited.condition, awaited.line, block, held.past, state.policy.unit_cluster))

@@ -10,6 +10,7 @@ from guardian.company import Company
 from guardian.decisions import Decision
 from guardian.failures import Failures
 from guardian.hanging import Hanging
+from guardian.hindsight import Hindsight
 from guardian.history import History
 from guardian.lag import Lag
 from guardian.lines import Lines, lines_of
@@ -73,7 +74,7 @@ class RolloutState(msgspec.Struct):
     first heard of. ``company`` is what is known of the other flags that its
     requests ran under. ``progress`` is what its gates know of the standing stage.
     ``heard`` is kept for guardrails on silence, ``silent`` names what is
-    silent and was told.
+    silent and was told. ``hindsights`` are the kills of shadow mode.
     """
 
     key: str
@@ -105,6 +106,7 @@ class RolloutState(msgspec.Struct):
     windows: Windows = msgspec.field(default_factory=Windows)
     outbox: list[Pending] = []
     verify: dict[str, Verify] = {}
+    hindsights: list[Hindsight] = []
     sources: dict[str, list[int]] = {}
     shown_ms: Millis = 0
     to_show: bool = True

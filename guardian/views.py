@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from guardian.decide import iso
-from guardian.decisions import ArmView, GuardrailView, RolloutView
+from guardian.decisions import ArmView, GuardrailView, HindsightView, RolloutView
 from guardian.evidence import Inconclusive, NoData
 from guardian.gates import waits
 from guardian.history import RECENT_MS
@@ -49,7 +49,19 @@ def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis,
         guardrails=tuple(_guardrails(state, policy, now_ms)), mixed_units=len(state.mixing.units),
         mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash, plan=msgspec.to_builtins(state.lines.plan),
         last_decision=state.last_decision, explanation=state.explanation,
-        waits=waits(state, policy, now_ms), approvals=_approvals(state, policy),
+        waits=waits(state, policy, now_ms), approvals=_approvals(state, policy), hindsight=hindsight(state),
+    )  # fmt: skip
+
+
+def hindsight(state: RolloutState) -> tuple[HindsightView, ...]:
+    """Return what became of kills that were not carried out, the oldest first."""
+    return tuple(
+        HindsightView(
+            decision_id=one.decision_id, variation=one.variation, guardrail=one.guardrail, segment=one.segment,
+            seen=one.seen, decided_at=iso(one.at_ms), off_at=iso(one.off_ms) if one.is_off else "", by=one.by,
+            starts=one.starts, failed=one.failed,
+        )
+        for one in state.hindsights
     )  # fmt: skip
 
 

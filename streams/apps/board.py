@@ -6,9 +6,10 @@ from collections import OrderedDict
 
 from pydantic import computed_field
 
-from guardian.decisions import ArmView, Decision, GuardrailView, Receipt, RolloutView
+from guardian.decisions import ArmView, Decision, GuardrailView, HindsightView, Receipt, RolloutView
 from guardian.explain import explain_mixed, explain_receipt, rests_on
 from guardian.measured import differs, watched
+from guardian.retelling import retold
 from guardian.sequential import rate_interval
 from guardian.why_not import values, watched_by, why_not
 from streams.apps.history import Histories, History
@@ -44,11 +45,22 @@ class ArmNow(ArmView):
         return rate_interval(self.n, self.errors, INTERVAL_ALPHA) if self.n else None
 
 
+class HindsightNow(HindsightView):
+    """What became of a kill that was not carried out, with its sentence."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def text(self) -> str:
+        """It in words."""
+        return retold(self)
+
+
 class RolloutNow(RolloutView):
     """A rollout as it is now, with the two sentences that the page shows of it."""
 
     arms: tuple[ArmNow, ...] = ()
     guardrails: tuple[GuardrailNow, ...] = ()
+    hindsight: tuple[HindsightNow, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property

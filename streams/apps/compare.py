@@ -16,14 +16,13 @@ from typing import Literal, TextIO
 
 import msgspec
 
-from guardian.bank import JudgeConfig
 from guardian.decisions import Decision
 from guardian.errors import GuardianError
 from guardian.names import Millis, rollout_key
 from guardian.numerals import count
 from guardian.policy import Policy
 from streams.apps.recordings import Recorded, read
-from streams.apps.replay import Observer, Replay, Report, entries, patience_ms
+from streams.apps.replay import REPLAYED, Observer, Replay, Report, entries, patience_ms
 from streams.policies import load_policies
 
 Arm = tuple[str, str]
@@ -54,7 +53,7 @@ class Run:
 
     def over(self, events: Iterable[Recorded]) -> None:
         """Replay the events; raises what reading them raises."""
-        config = JudgeConfig()
+        config = REPLAYED
         observer = Observer(self.report, self.policies, self._show)
         given = entries(events, observer, self.report, patience_ms(self.policies, config))
         for made in Replay(self.policies, self.report, config).decisions(given):

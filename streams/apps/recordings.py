@@ -12,6 +12,7 @@ import gzip
 import heapq
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ class _Stamp(msgspec.Struct):
     time: Any = None
 
 
+_TIME = attrgetter("time_ms")
 _stamp = msgspec.json.Decoder(_Stamp).decode
 
 
@@ -51,7 +53,7 @@ def read(paths: Iterable[str], stdin: Iterable[bytes], batch_lines: int = BATCH_
     for a file that cannot be read.
     """
     streams = [in_order(stamped(_lines(path, stdin), batch_lines)) for path in paths]
-    return heapq.merge(*streams, key=lambda event: event.time_ms)
+    return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=_TIME)
 
 
 def stamped(lines: Iterable[tuple[str, bytes]], batch_lines: int = BATCH_LINES) -> Iterator[Recorded]:
@@ -66,15 +68,15 @@ def stamped(lines: Iterable[tuple[str, bytes]], batch_lines: int = BATCH_LINES) 
 
 def in_order(events: Iterable[Recorded], window: int = ORDER_WINDOW) -> Iterator[Recorded]:
     """Yield events by time, as far as a window of them allows; of equal times, the earlier read first."""
-    held: list[tuple[Millis, int, Recorded]] = []
-    for number, event in enumerate(events):
-        if len(held) < window:
-            heapq.heappush(held, (event.time_ms, number, event))
-        else:
-            yield heapq.heappushpop(held, (event.time_ms, number, event))[2]
-    held.sort(key=lambda item: item[:2])
-    for item in held:
-        yield item[2]
+    held: list[Recorded] = []
+    source = iter(events)
+    while more := list(islice(source, window)):
+        # What is nearly in order is sorted in hardly more time than it is looked at; of equal times the order stays.
+        held += more
+        held.sort(key=_TIME)
+        yield from held[:-window]
+        del held[:-window]
+    yield from held
 
 
 def stamp_of(place: str, value: bytes, headers: Headers, otherwise_ms: Millis) -> Recorded:

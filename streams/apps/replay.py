@@ -18,14 +18,16 @@ import numpy as np
 
 from guardian.bank import SWEEP_MS, Bank, JudgeConfig
 from guardian.conditions import Silence
-from guardian.decisions import Decision
+from guardian.decisions import Decision, HindsightView
 from guardian.effects import Decide
 from guardian.errors import GuardianError
 from guardian.journal import Beat, Entry, PolicyEntry, ReceiptEntry, Summary
 from guardian.lines import plan_of
 from guardian.names import Millis, rollout_key
 from guardian.policy import Policy, policy_hash
+from guardian.retelling import counted, retold
 from guardian.summaries import FlagSums
+from guardian.views import hindsight
 from streams.apps.recordings import BATCH_LINES, Recorded, read
 from streams.fold import Fold, FoldConfig
 from streams.folding.wire import Line
@@ -34,6 +36,8 @@ from streams.policies import load_policies
 FLUSH_MS = 100
 SOURCE = "replay/0"
 MOST_COMPLAINTS = 20
+REPLAYED = JudgeConfig(show_ms=3_600_000)
+"""As live, but that nobody looks at the rollouts meanwhile."""
 
 
 @dataclass(slots=True)
@@ -51,6 +55,7 @@ class Report:
     kills: int = 0
     complaints: list[str] = field(default_factory=list)
     unwatched: dict[str, int] = field(default_factory=dict)
+    hindsight: list[HindsightView] = field(default_factory=list)
 
     def complain(self, place: str, why: str) -> None:
         """Count an unreadable line; the first twenty are named."""
@@ -162,6 +167,7 @@ class Replay:
             if not self._offset:
                 yield from self._begin(entry.at_ms - FLUSH_MS)
             yield from self._apply(entry)
+        self._report.hindsight = [one for _, state in sorted(self._bank.rollouts.items()) for one in hindsight(state)]
 
     def _begin(self, at_ms: Millis) -> Iterator[Decision]:
         for policy in self._policies:
@@ -188,7 +194,7 @@ def replay(
     events: Iterable[Recorded], policies: list[Policy], report: Report, config: JudgeConfig | None = None
 ) -> Iterator[Decision]:
     """Yield the decisions that a live guardian would have taken on these events."""
-    config = config or JudgeConfig()
+    config = config or REPLAYED
     observer = Observer(report, policies)
     return Replay(policies, report, config).decisions(entries(events, observer, report, patience_ms(policies, config)))
 
@@ -240,6 +246,10 @@ def summary(report: Report) -> str:
         ),
         f"{report.decisions:,} decisions, {report.kills:,} of them kills",
     ]
+    if report.hindsight:
+        # What was recorded went on as if nobody had been told: so it tells whether the kills were right.
+        text.append(f"in hindsight: {counted(report.hindsight)}")
+    text += [f"  {retold(one)}" for one in report.hindsight]
     text += [f"  {complaint}" for complaint in report.complaints]
     if report.unreadable > len(report.complaints):
         text.append(f"  ... and {report.unreadable - len(report.complaints):,} more")

@@ -12,6 +12,7 @@ from guardian.decisions import GuardrailView
 from guardian.errors import GuardianError
 from guardian.explain import quoted
 from guardian.numerals import among, percent, times
+from guardian.retelling import counted
 from guardian.rollout import Status
 from guardian.why_not import nearest
 from streams.apps import known
@@ -96,6 +97,10 @@ def details(view: RolloutNow, told: Iterable[str]) -> Iterator[str]:
     for row in view.guardrails:
         said = "; ".join(part for part in (_numbers(row), row.values, row.differs, row.why) if part)
         yield f"  {quoted(row.guardrail, row.segment)} on {row.variation}, then {row.action}: {said or 'nothing read yet'}"
+    if view.hindsight:
+        yield f"  kills that were not carried out: {counted(view.hindsight)}"
+    for one in view.hindsight:
+        yield f"  {one.text}"
     for sentence in told:
         yield f"  {sentence}"
 

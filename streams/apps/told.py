@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from guardian.explain import clean, quoted, sentence
+from guardian.names import rollout_key
 from streams.apps import known
 from streams.apps.board import DecisionNow, RolloutNow
 from streams.apps.client import DONE, Client, Wrong, path_of
@@ -23,13 +24,14 @@ def explain(client: Client, name: str, out: TextIO, *, as_json: bool, is_long: b
     """
     made = known.decision(client, name)
     if made is not None:
-        record, said = path_of("decisions", name), paragraph(made) if is_long else [made.explanation]
+        record, said = path_of("decisions", name), list(paragraph(made)) if is_long else [made.explanation]
+        said += looked_back(client, made)
     else:
         try:
             view = known.rollout(client, name)
         except Wrong as error:
             raise Wrong(f"no decision of this id among the newest, and {error}") from None
-        record, said = path_of("rollouts", view.key), standing(view) if is_long else [view.why]
+        record, said = path_of("rollouts", view.key), list(standing(view)) if is_long else [view.why]
     if as_json:
         out.write(json.dumps(client.get(record), indent=1, ensure_ascii=False) + "\n")
     else:
@@ -46,6 +48,15 @@ def standing(view: RolloutNow) -> Iterator[str]:
             where = f" of {one.variation}" if len(view.arms) > 2 else ""
             yield sentence(f"{quoted(one.guardrail, one.segment)}{where} reads {one.values}", "")
     yield view.mixed
+    yield from (one.text for one in view.hindsight)
+
+
+def looked_back(client: Client, made: DecisionNow) -> list[str]:
+    """Return what became of a decision of shadow mode, as far as its rollout remembers it."""
+    if made.mode != "shadow":
+        return []
+    views = [view for view in known.rollouts(client) if view.key == rollout_key(made.environment, made.flag_key)]
+    return [one.text for view in views for one in view.hindsight if one.decision_id == made.decision_id]
 
 
 def paragraph(made: DecisionNow) -> Iterator[str]:

@@ -264,6 +264,20 @@ async def test_a_phone_shows_one_thing_at_a_time(browser: Browser, publish: Hand
     await context.close()
 
 
+async def test_kills_of_shadow_mode_are_looked_back_on(tab: Page, publish: Hand):
+    """
+    The detail says what became of kills that were not carried out, and shows nothing where there were none.
+    """
+    plain = {"variation": "treatment", "guardrail": "error_rate > 5%", "decided_at": "2026-09-21T14:13:20.000Z"}
+    seen = [{"decision_id": "1", "seen": "contradicted", "starts": 4_120, **plain}]
+    await publish.rollout(rollout(at_ms=now_ms(), mode="shadow", hindsight=seen))
+    panel = tab.get_by_role("region", name="In hindsight")
+    await expect(panel.get_by_role("listitem")).to_have_text([re.compile("Contradicted: .* is not so; 4,120 requests since")])
+
+    await publish.rollout(rollout(at_ms=now_ms(), mode="shadow"))
+    await expect(panel).to_be_hidden()
+
+
 async def test_what_is_waited_for_is_shown_and_approved(tab: Page, publish: Hand, given: Settings):
     """
     The detail says why a rollout has not advanced, follows it, and lets a group that is asked approve.

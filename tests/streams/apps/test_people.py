@@ -27,7 +27,7 @@ from guardian.journal import Override, PolicyEntry
 from streams.apps.cli import app
 from tests.support.cluster import Cluster
 from tests.support.page import now_ms, page, read_journal, until
-from tests.support.published import decision, receipt, rollout
+from tests.support.published import decision, receipt, rfc3339, rollout
 from tests.support.running import Guardian
 
 ROOT = Path(__file__).parents[3]
@@ -96,6 +96,24 @@ async def test_status_of_one_rollout_has_its_details(publish, url):
                  "stage 2 of 4, enforce, owned by team-checkout"):  # fmt: skip
         assert part in by_key.stdout
     assert (KEY, "running") == (as_json["key"], as_json["status"])
+
+
+async def test_status_looks_back_on_kills_that_were_not_carried_out(publish, url):
+    """In shadow mode it says how many kills were right and wrong, and what became of each; so does ``explain``."""
+    plain = {"variation": "treatment", "guardrail": "error_rate > 5%", "decided_at": rfc3339(now_ms() - 60_000)}
+    of = decision(at_ms=now_ms() - 60_000, mode="shadow")
+    seen = [{"decision_id": of.decision_id, "seen": "confirmed", **plain}, {"decision_id": "2", "seen": "contradicted", **plain}]
+    await publish.decision(of)
+    await publish.rollout(rollout(at_ms=now_ms(), mode="shadow", hindsight=seen))
+    await served(url, "rollouts/production%7Ccheckout-v2")
+    await served(url, "decisions")
+    said = (await guardian("status", KEY, url=url)).stdout
+    explained = (await guardian("explain", of.decision_id, url=url)).stdout
+
+    assert explained.startswith(f"{of.explanation} Confirmed: what started after “error_rate > 5%”")
+    assert "kills that were not carried out: 1 confirmed, 1 contradicted" in said
+    assert "Confirmed: what started after “error_rate > 5%” would have killed treatment breaks it as well" in said
+    assert "Contradicted: what started after “error_rate > 5%” would have killed treatment shows that it is not so" in said
 
 
 async def test_names_that_are_unknown_or_ambiguous_say_what_would_be_right(publish, url):

@@ -78,6 +78,15 @@ def test_a_kill_is_found_at_its_event_time(tmp_path: Path, policy: Path) -> None
     assert "1 decisions, 1 of them kills" in err
 
 
+def test_a_kill_is_looked_back_on(tmp_path: Path, policy: Path) -> None:
+    """What was recorded after a kill went on without it: the account says whether that confirms it."""
+    path = tmp_path / "events.jsonl"
+    path.write_text("\n".join(lines(BUG.requests())))
+    _, _, err = run(policy, path)
+
+    assert "in hindsight: 1 confirmed\n  Confirmed: what started after “error_rate > 1.2x control” would" in err
+
+
 def test_the_answer_does_not_depend_on_the_storage(tmp_path: Path, policy: Path) -> None:
     """Bare or CloudEvents, packed or not, in one file or many, shuffled or in order, in any batch: the same bytes."""
     requests = BUG.requests()

@@ -7,6 +7,7 @@ import { attr, h, keyed, sentence, show, text } from "./dom.js";
 import { nearest } from "./evidence.js";
 import { guardrailList } from "./guardrails.js";
 import { addDecision, addView, emptyLines, fromServer } from "./lines.js";
+import { hindsightList } from "./hindsight.js";
 import { freshness, pill, shareNow } from "./list.js";
 import { get, onEvent } from "./live.js";
 import { askOverride } from "./override.js";
@@ -25,6 +26,7 @@ export function detailView() {
   const fresh = freshness();
   const why = h("p", { class: "why" });
   const waits = waitList(() => state.rollouts.get(key));
+  const hindsight = hindsightList();
   const mixed = h("p", { class: "warning", role: "status" });
   const arms = armTable();
   const rows = guardrailList((row) => {
@@ -42,7 +44,7 @@ export function detailView() {
     h("a", { class: "back", href: "#/" }, "← All rollouts"),
     h("header", {}, h("div", { class: "name" }, title, status.el, shadow), h("div", { class: "actions" }, buttons)),
     h("dl", { class: "facts" }, facts.map((one) => h("div", {}, h("dt", {}, one.name), one.el)), h("div", {}, h("dt", {}, "Telemetry"), h("dd", {}, fresh.el))),
-    mixed, why, waits.el, lastBox, none,
+    mixed, why, waits.el, hindsight.el, lastBox, none,
     h("section", { class: "panel", "aria-labelledby": "h-arms" }, h("h2", { id: "h-arms" }, "Error rate by variation"), arms.el,
       h("p", { class: "caption" }, "Since this share began. Bars are 95 % intervals that hold however often one looks.")),
     h("section", { class: "panel", "aria-labelledby": "h-evidence" }, h("h2", { id: "h-evidence" }, "Evidence"),
@@ -102,6 +104,7 @@ export function detailView() {
     show(mixed, Boolean(view.mixed));
     updateDecisions(view);
     waits.update(view);
+    hindsight.update(view);
     arms.update(view);
     updateCharts(view);
     const offered = {
