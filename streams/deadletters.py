@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from streams.folding.wire import Headers, Record
 
+_OURS = "guardian_"
+"""How the names of the headers begin that a dead letter adds."""
 VALUE_BYTES_MAX = 512 * 1024
 """More of a value is not kept: the broker would refuse the dead letter itself."""
 
@@ -25,7 +27,8 @@ class DeadLetter:
     A record that is no valid event.
 
     ``reason`` names the field and what would be right. Value, key and
-    headers are those of the record.
+    headers are those of the record; ``was_cut`` says that the value is only
+    what was kept of it.
     """
 
     reason: str
@@ -33,6 +36,7 @@ class DeadLetter:
     value: bytes | None
     key: bytes | None = None
     headers: Headers = ()
+    was_cut: bool = False
 
     def kafka_headers(self) -> list[tuple[str, bytes]]:
         """Return the record's own headers, followed by reason and origin."""
@@ -52,7 +56,20 @@ class DeadLetter:
     @property
     def is_truncated(self) -> bool:
         """Whether some of the value is not kept."""
-        return self.value is not None and len(self.value) > VALUE_BYTES_MAX
+        return self.was_cut or (self.value is not None and len(self.value) > VALUE_BYTES_MAX)
+
+
+def letter_of(record: Record) -> DeadLetter:
+    """Return the dead letter that a record of the dead-letter topic holds; what it does not say is empty, or -1."""
+    ours = [(name.removeprefix(_OURS), value) for name, value in record.headers if name.startswith(_OURS)]
+    said = {name: value.decode("utf-8", "replace") for name, value in ours}
+    origin = Origin(said.get("topic", ""), _number(said.get("partition")), _number(said.get("offset")))
+    headers = tuple((name, value) for name, value in record.headers if not name.startswith(_OURS))
+    return DeadLetter(said.get("reason", ""), origin, record.value, record.key, headers, "truncated" in said)
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.lstrip("-").isdecimal() else -1
 
 
 def dead_letter(record: Record, source: str, reason: str) -> DeadLetter:

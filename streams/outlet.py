@@ -32,6 +32,7 @@ GIVE_UP_S = 30.0
 STOP_S = 1.0
 
 Headers = Sequence[tuple[str, bytes]]
+Key = str | bytes | None
 
 
 class NotDelivered(GuardianError):
@@ -78,7 +79,7 @@ class Outlet:
         return len(await self._producer.partitions_for(topic))
 
     async def send(
-        self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
+        self, topic: str, key: Key, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
     ) -> None:
         """
         Write one record and wait until all replicas have it.
@@ -89,23 +90,23 @@ class Outlet:
         await (await self.post(topic, key, value, partition=partition, headers=headers))
 
     async def post(
-        self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
+        self, topic: str, key: Key, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
     ) -> asyncio.Task[None]:
         """
         Put one record in line, and return the task that ends when it is kept, or with ``NotDelivered``.
 
         Records posted one after the other by one task keep their order in each partition.
         """
+        raw = key.encode() if isinstance(key, str) else key
+        name = key if isinstance(key, str) else (key or b"").decode(errors="replace")
         try:
             async with asyncio.timeout(self._timeout_s):
                 if partition is None:
-                    partition = partition_of(key, await self.partitions(topic))
-                delivery = await self._producer.send(
-                    topic, value, key=key.encode(), partition=partition, headers=list(headers) or None
-                )
+                    partition = partition_of(name, await self.partitions(topic))
+                delivery = await self._producer.send(topic, value, key=raw, partition=partition, headers=list(headers) or None)
         except (TimeoutError, KafkaError) as error:
-            return asyncio.ensure_future(self._refused(topic, key, error))
-        return asyncio.ensure_future(self._delivered(topic, key, delivery))
+            return asyncio.ensure_future(self._refused(topic, name, error))
+        return asyncio.ensure_future(self._delivered(topic, name, delivery))
 
     async def send_all(self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes]]) -> None:
         """

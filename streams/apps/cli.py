@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from streams.apps.cli_letters import letters
 from streams.apps.cli_people import Config, people
 from streams.apps.simulate_given import Given
 from streams.environment import METRICS_VARIABLE, WORKER_VARIABLE
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 
 app.add_typer(people)
+app.add_typer(letters)
 
 _GIVEN = Given()
 
