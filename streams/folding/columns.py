@@ -18,7 +18,7 @@ from streams.codecs import (
     UNKNOWN,
     Codec,
     Event,
-    Record,
+    Message,
     Refused,
     Row,
     row_of,
@@ -85,7 +85,7 @@ class Batch:
         )  # fmt: skip
 
 
-def read(records: Sequence[Record], codec: Codec, settings: Settings, details: Details) -> Batch:
+def read(records: Sequence[Message], codec: Codec, settings: Settings, details: Details) -> Batch:
     """
     Decode records into columns; the codec must be ``detailed`` where details are wanted.
 
@@ -193,7 +193,7 @@ class _Table:
             self.said[index], self.score[index] = found
             self.setting[index] = self._settings.feedback(data.environment, bytes(data.flags))
 
-    def resolve(self, index: int, record: Record, *ways: Callable[[Record], Row]) -> None:
+    def resolve(self, index: int, record: Message, *ways: Callable[[Message], Row]) -> None:
         """Read one row again, in these ways, until one takes it."""
         try:
             if not any(self.put(index, way(record)) for way in ways):

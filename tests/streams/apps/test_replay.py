@@ -15,6 +15,7 @@ from guardian.plan import Plan
 from streams.apps import replay
 from streams.apps.recordings import Recorded
 from streams.apps.replay import main
+from streams.apps.stretches import stretches
 from streams.policies import load_policies
 from tests.support.traffic import T0_MS, Request, Traffic
 
@@ -170,7 +171,9 @@ def test_what_is_summed_follows_the_policies(policy: Path, monkeypatch: pytest.M
     observer = replay.Observer(replay.Report(), load_policies([policy]))
     events = [Recorded(T0_MS, "line", line.encode()) for line in lines(BUG.requests()[:20])]
 
-    (flag,) = observer.summary(events, T0_MS).flags
+    (stretch,) = stretches(events)
+    (flush,) = observer.take(stretch)
+    (flag,) = observer.summary(flush).flags
 
     arms = [arm for tick in flag.ticks for arm in tick.arms.values()]
     assert sum(arm.outcomes for arm in arms) == 20
