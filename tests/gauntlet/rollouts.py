@@ -19,7 +19,7 @@ SILENT_S = 10.0
 GUARDRAILS = [
     {"when": "error_rate > 1.2x control", "then": "kill"},
     {"when": "latency_p95 > 1.2x control", "then": "pause"},
-    {"when": "csat < control - 0.3", "then": "step_back"},
+    {"when": "csat < control - 0.3", "then": "pause"},
     {"when": "sample_ratio off", "then": "hold"},
     {"when": f"no_data for {SILENT_S:g}s", "then": "kill"},
 ]
