@@ -35,6 +35,7 @@ from streams.folding.wire import (
     Fields,
     Headers,
     Line,
+    Message,
     Record,
     decode_any,
     decode_foreign,
@@ -42,7 +43,7 @@ from streams.folding.wire import (
 
 __all__ = [
     "EXPOSURE", "FEEDBACK", "OUTCOME", "REFUSED", "SKIPPED", "UNKNOWN",
-    "Codec", "Event", "Line", "Record", "Refused", "Row", "read_record", "row_of",
+    "Codec", "Event", "Line", "Message", "Record", "Refused", "Row", "read_record", "row_of",
 ]  # fmt: skip
 
 EXPOSURE, OUTCOME, FEEDBACK, SKIPPED, UNKNOWN, REFUSED = range(6)
@@ -119,7 +120,7 @@ class Codec:
     def _decoders(self) -> Decoders:
         return DETAILED if self.detailed else PLAIN
 
-    def decode(self, records: Sequence[Record]) -> tuple[list[Any], list[Any], list[int], Sequence[int]]:
+    def decode(self, records: Sequence[Message]) -> tuple[list[Any], list[Any], list[int], Sequence[int]]:
         """
         Return envelopes, data and kinds of some records, and the indices of those that ``resolve`` must read.
 
@@ -139,7 +140,7 @@ class Codec:
         kinds = [_KINDS[of_type] for of_type in types]
         return envelopes, data, kinds, [index for index, kind in enumerate(kinds) if kind > FEEDBACK]
 
-    def resolve(self, record: Record) -> Row:
+    def resolve(self, record: Message) -> Row:
         """
         Return what one record holds, whichever form it has.
 
@@ -148,12 +149,12 @@ class Codec:
         row = _quick(record, self._decoders)
         return self.resolve_carefully(record) if row is None else row
 
-    def resolve_carefully(self, record: Record) -> Row:
+    def resolve_carefully(self, record: Message) -> Row:
         """Return what one record holds, as the documented models read it; raises ``Refused``."""
         return row_of(read_record(record.value, record.headers, bare=self._bare))
 
 
-def _quick(record: Record, decoders: Decoders) -> Row | None:
+def _quick(record: Message, decoders: Decoders) -> Row | None:
     """Try the usual other forms with the fast decoders: Confluent framing, binary mode, a foreign type."""
     value = _unframed(record.value or b"")
     binary = None if _is_structured(record.headers) else _binary_envelope(record.headers)

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from guardian.names import Millis
 from guardian.plan import Plan
 from guardian.summaries import TICK_MS, FlagSums
-from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, Codec, Event, Record
+from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, Codec, Event, Message, Record
 from streams.deadletters import DeadLetter, dead_letter
+from streams.folding.ahead import Ahead
 from streams.folding.cadence import FLUSHES, resumed
 from streams.folding.chunk import Chunk, joined
 from streams.folding.columns import Batch, columns_of, read
@@ -64,6 +65,7 @@ class Fold:
         self._planned = Planned(config.units_max)
         self._open: list[Chunk] = []
         self._held: Chunk | None = None
+        self._ahead = Ahead()
         self._can_roll_back = False
         self._settings: Settings
         self._sights: Sights
@@ -106,7 +108,7 @@ class Fold:
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits for a flush."""
-        return not self._open and self._held is None
+        return not self._open and self._held is None and self._ahead.is_empty
 
     def take(self, records: Sequence[Record], arrival_ms: Millis | Int64s) -> list[DeadLetter]:
         """
@@ -137,8 +139,12 @@ class Fold:
         batch = columns_of(events, self._settings, self._planned.details)
         self._add(batch, np.array(arrivals_ms, dtype=np.int64)[batch.at])
 
-    def decode(self, records: Sequence[Record]) -> Batch:
-        """Return the records as columns, for ``take_batch``; valid until the next flush, ``decode`` or other plans."""
+    def decode(self, records: Sequence[Message]) -> Batch:
+        """
+        Return the records as columns, for ``take_batch`` or ``take_ahead``.
+
+        They are valid until the next ``decode``, other plans, or a flush after which nothing waits.
+        """
         return read(records, self._codec, self._settings, self._planned.details)
 
     def shown(self, batch: Batch) -> dict[tuple[str, str], set[int]]:
@@ -155,14 +161,26 @@ class Fold:
         """Take a batch that ``decode`` returned, or a part of one, with the time at which each event arrived."""
         self._add(batch, arrivals_ms)
 
+    def take_ahead(self, batch: Batch, arrivals_ms: Millis | Int64s, flush: Int64s) -> None:
+        """
+        Take a batch that ``decode`` returned, for several flushes to come: events of the next one have 0 in ``flush``.
+
+        ``flush`` never falls. The sums are those of taking each flush's events before it, and cheaper where they are
+        few; names are forgotten only when nothing waits. There is no going back behind what was taken ahead.
+        """
+        self._add(batch, arrivals_ms, flush=flush)
+
     def flush(self, _now_ms: Millis = 0) -> list[FlagSums]:
         """Return the sums since the last flush, sorted by flag key; the same events always give the same sums."""
         if not self.is_due:
             return []
-        chunks = [chunk for chunk in (self._held, *self._open) if chunk is not None]
+        ahead = self._ahead.next()
+        self._sights.tell(ahead.told)
+        chunks = [chunk for chunk in (self._held, *self._open, *ahead.chunks) if chunk is not None]
         self._open, self._held = [], None
         names = self._settings.names
-        self._cycle = np.concatenate((self._cycle, np.zeros(names.flag_hash.size - self._cycle.size, dtype=np.int64)))
+        if self._cycle.size < names.flag_hash.size:
+            self._cycle = np.concatenate((self._cycle, np.zeros(names.flag_hash.size - self._cycle.size, dtype=np.int64)))
         found = self._sum(joined(chunks)) if chunks else []
         self._cadence = self._cadence.after(self._next, self._cycle, names.flag_hash, self.config.rows_max)
         if self._cadence.flush == 0:
@@ -193,7 +211,7 @@ class Fold:
         self._sights.undo(point.sights_mark)
         self._repeats.undo(point.repeats_mark)
         self._planned.undo(point.planned_mark)
-        self._open = []
+        self._open, self._ahead = [], Ahead()
         self._next, self.reached_ms = point.position, point.reached_ms
 
     def _savepoint(self) -> Savepoint:
@@ -208,7 +226,9 @@ class Fold:
         self._sights = Sights(self._settings.names, self.config.units_max)
         self._cycle = np.zeros(0, dtype=np.int64)
 
-    def _add(self, batch: Batch, arrival_ms: Millis | Int64s, offsets: Int64s | None = None) -> None:
+    def _add(
+        self, batch: Batch, arrival_ms: Millis | Int64s, offsets: Int64s | None = None, flush: Int64s | None = None
+    ) -> None:
         counts = self.counts
         counts.unknown += batch.unknown
         counts.skipped += batch.skipped
@@ -219,6 +239,7 @@ class Fold:
             batch = batch.take(fresh)
             arrival_ms = arrival_ms if isinstance(arrival_ms, int) else arrival_ms[fresh]
             offsets = None if offsets is None else offsets[fresh]
+            flush = None if flush is None else flush[fresh]
         if not len(batch):
             return
         of_kind = np.bincount(batch.kind, minlength=FEEDBACK + 1)
@@ -230,7 +251,7 @@ class Fold:
         time_ms = np.where(future, arrival_ms, batch.time_ms)
         # The median: neither a clock that is ahead nor an event that comes late says how far the source is read.
         self.reached_ms = max(self.reached_ms, int(np.partition(time_ms, time_ms.size // 2)[time_ms.size // 2]))
-        self._wait(batch, time_ms, arrival_ms, offsets)
+        self._wait(batch, time_ms, arrival_ms, offsets, flush)
 
     def _fresh(self, batch: Batch) -> Bools | None:
         """Return the mask of events that are no repeats, or None if none is."""
@@ -246,13 +267,15 @@ class Fold:
         fresh[batch.keyed] = new
         return fresh
 
-    def _wait(self, batch: Batch, time_ms: Int64s, arrival_ms: Millis | Int64s, offsets: Int64s | None) -> None:
-        """Put the events among those that wait for the flush, and see their units."""
+    def _wait(
+        self, batch: Batch, time_ms: Int64s, arrival_ms: Millis | Int64s, offsets: Int64s | None, flush: Int64s | None
+    ) -> None:
+        """Put the events among those that wait for the next flush, or each for its own, and see their units."""
         latency_ms = batch.latency_ms
         start_ms = np.floor(time_ms - np.where(np.isnan(latency_ms), 0.0, latency_ms)).astype(np.int64)
         event, arm = self._settings.pairs(batch.setting)
         again = self._planned.again(batch, self._settings, start_ms, event, arm)
-        self._see(batch, start_ms, event, arm, again, offsets)
+        self._see(batch, start_ms, event, arm, again, offsets, flush)
         pairs = self._planned.pairs(batch, self._settings, event, arm, again)
         chunk = Chunk(
             tick=start_ms // TICK_MS,
@@ -265,11 +288,15 @@ class Fold:
             company=self._settings.company[batch.setting],
             event=pairs.event, arm=pairs.arm, marks=pairs.marks, pair=pairs.pair, column=pairs.column, place=pairs.place,
         )  # fmt: skip
-        self._open.append(chunk if offsets is None else chunk.choose(self._unsent(offsets[chunk.event], chunk.arm)))
+        if flush is not None:
+            self._ahead.put(chunk, flush)
+        else:
+            self._open.append(chunk if offsets is None else chunk.choose(self._unsent(offsets[chunk.event], chunk.arm)))
 
     def _see(
-        self, batch: Batch, start_ms: Int64s, event: Int64s, arm: Int64s, again: Bools | None, offsets: Int64s | None
-    ) -> None:
+        self, batch: Batch, start_ms: Int64s, event: Int64s, arm: Int64s, again: Bools | None, offsets: Int64s | None,
+        flush: Int64s | None,
+    ) -> None:  # fmt: skip
         """See who was shown what; feedback shows nobody anything, and what repeats shows nothing new."""
         shown = batch.unit != 0
         if again is not None:
@@ -279,7 +306,11 @@ class Fold:
         seen, under = event[named], arm[named]
         service = self._settings.service[batch.setting[seen]]
         tell = None if offsets is None else self._unsent(offsets[seen], under)
-        self._sights.see(batch.unit.take(seen), under, service, start_ms[seen], tell)
+        told = self._sights.see(batch.unit.take(seen), under, service, start_ms[seen], tell)
+        if flush is None:
+            self._sights.tell(told)
+        elif told:
+            self._ahead.tell(told, flush[seen])
 
     def _classes(self) -> Int64s:
         return self._cadence.classes(self._settings.names.flag_hash)

@@ -55,7 +55,7 @@ class Run:
         """Replay the events; raises what reading them raises."""
         config = REPLAYED
         observer = Observer(self.report, self.policies, self._show)
-        given = entries(events, observer, self.report, patience_ms(self.policies, config))
+        given = entries(events, observer, patience_ms(self.policies, config))
         for made in Replay(self.policies, self.report, config).decisions(given):
             self._take(made)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -27,7 +27,7 @@ ORDER_WINDOW = 50_000
 BATCH_LINES = 2_000
 
 
-class Recorded(NamedTuple):
+class Recorded(msgspec.Struct, gc=False):
     """One recorded event: when it happened, where it stands, and its bytes."""
 
     time_ms: Millis

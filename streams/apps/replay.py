@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TextIO
 
@@ -29,11 +30,10 @@ from guardian.retelling import counted, retold
 from guardian.summaries import FlagSums
 from guardian.views import hindsight
 from streams.apps.recordings import BATCH_LINES, Recorded, read
-from streams.fold import Fold, FoldConfig
-from streams.folding.wire import Line
+from streams.apps.stretches import FLUSH_MS, Stretch, stretches
+from streams.fold import Batch, Fold, FoldConfig
 from streams.policies import load_policies
 
-FLUSH_MS = 100
 SOURCE = "replay/0"
 MOST_COMPLAINTS = 20
 REPLAYED = JudgeConfig(show_ms=3_600_000)
@@ -68,6 +68,16 @@ Shown = Callable[[dict[tuple[str, str], set[int]], Millis], None]
 """Told by flag key and variation which units were shown it in a flush, and when that flush was."""
 
 
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """One flush to come: when it is, its first and last line, and which events of the batch are its own."""
+
+    at_ms: Millis
+    offsets: list[int]
+    batch: Batch
+    events: slice
+
+
 class Observer:
     """
     What observe does, on the clock of the events: fold what came by the policies' plans, flush every 100 ms.
@@ -81,57 +91,60 @@ class Observer:
         self._fold.plans = {policy.key: plan_of(policy) for policy in policies}
         self._report = report
 
-    def summary(self, events: list[Recorded], at_ms: Millis) -> Summary:
-        """Return the summary of one flush. What came further out of order than could be mended arrives now."""
-        report, first = self._report, self._report.lines
-        if events:
-            records = [Line(e.value, e.headers, first + at, e.time_ms) for at, e in enumerate(events)]
-            batch = self._fold.decode(records)
-            if self._shown is not None:
-                self._shown(self._fold.shown(batch), at_ms)
-            arrivals_ms = np.array([max(e.time_ms, at_ms - FLUSH_MS) for e in events], dtype=np.int64)
-            self._fold.take_batch(batch, arrivals_ms[batch.at])
-            for at, why in sorted(batch.reasons.items()):
-                report.complain(events[at].place, why)
-            report.lines += len(events)
-        flags = self._fold.flush(at_ms)
-        counts = self._fold.counts
-        report.events = counts.exposures + counts.outcomes + counts.feedback
-        report.skipped, report.duplicates = counts.skipped + counts.unknown, counts.duplicates
+    def take(self, stretch: Stretch) -> list[Flush]:
+        """Take the events of a stretch; return its flushes, of which ``summary`` is then asked in their order."""
+        before, (flush_ms, ends, flush) = self._report.lines, stretch.flushes()
+        batch = self._fold.decode(stretch.events)
+        self._fold.take_ahead(batch, stretch.arrival_ms[batch.at], flush[batch.at])
+        self._count(stretch, batch)
+        within = [0, *np.searchsorted(batch.at, ends).tolist()]
+        firsts = [before, *(before + ends).tolist()]
+        return [
+            Flush(at_ms, [first, then - 1], batch, slice(begin, end))
+            for at_ms, (first, then), (begin, end) in zip(flush_ms.tolist(), pairwise(firsts), pairwise(within), strict=True)
+        ]
+
+    def summary(self, flush: Flush) -> Summary:
+        """Return the summary of the next flush of those taken."""
+        if self._shown is not None:
+            self._shown(self._fold.shown(flush.batch.take(flush.events)), flush.at_ms)
+        flags, unwatched = self._fold.flush(flush.at_ms), self._report.unwatched
         for sums in flags:
             if sums.key not in self._fold.plans:
-                report.unwatched[sums.key] = report.unwatched.get(sums.key, 0) + _size(sums)
-        offsets = [first, report.lines - 1] if events else []
-        return Summary(source=SOURCE, at_ms=at_ms, passed_ms=at_ms, offsets=offsets, flags=flags)
+                unwatched[sums.key] = unwatched.get(sums.key, 0) + _size(sums)
+        return Summary(source=SOURCE, at_ms=flush.at_ms, passed_ms=flush.at_ms, offsets=flush.offsets, flags=flags)
+
+    def _count(self, stretch: Stretch, batch: Batch) -> None:
+        report, counts = self._report, self._fold.counts
+        for at, why in sorted(batch.reasons.items()):
+            report.complain(stretch.events[at].place, why)
+        if not report.lines:
+            report.first_ms = int(stretch.time_ms[0])
+        report.last_ms = max(report.last_ms, int(stretch.time_ms.max()))
+        report.lines += len(stretch.events)
+        report.events = counts.exposures + counts.outcomes + counts.feedback
+        report.skipped, report.duplicates = counts.skipped + counts.unknown, counts.duplicates
 
 
 def _size(sums: FlagSums) -> int:
     return sum(arm.exposures + arm.outcomes for tick in sums.ticks for arm in tick.arms.values())
 
 
-def entries(events: Iterable[Recorded], observer: Observer, report: Report, patience_ms: int) -> Iterator[Entry]:
+def entries(events: Iterable[Recorded], observer: Observer, patience_ms: int) -> Iterator[Entry]:
     """
     Yield what observe would have written: a summary every 100 ms of event time, beats while nothing happens.
 
     A silence longer than ``patience_ms`` is passed over in one step.
     """
-    batch: list[Recorded] = []
-    at_ms = 0
-    for event in events:
-        if not at_ms:
-            report.first_ms = event.time_ms
-            at_ms = _boundary(event.time_ms)
-        if event.time_ms >= at_ms:
-            yield observer.summary(batch, at_ms)
-            batch = []
-            next_ms = _boundary(event.time_ms)
-            yield from _beats(at_ms + FLUSH_MS, min(next_ms, at_ms + patience_ms))
-            at_ms = next_ms
-        batch.append(event)
-        report.last_ms = max(report.last_ms, event.time_ms)
-    if at_ms:
-        yield observer.summary(batch, at_ms)
-        yield from _beats(at_ms + FLUSH_MS, at_ms + patience_ms)
+    last_ms: Millis | None = None
+    for stretch in stretches(events):
+        for flush in observer.take(stretch):
+            if last_ms is not None:
+                yield from _beats(last_ms + FLUSH_MS, min(flush.at_ms, last_ms + patience_ms))
+            yield observer.summary(flush)
+            last_ms = flush.at_ms
+    if last_ms is not None:
+        yield from _beats(last_ms + FLUSH_MS, last_ms + patience_ms)
 
 
 def patience_ms(policies: list[Policy], config: JudgeConfig) -> int:
@@ -140,10 +153,6 @@ def patience_ms(policies: list[Policy], config: JudgeConfig) -> int:
              if isinstance(guardrail.when.bound, Silence)]  # fmt: skip
     longest_ms = round(1_000 * max(waits, default=0.0)) + SWEEP_MS
     return max(config.lag_max_ms + config.idle_source_ms + 2 * config.propagation_ms, longest_ms + SWEEP_MS)
-
-
-def _boundary(time_ms: Millis) -> Millis:
-    return time_ms // FLUSH_MS * FLUSH_MS + FLUSH_MS
 
 
 def _beats(from_ms: Millis, to_ms: Millis) -> Iterator[Entry]:
@@ -196,7 +205,7 @@ def replay(
     """Yield the decisions that a live guardian would have taken on these events."""
     config = config or REPLAYED
     observer = Observer(report, policies)
-    return Replay(policies, report, config).decisions(entries(events, observer, report, patience_ms(policies, config)))
+    return Replay(policies, report, config).decisions(entries(events, observer, patience_ms(policies, config)))
 
 
 def main(

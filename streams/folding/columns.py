@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from streams.codecs import (
     UNKNOWN,
     Codec,
     Event,
-    Record,
+    Message,
     Refused,
     Row,
     row_of,
@@ -85,7 +85,7 @@ class Batch:
         )  # fmt: skip
 
 
-def read(records: Sequence[Record], codec: Codec, settings: Settings, details: Details) -> Batch:
+def read(records: Sequence[Message], codec: Codec, settings: Settings, details: Details) -> Batch:
     """
     Decode records into columns; the codec must be ``detailed`` where details are wanted.
 
@@ -179,10 +179,13 @@ class _Table:
         outcomes = [index for index, kind in enumerate(kinds) if kind == OUTCOME]
         if outcomes:
             self._fill_outcomes(np.array(outcomes) + start, [data[index] for index in outcomes])
+        exposures = [index for index, kind in enumerate(kinds) if kind == EXPOSURE]
+        if exposures:
+            self.setting[np.array(exposures) + start] = _exposure_settings([data[index] for index in exposures], self._settings)
+        if len(outcomes) + len(exposures) == len(kinds):
+            return
         for index, kind in enumerate(kinds):
-            if kind == EXPOSURE:
-                self.setting[start + index] = _exposure_setting(data[index], self._settings)
-            elif kind == FEEDBACK:
+            if kind == FEEDBACK:
                 self._put_feedback(start + index, data[index])
 
     def _put_feedback(self, index: int, data: Any) -> None:
@@ -193,7 +196,7 @@ class _Table:
             self.said[index], self.score[index] = found
             self.setting[index] = self._settings.feedback(data.environment, bytes(data.flags))
 
-    def resolve(self, index: int, record: Record, *ways: Callable[[Record], Row]) -> None:
+    def resolve(self, index: int, record: Message, *ways: Callable[[Message], Row]) -> None:
         """Read one row again, in these ways, until one takes it."""
         try:
             if not any(self.put(index, way(record)) for way in ways):
@@ -248,14 +251,20 @@ def _raws(raws: Sequence[Any]) -> list[bytes]:
 def _outcome_settings(data: Sequence[Any], settings: Settings) -> list[int]:
     flags = _raws([d.flags for d in data])
     keys = [(d.environment, d.service_name, d.outcome, f) for d, f in zip(data, flags, strict=True)]
-    numbers = list(map(settings.met.get, keys))
+    return _met(keys, settings.met, settings.outcome)
+
+
+def _exposure_settings(data: Sequence[Any], settings: Settings) -> list[int]:
+    keys = [(d.environment, d.service_name, d.flag_key, d.variant, d.reason) for d in data]
+    return _met(keys, settings.met, settings.exposure)
+
+
+def _met(keys: Sequence[tuple[Any, ...]], met: Mapping[Any, int], read: Callable[..., int]) -> list[int]:
+    """Return the number of each setting; what was not met before is read."""
+    numbers = list(map(met.get, keys))
     if None in numbers:
-        return [settings.outcome(*key) if n is None else n for key, n in zip(keys, numbers, strict=True)]
+        return [read(*key) if number is None else number for key, number in zip(keys, numbers, strict=True)]
     return numbers  # type: ignore[return-value]
-
-
-def _exposure_setting(data: Any, settings: Settings) -> int:
-    return settings.exposure(data.environment, data.service_name, data.flag_key, data.variant, data.reason)
 
 
 def _hash_units(units: Sequence[str | None]) -> Keys:

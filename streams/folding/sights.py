@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +26,19 @@ _SAID_PART = 8
 """Units known to be mixed are few: this part of the memory is enough for them."""
 
 
+class Told(NamedTuple):
+    """What is worth telling of one pair: its place among those seen, its flag's number, and what."""
+
+    at: int
+    flag: int
+    what: MixedUnit | Sight
+
+
 class Sights:
     """
     Remembers, for about ``capacity`` pairs (flag, unit), the variation and the service first seen.
 
-    What is worth telling waits, by flag number, until the flag's sums go out.
+    What is told waits, by flag number, until the flag's sums go out.
     """
 
     def __init__(self, names: Names, capacity: int) -> None:
@@ -47,8 +56,12 @@ class Sights:
         service: Int64s,
         start_ms: Int64s,
         tell: npt.NDArray[np.bool_] | None = None,
-    ) -> None:
-        """See units (64-bit hashes) under arms, shown by services, in order; ``tell`` masks who may be told of."""
+    ) -> list[Told]:
+        """
+        See units (64-bit hashes) under arms, shown by services, in order; return what is worth telling.
+
+        ``tell`` masks who may be told of.
+        """
         flag = self._names.flag_of_arm[arm]
         minute = start_ms // SIGHT_MS
         # Sights are compared within a minute only: another minute is another key.
@@ -64,22 +77,29 @@ class Sights:
         sampled = np.flatnonzero(new & (unit % COHORT_PART == 0))
         if tell is not None:
             differs, sampled = differs[tell[differs]], sampled[tell[sampled]]
+        told = []
         for at in differs.tolist():
             first = int(known[at])
-            self._tell_mixed(int(flag[at]), int(unit[at]), int(minute[at]) * SIGHT_MS,
-                             (first >> _SERVICE_BITS, int(arm[at])),
-                             (first & _SERVICE_MASK, int(service[at])))  # fmt: skip
+            arms = first >> _SERVICE_BITS, int(arm[at])
+            services = first & _SERVICE_MASK, int(service[at])
+            told.append(Told(at, int(flag[at]), self._mixed(int(unit[at]), int(minute[at]) * SIGHT_MS, arms, services)))
         for at in sampled.tolist():
             variation, shown_by = self._names.variations[int(arm[at])], self._names.services[int(service[at])]
-            sight = Sight(int(unit[at]), int(minute[at]) * SIGHT_MS, variation, shown_by)
-            self.cohort.setdefault(int(flag[at]), []).append(sight)
+            told.append(Told(at, int(flag[at]), Sight(int(unit[at]), int(minute[at]) * SIGHT_MS, variation, shown_by)))
+        return told
 
-    def _tell_mixed(
-        self, flag: int, unit: int, from_ms: int, arms: Iterable[int], services: Iterable[int]
-    ) -> None:
+    def _mixed(self, unit: int, from_ms: int, arms: Iterable[int], services: Iterable[int]) -> MixedUnit:
         variations = [self._names.variations[arm] for arm in arms]
         named = sorted({self._names.services[service] for service in services} - {""})
-        self.mixed.setdefault(flag, []).append(MixedUnit(unit=unit, from_ms=from_ms, variations=variations, services=named))
+        return MixedUnit(unit=unit, from_ms=from_ms, variations=variations, services=named)
+
+    def tell(self, told: Iterable[Told]) -> None:
+        """Tell this with the next sums of each flag."""
+        for _, flag, what in told:
+            if isinstance(what, MixedUnit):
+                self.mixed.setdefault(flag, []).append(what)
+            else:
+                self.cohort.setdefault(flag, []).append(what)
 
     def hand_over(self, flags: Iterable[FlagSums]) -> None:
         """Put what waits for these flags into their sums."""

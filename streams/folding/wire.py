@@ -18,15 +18,20 @@ from guardian.events import LATENCY_MS_MAX, SAMPLED_RATE_MAX
 Headers = Sequence[tuple[str, bytes]]
 
 
-class Record(Protocol):
-    """What is read of a Kafka record; ``aiokafka.ConsumerRecord`` has it."""
+class Message(Protocol):
+    """What an event is decoded from, wherever it stands."""
 
     @property
     def value(self) -> bytes | None:
-        """The record's bytes; None is a deletion."""
+        """Its bytes; None is a deletion."""
     @property
     def headers(self) -> Headers:
         """Its headers, in order."""
+
+
+class Record(Message, Protocol):
+    """What is read of a Kafka record; ``aiokafka.ConsumerRecord`` has it."""
+
     @property
     def offset(self) -> int:
         """Where it stands in its partition."""

@@ -48,7 +48,7 @@ def judged(rollout: Labelled, *, offline: bool = True) -> Verdict:
     policy = policy_of(rollout.world)
     report, config = Report(), REPLAYED
     replay = Replay([policy], report, config)
-    given = entries(recording.recorded(), Observer(report, [policy]), report, patience_ms([policy], config))
+    given = entries(recording.recorded(), Observer(report, [policy]), patience_ms([policy], config))
     for made in replay.decisions(given):
         at_s = _second(made)
         # The end of a recording is a silence, too, and none of the service's.

@@ -7,14 +7,18 @@ import io
 import json
 import random
 from datetime import UTC, datetime
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from guardian.plan import Plan
 from streams.apps import replay
 from streams.apps.recordings import Recorded
 from streams.apps.replay import main
+from streams.apps.stretches import stretches
 from streams.policies import load_policies
 from tests.support.traffic import T0_MS, Request, Traffic
 
@@ -111,6 +115,40 @@ def test_the_answer_does_not_depend_on_the_storage(tmp_path: Path, policy: Path)
         assert expected == run(policy, plain, as_json=True, batch_lines=size)[1]
 
 
+@pytest.mark.parametrize("size", [1, 50, 1_000_000])
+def test_the_answer_does_not_depend_on_how_much_is_taken_at_once(
+    tmp_path: Path, policy: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many events are decoded and summed together: the same decisions and the same account."""
+    good = lines(BUG.requests())
+    path = tmp_path / "events.jsonl"
+    path.write_text("\n".join([*good[:3_000], "{", *good[2_900:]]))
+    expected = run(policy, path, as_json=True)
+    monkeypatch.setattr("streams.apps.stretches.STRETCH_EVENTS", size)
+
+    assert expected[1]
+    assert expected == run(policy, path, as_json=True)
+
+
+@given(st.lists(st.integers(-1_000, 1_000)), st.integers(1, 20))
+def test_a_stretch_has_whole_flushes(times_ms: list[int], size: int) -> None:
+    """
+    Events stay in their order; each is in the flush that comes after it, or if that has been, in the last one so far;
+    and no flush is in two stretches.
+    """
+    events = [Recorded(time_ms, str(at), b"") for at, time_ms in enumerate(times_ms)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streams.apps.stretches.STRETCH_EVENTS", size)
+        found = list(stretches(events))
+    due_ms = [time_ms // 100 * 100 + 100 for time_ms in times_ms]
+    at_ms = [list(map(int, stretch.at_ms)) for stretch in found]
+
+    assert events == [event for stretch in found for event in stretch.events]
+    assert times_ms == [time_ms for stretch in found for time_ms in stretch.time_ms.tolist()]
+    assert list(accumulate(due_ms, max)) == [one for part in at_ms for one in part]
+    assert all(before[-1] < after[0] for before, after in pairwise(at_ms))
+
+
 def test_unreadable_lines_are_reported_and_never_fatal(tmp_path: Path, policy: Path) -> None:
     """A bad line is counted and named with its number and reason, and changes nothing else."""
     good = lines(BUG.requests())
@@ -170,8 +208,24 @@ def test_what_is_summed_follows_the_policies(policy: Path, monkeypatch: pytest.M
     observer = replay.Observer(replay.Report(), load_policies([policy]))
     events = [Recorded(T0_MS, "line", line.encode()) for line in lines(BUG.requests()[:20])]
 
-    (flag,) = observer.summary(events, T0_MS).flags
+    (stretch,) = stretches(events)
+    (flush,) = observer.take(stretch)
+    (flag,) = observer.summary(flush).flags
 
     arms = [arm for tick in flag.ticks for arm in tick.arms.values()]
     assert sum(arm.outcomes for arm in arms) == 20
     assert 0 < sum(arm.timed for arm in arms) <= 20
+
+
+def test_units_are_shown_when_time_has_come_to_them(policy: Path) -> None:
+    """Whom a flush exposes is told with its summary, and not before the beats of the silence that it ends."""
+    told: list[int] = []
+    observer = replay.Observer(replay.Report(), load_policies([policy]), lambda shown, at_ms: told.append(at_ms))
+    shown = [(at_ms, line) for line in lines(BUG.requests()[:20]) for at_ms in (T0_MS, T0_MS + 2_000)]
+    events = [Recorded(at_ms, "line", line.encode()) for at_ms, line in sorted(shown)]
+    seen = [(entry.at_ms, told[-1]) for entry in replay.entries(events, observer, 1_000)]
+
+    first_ms, second_ms = T0_MS + 100, T0_MS + 2_100
+    assert [first_ms, second_ms] == told
+    assert [(at_ms, first_ms) for at_ms in range(first_ms, first_ms + 1_000, 100)] == seen[:10]
+    assert [(at_ms, second_ms) for at_ms in range(second_ms, second_ms + 1_000, 100)] == seen[10:]
