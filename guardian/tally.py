@@ -6,8 +6,6 @@ import msgspec
 
 from guardian.names import Millis
 
-_GONE = 0.01
-"""A faded count below this is forgotten."""
 _ROUNDED = 1e-6
 """A count below this is what rounding has left of nothing."""
 
@@ -49,14 +47,6 @@ class Tally(msgspec.Struct, array_like=True):
                 mine[key] = rest
             else:
                 del mine[key]
-
-    def fade(self, keep: float) -> None:
-        """Keep the part ``keep`` of everything; what has become very little is forgotten."""
-        self.n *= keep
-        self.x *= keep
-        self.left *= keep
-        self.every *= keep
-        self.counts = {key: count * keep for key, count in self.counts.items() if count * keep > _GONE}
 
 
 class Pair(msgspec.Struct, array_like=True):
