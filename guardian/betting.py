@@ -66,7 +66,7 @@ ONE = Tests(two_sample_block, additive_margin_block, threshold_block, ratings_bl
 MANY = Tests(two_sample_blocks, additive_margin_blocks, threshold_blocks, ratings_blocks, mean_blocks)
 
 
-class Past(msgspec.Struct):
+class Past(msgspec.Struct, gc=False):
     """
     What earlier blocks said: all guesses come from here, so that none looks at the block that it is used on.
 

@@ -21,12 +21,15 @@ Plain = dict[str, Any]
 
 
 def _from_4(raw: bytes) -> Plain:
-    """Format 4: no checksum, a policy in the open, a history by steps, and dictionaries of what earlier blocks held."""
+    """Format 4: no checksum, a policy in the open, a history by steps, sums of earlier blocks as dictionaries."""
     plain: Plain = msgspec.msgpack.decode(raw[1:], strict=False)
     plain["document"] = msgspec.msgpack.encode(plain["document"])
     plain["history"] = tuple(map(_steps, plain["history"], (STEPS_MAX, COARSE_MAX)))
     lines = [line for watch in plain["variations"].values() for line in watch["lines"].values()]
     shown = [one for health in plain["progress"]["health"].values() for one in health]
+    for story in [story for line in lines for story in line["stories"].values()]:
+        from_ms, to_ms, t, c = story.pop("pair")
+        story.update(from_ms=from_ms, to_ms=to_ms, t=_remembered(t), c=_remembered(c))
     for held in (*lines, *shown):
         for arm in ("t", "c"):
             held["past"][arm] = _remembered(held["past"][arm])

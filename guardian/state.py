@@ -157,7 +157,7 @@ class RolloutState(msgspec.Struct):
         if version in OLDER:
             try:
                 return msgspec.convert(OLDER[version](raw), RolloutState, dec_hook=_dec_hook)
-            except (msgspec.MsgspecError, LookupError, TypeError) as error:
+            except (msgspec.MsgspecError, ValueError, LookupError, TypeError) as error:
                 raise ValueError(f"a damaged snapshot of format {version}: {error!r}") from error
         raise ValueError(f"snapshot format {version}: this version reads {', '.join(map(str, sorted({*OLDER, FORMAT})))}")
 

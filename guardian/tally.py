@@ -10,7 +10,7 @@ _ROUNDED = 1e-6
 """A count below this is what rounding has left of nothing."""
 
 
-class Tally(msgspec.Struct, array_like=True):
+class Tally(msgspec.Struct, array_like=True, gc=False):
     """
     How much of a line one arm has: ``n`` units or requests, ``x`` events among them.
 
@@ -49,7 +49,7 @@ class Tally(msgspec.Struct, array_like=True):
                 del mine[key]
 
 
-class Pair(msgspec.Struct, array_like=True):
+class Pair(msgspec.Struct, array_like=True, gc=False):
     """Both arms over the same starts ``[from_ms, to_ms)``."""
 
     from_ms: Millis
