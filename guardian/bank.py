@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import struct
 
-import msgspec
-
 from guardian.decisions import Decision
 from guardian.effects import Decide, Effect, Show
 from guardian.engine import (
@@ -22,7 +20,7 @@ from guardian.engine import (
 from guardian.journal import NOTICED, Entry, Override, PolicyEntry, ReceiptEntry, Summary
 from guardian.names import Millis
 from guardian.sources import Sources
-from guardian.state import RolloutState
+from guardian.state import RolloutState, packed_document
 from guardian.storm import kills_before
 from guardian.summaries import FlagSums
 
@@ -98,7 +96,7 @@ class Bank:
         if isinstance(entry, Summary):
             return {sums.key for sums in entry.flags if self._take_sums(offset, entry, sums, now)}
         if isinstance(entry, PolicyEntry) and entry.key not in self.rollouts:
-            self.rollouts[entry.key] = RolloutState(entry.key, entry.document, entry.hash)
+            self.rollouts[entry.key] = RolloutState(entry.key, packed_document(entry.document), entry.hash)
             self.unwatched.pop(entry.key, None)
             return {entry.key}
         if not isinstance(entry, PolicyEntry | Override | ReceiptEntry):
@@ -138,23 +136,32 @@ class Bank:
     def snapshot(self, part: str) -> bytes:
         """Return a part's snapshot: the journal offset it has seen (8 bytes, big-endian), then its state."""
         if part == self.SOURCES:
-            return struct.pack(">q", self.sources.offset) + msgspec.msgpack.encode(self.sources)
+            return struct.pack(">q", self.sources.offset) + self.sources.snapshot()
         state = self.rollouts[part]
         return struct.pack(">q", state.offset) + state.snapshot()
 
     def load(self, part: str, snapshot: bytes) -> bool:
-        """Take a part from its snapshot unless the one held is newer; say whether it was taken."""
+        """
+        Take a part from its snapshot unless the one held is newer; say whether it was taken.
+
+        Raises:
+            ValueError: it is damaged, or of a format that is not read; nothing is taken.
+        """
         offset = self.offset_of(snapshot)
         if part == self.SOURCES:
             if offset <= self.sources.offset:
                 return False
-            self.sources = msgspec.msgpack.decode(snapshot[8:], type=Sources)
+            sources = Sources.restore(snapshot[8:])
+            _check_offset(sources.offset, offset)
+            self.sources = sources
             return True
         held = self.rollouts.get(part)
         if held is not None and held.offset >= offset:
             return False
-        self.rollouts[part] = RolloutState.restore(snapshot[8:])
-        (self._waiting.add if is_waiting(self.rollouts[part]) else self._waiting.discard)(part)
+        state = RolloutState.restore(snapshot[8:])
+        _check_offset(state.offset, offset)
+        self.rollouts[part] = state
+        (self._waiting.add if is_waiting(state) else self._waiting.discard)(part)
         return True
 
     def outbox(self) -> list[Decision]:
@@ -172,6 +179,12 @@ class Bank:
         if len(snapshot) < 8:
             raise ValueError(f"a snapshot has at least 8 bytes, this one {len(snapshot)}")
         return int(struct.unpack_from(">q", snapshot)[0])
+
+
+def _check_offset(inside: int, outside: int) -> None:
+    """What stands before the state has no checksum of its own, and decides which entries are skipped."""
+    if inside != outside:
+        raise ValueError(f"a damaged snapshot: it has seen offset {inside}, and says {outside}")
 
 
 def decisions_of(effects: list[Effect]) -> list[Decision]:

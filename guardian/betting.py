@@ -14,6 +14,7 @@ from guardian.conditions import Absolute, Condition, Margin, Relative
 from guardian.levels import Floats, bounded, compared, low_is_harm, lower, upper
 from guardian.lines import Line
 from guardian.plan import Range
+from guardian.remembered import Remembered
 from guardian.sequential import (
     DEFAULT_GRID,
     DEFAULT_TAUS,
@@ -65,7 +66,7 @@ ONE = Tests(two_sample_block, additive_margin_block, threshold_block, ratings_bl
 MANY = Tests(two_sample_blocks, additive_margin_blocks, threshold_blocks, ratings_blocks, mean_blocks)
 
 
-class Past(msgspec.Struct):
+class Past(msgspec.Struct, gc=False):
     """
     What earlier blocks said: all guesses come from here, so that none looks at the block that it is used on.
 
@@ -74,8 +75,8 @@ class Past(msgspec.Struct):
     """
 
     rate: ControlRate = msgspec.field(default_factory=lambda: ControlRate(half_life_s=HALF_LIFE_S))
-    t: Tally = msgspec.field(default_factory=Tally)
-    c: Tally = msgspec.field(default_factory=Tally)
+    t: Remembered = msgspec.field(default_factory=Remembered)
+    c: Remembered = msgspec.field(default_factory=Remembered)
     is_coin: bool = True
     is_nameless: bool = False
     to_ms: int = 0
@@ -232,7 +233,7 @@ def centre_of(condition: Condition, values: Range, positions: NDArray[np.int64],
 def _coins(condition: Condition, factor: float, pair: Pair, past: Past) -> Floats:
     edges = coin_edges(condition)
     block = (pair.t.n, _sum(pair.t, edges[0]), pair.c.n, _sum(pair.c, edges[1]))
-    return coins(condition, factor, block, _rate_of(past.c, lower))
+    return coins(condition, factor, block, _rate_of(past.c.tally(), lower))
 
 
 def coin_edges(condition: Condition) -> tuple[Edge, Edge]:

@@ -25,7 +25,7 @@ from guardian.names import Millis
 from guardian.policy import Action, Policy
 from guardian.rollout import Status
 from guardian.silence import is_news
-from guardian.state import Pending, RolloutState
+from guardian.state import Pending, RolloutState, packed_document
 from guardian.summaries import FlagSums
 from guardian.variation import VariationWatch
 from guardian.verify import WINDOW_MS, applied, confirm
@@ -212,7 +212,7 @@ def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
     if entry.hash == state.policy_hash:
         return
     before = state.policy
-    state.document, state.policy_hash = entry.document, entry.hash
+    state.document, state.policy_hash = packed_document(entry.document), entry.hash
     state.to_show = True
     policy = state.policy
     take_stages(state, before, entry.at_ms)

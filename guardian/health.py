@@ -204,7 +204,7 @@ def _centre(condition: Condition, values: Range, past: Past) -> float:
     positions = np.array(sorted({*past.t.counts, *past.c.counts}), dtype=np.int64)
     total, weight = _CENTRE * _CENTRE_WEIGHT, _CENTRE_WEIGHT
     if positions.size:
-        for level, tally in zip(score_levels(condition, values, positions), (past.t, past.c), strict=True):
+        for level, tally in zip(score_levels(condition, values, positions), (past.t.tally(), past.c.tally()), strict=True):
             given = _given(tally, positions)
             total, weight = total + float(level @ given), weight + float(given.sum())
     return min(max(total / weight, 0.0), 1.0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from guardian.betting import log_e
+from guardian.betting import Past, log_e
 from guardian.conditions import Absolute
 from guardian.line_watch import LineWatch, Story
 from guardian.lines import ALL, SEGMENT_PART, Line, Lines, attribute_of, segments_of
 from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
 from guardian.population import MOVED, Epoch, Waiting
+from guardian.remembered import Remembered
 from guardian.sequential import Account
 from guardian.showing import add_health
 from guardian.state import RolloutState
@@ -97,9 +98,12 @@ def _feed(
 
 def _begin(line: Line, segment: str, watch: VariationWatch) -> LineWatch:
     readers = line.readers(segment)
+    # Of treatment's past latencies no test reads anything: they are shown.
+    treated = Remembered(is_exact=line.kind != "latency")
     return LineWatch(
         watches={at: Watch(full=Lane(Account(), offered=watch.renewed), fast=None) for at in readers},
         stories={at: Story() for at in readers},
+        past=Past(t=treated),
     )
 
 

@@ -9,35 +9,46 @@ import msgspec
 from guardian.betting import Past
 from guardian.levels import BEST, WORST, Floats
 from guardian.names import Millis
+from guardian.remembered import Remembered
 from guardian.tally import Pair, Tally
 from guardian.watch import Watch, is_full, is_full_alone
 
 Blocks = list[Pair]
 
 
-class Story(msgspec.Struct):
+class Story(msgspec.Struct, gc=False):
     """
     Since when the evidence has been growing, and the sums since then: what people are told, never what is tested.
 
     The start is the last zero of Page's CUSUM of the mixed log e-values (Biometrika 1954), the likeliest start of
-    the harm (Hinkley 1970).
+    the harm (Hinkley 1970). It is read seldom and kept for long, so its sums are kept packed.
     """
 
     gain: float = 0.0
-    pair: Pair = msgspec.field(default_factory=lambda: Pair(0, 0))
+    from_ms: Millis = 0
+    to_ms: Millis = 0
+    t: Remembered = msgspec.field(default_factory=Remembered)
+    c: Remembered = msgspec.field(default_factory=Remembered)
+
+    @property
+    def pair(self) -> Pair:
+        """Return the sums of both arms since the start."""
+        return Pair(self.from_ms, self.to_ms, self.t.tally(), self.c.tally())
 
     def read(self, block: Pair, values: Floats) -> None:
         """Read a block and its log e-values."""
         largest = float(values.max())
         mixed = largest + math.log(sum(math.exp(value - largest) for value in values.tolist()) / values.size)
         if self.gain <= 0.0:
-            self.gain, self.pair = 0.0, Pair(block.from_ms, block.to_ms)
+            self.gain, self.from_ms, self.to_ms = 0.0, block.from_ms, block.to_ms
+            self.t, self.c = Remembered(), Remembered()
         self.gain += mixed
-        self.pair.add(block.to_ms, block.t, block.c)
-        self.pair.from_ms = min(self.pair.from_ms, block.from_ms)
+        self.t.add(block.t)
+        self.c.add(block.c)
+        self.from_ms, self.to_ms = min(self.from_ms, block.from_ms), max(self.to_ms, block.to_ms)
 
 
-class LineWatch(msgspec.Struct):
+class LineWatch(msgspec.Struct, gc=False):
     """
     A line, or a line in one segment, for one variation.
 

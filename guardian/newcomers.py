@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+from guardian.units import Units
 
 NEWCOMERS_MAX = 4_096
 
@@ -14,19 +14,20 @@ class Newcomers:
     The sample is of units, whatever they were shown, so the shares in it are those of all.
     """
 
+    __slots__ = ("_met", "_most", "_shift")
+
     def __init__(self, most: int = NEWCOMERS_MAX) -> None:
         self._most = most
         self._shift = 0
-        self._met: set[int] = set()
+        self._met = Units()
 
     def meet(self, unit: int) -> bool:
         """Say whether the unit is one of the sample and new; it is known from now on."""
-        if unit & ((1 << self._shift) - 1) or unit in self._met:
+        if unit & ((1 << self._shift) - 1) or not self._met.add(unit):
             return False
-        self._met.add(unit)
         while len(self._met) > self._most:
             self._shift += 1
-            self._met = {held for held in self._met if not held & ((1 << self._shift) - 1)}
+            self._met.thin((1 << self._shift) - 1)
         return True
 
     def __len__(self) -> int:
@@ -34,9 +35,9 @@ class Newcomers:
 
     def state(self) -> tuple[int, bytes]:
         """Return the sample as plain values, the same for the same units."""
-        return self._shift, np.array(sorted(self._met), dtype=np.uint64).tobytes()
+        return self._shift, self._met.to_bytes()
 
     def restore(self, state: tuple[int, bytes]) -> None:
         """Take what ``state`` returned."""
         self._shift, raw = state
-        self._met = set(np.frombuffer(raw, dtype=np.uint64).tolist())
+        self._met = Units(raw)

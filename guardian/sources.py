@@ -5,6 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from guardian.names import Millis
+from guardian.packing import pack, unpack, version_of
+
+FORMAT = 1
+_BARE = range(0x80, 0x90)
+"""How the first format began, which had no version: as MessagePack writes a small map."""
 
 
 class Source(msgspec.Struct, array_like=True):
@@ -27,6 +32,25 @@ class Sources(msgspec.Struct):
     swept_ms: Millis = 0
     looked_ms: Millis = 0
     known: dict[str, Source] = {}
+
+    def snapshot(self) -> bytes:
+        """Return the sources as bytes (`packing.pack`)."""
+        return pack(FORMAT, msgspec.msgpack.encode(self))
+
+    @classmethod
+    def restore(cls, raw: bytes) -> Sources:
+        """
+        Return the sources that ``snapshot`` wrote, also before it had a version.
+
+        Raises:
+            ValueError: they are of another format, or damaged.
+        """
+        version = version_of(raw)
+        if version == FORMAT:
+            return msgspec.msgpack.decode(unpack(raw), type=cls)
+        if version in _BARE:
+            return msgspec.msgpack.decode(raw, type=cls)
+        raise ValueError(f"snapshot format {version} of the sources: this version reads {FORMAT}")
 
     def hear(self, source: str, at_ms: Millis, passed_ms: Millis) -> None:
         """Take a source's word; neither its clock nor its progress runs backwards."""

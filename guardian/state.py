@@ -14,9 +14,11 @@ from guardian.hindsight import Hindsight
 from guardian.history import History
 from guardian.lag import Lag
 from guardian.lines import Lines, lines_of
+from guardian.migrating import OLDER
 from guardian.mixing import Mixing
 from guardian.names import Millis
 from guardian.newcomers import Newcomers
+from guardian.packing import pack, unpack, version_of
 from guardian.policy import Policy
 from guardian.population import Population
 from guardian.progress import Progress
@@ -26,7 +28,7 @@ from guardian.units import FailedUnits
 from guardian.variation import VariationWatch
 from guardian.window import Windows
 
-FORMAT = 4
+FORMAT = 6
 POLICIES_MAX = 10_000
 
 
@@ -71,14 +73,14 @@ class RolloutState(msgspec.Struct):
     ``offset`` is the journal offset that this state has seen. ``data_ms`` is
     the journal time at which telemetry last came; budget drips only between
     such times. ``segments`` are those watched, by attribute, as they were
-    first heard of. ``company`` is what is known of the other flags that its
+    first heard of. ``document`` is the policy, as MessagePack. ``company`` is what is known of the other flags that its
     requests ran under. ``progress`` is what its gates know of the standing stage.
     ``heard`` is kept for guardrails on silence, ``silent`` names what is
     silent and was told. ``hindsights`` are the kills of shadow mode.
     """
 
     key: str
-    document: dict[str, Any]
+    document: bytes
     policy_hash: str
     offset: int = -1
     status: Status = Status.PLANNED
@@ -120,7 +122,7 @@ class RolloutState(msgspec.Struct):
         if known is None:
             if len(_policies) >= POLICIES_MAX:
                 _policies.clear()
-            known = _policies[self.policy_hash] = Policy.from_document(self.document)
+            known = _policies[self.policy_hash] = Policy.from_document(msgspec.msgpack.decode(self.document))
         return known
 
     @property
@@ -138,15 +140,31 @@ class RolloutState(msgspec.Struct):
         return sorted(v for v, watch in self.variations.items() if not watch.killed)
 
     def snapshot(self) -> bytes:
-        """Return the state as bytes."""
-        return bytes([FORMAT]) + _encoder.encode(self)
+        """Return the state as bytes (`packing.pack`)."""
+        return pack(FORMAT, _encoder.encode(self))
 
     @classmethod
     def restore(cls, raw: bytes) -> RolloutState:
-        """Return the state that ``snapshot`` wrote; raises ValueError on another format."""
-        if not raw or raw[0] != FORMAT:
-            raise ValueError(f"snapshot format {raw[:1]!r}: this version reads {FORMAT}")
-        return _decoder.decode(raw[1:])
+        """
+        Return the state that ``snapshot`` wrote, of this format or of an older one that is in ``OLDER``.
+
+        Raises:
+            ValueError: it is of another format, or damaged.
+        """
+        version = version_of(raw)
+        if version == FORMAT:
+            return _decoder.decode(unpack(raw))
+        if version in OLDER:
+            try:
+                return msgspec.convert(OLDER[version](raw), RolloutState, dec_hook=_dec_hook)
+            except (msgspec.MsgspecError, ValueError, LookupError, TypeError) as error:
+                raise ValueError(f"a damaged snapshot of format {version}: {error!r}") from error
+        raise ValueError(f"snapshot format {version}: this version reads {', '.join(map(str, sorted({*OLDER, FORMAT})))}")
+
+
+def packed_document(document: dict[str, Any]) -> bytes:
+    """Return a policy's document as a state holds it."""
+    return msgspec.msgpack.encode(document)
 
 
 _policies: dict[str, Policy] = {}

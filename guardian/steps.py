@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from typing import Any
 
@@ -9,13 +10,18 @@ from guardian.population import Cell, Cells
 
 _NONE = -1
 _FIELDS = 4
+_WIDER = {"B": "H", "H": "f"}
+"""How wide the numbers of a row are, as `array` names it, and what comes next."""
+_MOST = {"B": 255, "H": 65_535}
+"""The largest whole number of a narrow row."""
 
 
 class Steps:
     """
     Sums of each variation in so many numbered steps of time; a step takes the place of the one ``size`` before it.
 
-    A variation takes 16 bytes a step from the first on, whatever comes. Counts are exact up to 16 million a step.
+    A variation's row holds its exposures of all places, then its outcomes, errors and first failures: as bytes, until a
+    sum is larger or no whole number. Then all of them take two bytes, at last four. Counts are exact up to 16 million a step.
     """
 
     __slots__ = ("_arms", "_held", "size")
@@ -23,7 +29,7 @@ class Steps:
     def __init__(self, size: int) -> None:
         self.size = size
         self._held = array("q", [_NONE]) * size
-        self._arms: dict[str, array[float]] = {}
+        self._arms: dict[str, array[Any]] = {}
 
     def takes(self, step: int) -> bool:
         """Say whether the step is there, or newer than what is in its place."""
@@ -31,28 +37,40 @@ class Steps:
 
     def add(self, step: int, variation: str, cell: Cell) -> tuple[int, Cells] | None:
         """Add to a step that it ``takes``; return the step, and its sums, that had to make room."""
-        at = step % self.size
+        size = self.size
+        at = step % size
         gone = None
         if self._held[at] != step:
             gone = self._clear(at)
             self._held[at] = step
         row = self._arms.get(variation)
         if row is None:
-            row = array("f", [0.0]) * (_FIELDS * self.size)
+            row = _row("B", bytes(_FIELDS * size))
             # By name, so that the order never tells who came first: a restored state does not know.
             self._arms = dict(sorted({**self._arms, variation: row}.items()))
-        first = _FIELDS * at
-        row[first] += cell.exposures
-        row[first + 1] += cell.outcomes
-        row[first + 2] += cell.errors
-        row[first + 3] += cell.first
+        exposures, outcomes = row[at] + cell.exposures, row[size + at] + cell.outcomes
+        errors = row[2 * size + at] + cell.errors
+        first: float = row[3 * size + at] + cell.first
+        if row.typecode != "f":
+            row = self._wide_enough(variation, row, max(exposures, outcomes, errors, first), first % 1.0 == 0.0)
+        row[at], row[size + at], row[2 * size + at] = exposures, outcomes, errors
+        row[3 * size + at] = first if row.typecode == "f" else int(first)
         return gone
+
+    def _wide_enough(self, variation: str, row: array[Any], largest: float, is_whole: bool) -> array[Any]:
+        kind: str = row.typecode
+        while kind in _MOST and (largest > _MOST[kind] or not is_whole):
+            kind = _WIDER[kind]
+        if kind != row.typecode:
+            row = self._arms[variation] = _row(kind, row.tolist())
+        return row
 
     def _clear(self, at: int) -> tuple[int, Cells] | None:
         held = self._held[at]
         gone = None if held == _NONE else (held, self._cells(at))
         for row in self._arms.values():
-            row[_FIELDS * at : _FIELDS * (at + 1)] = array("f", [0.0] * _FIELDS)
+            for field in range(at, _FIELDS * self.size, self.size):
+                row[field] = 0
         return gone
 
     def numbers(self) -> list[int]:
@@ -67,54 +85,62 @@ class Steps:
     def starts(self, step: int, variation: str, by_exposures: bool) -> int:
         """Return how many starts of the variation are known in a step that is there."""
         row = self._arms.get(variation)
-        return 0 if row is None else int(row[_FIELDS * (step % self.size) + (not by_exposures)])
+        at = step % self.size
+        return 0 if row is None else int(row[at if by_exposures else self.size + at])
 
     def sum(self, from_step: int, variation: str) -> tuple[Cell, int]:
         """Return the variation's sums from a step on, and the latest of these steps, whoever is in it; -1 if there is none."""
-        row, last = self._arms.get(variation), _NONE
+        row, last, size = self._arms.get(variation), _NONE, self.size
         exposures = outcomes = errors = first = 0.0
         for at, step in enumerate(self._held):
             if step < from_step or step == _NONE:
                 continue
             last = max(last, step)
             if row is not None:
-                begin = _FIELDS * at
-                exposures += row[begin]
-                outcomes += row[begin + 1]
-                errors += row[begin + 2]
-                first += row[begin + 3]
+                exposures += row[at]
+                outcomes += row[size + at]
+                errors += row[2 * size + at]
+                first += row[3 * size + at]
         return Cell(int(exposures), int(outcomes), int(errors), first), last
 
     def first(self, variation: str) -> float:
         """Return the first failures of the variation over all steps."""
         row = self._arms.get(variation)
-        return 0.0 if row is None else sum(row[_FIELDS - 1 :: _FIELDS])
+        return 0.0 if row is None else float(sum(row[3 * self.size :]))
 
     def _cells(self, at: int) -> Cells:
         found: Cells = {}
         for variation, row in self._arms.items():
-            exposures, outcomes, errors, first = row[_FIELDS * at : _FIELDS * (at + 1)]
+            exposures, outcomes, errors, first = row[at :: self.size]
             if exposures or outcomes or errors or first:
-                found[variation] = Cell(int(exposures), int(outcomes), int(errors), first)
+                found[variation] = Cell(int(exposures), int(outcomes), int(errors), float(first))
         return found
 
-    def state(self) -> tuple[list[str], list[list[float]]]:
-        """Return names of variations, and of each step its number and four sums a variation; the same for the same past."""
-        names = list(self._arms)
-        rows = []
-        for at, step in enumerate(self._held):
-            if step != _NONE:
-                sums = [value for name in names for value in self._arms[name][_FIELDS * at : _FIELDS * (at + 1)]]
-                rows.append([step, *(int(value) if value.is_integer() else value for value in sums)])
-        return names, rows
+    def state(self) -> tuple[int, list[int], dict[str, tuple[str, bytes]]]:
+        """
+        Return the latest step, how far before it the one in each place is (-1 for none), and the variations' rows.
+
+        A row is how wide its numbers are and these, little-endian. The same for the same past.
+        """
+        last = max(self._held)
+        ages = [_NONE if step == _NONE else last - step for step in self._held]
+        return last, ages, {name: (row.typecode, _little(row).tobytes()) for name, row in self._arms.items()}
 
     def restore(self, state: Any) -> None:
         """Take what ``state`` returned of steps of the same size."""
-        names, rows = state
-        self._held = array("q", [_NONE]) * self.size
-        self._arms = {name: array("f", [0.0]) * (_FIELDS * self.size) for name in names}
-        for step, *sums in rows:
-            at = step % self.size
-            self._held[at] = step
-            for number, name in enumerate(names):
-                self._arms[name][_FIELDS * at : _FIELDS * (at + 1)] = array("f", sums[_FIELDS * number :][:_FIELDS])
+        last, ages, rows = state
+        self._held = array("q", [_NONE if age == _NONE else last - age for age in ages])
+        self._arms = {name: _little(_row(kind, raw)) for name, (kind, raw) in rows.items()}
+
+
+def _row(kind: Any, content: bytes | list[Any]) -> array[Any]:
+    return array(kind, content)
+
+
+def _little(row: array[Any]) -> array[Any]:
+    """Return numbers of this machine as little-endian ones, or the other way round."""
+    if sys.byteorder == "little":
+        return row
+    turned = row[:]
+    turned.byteswap()
+    return turned

@@ -6,13 +6,11 @@ import msgspec
 
 from guardian.names import Millis
 
-_GONE = 0.01
-"""A faded count below this is forgotten."""
 _ROUNDED = 1e-6
 """A count below this is what rounding has left of nothing."""
 
 
-class Tally(msgspec.Struct, array_like=True):
+class Tally(msgspec.Struct, array_like=True, gc=False):
     """
     How much of a line one arm has: ``n`` units or requests, ``x`` events among them.
 
@@ -50,16 +48,8 @@ class Tally(msgspec.Struct, array_like=True):
             else:
                 del mine[key]
 
-    def fade(self, keep: float) -> None:
-        """Keep the part ``keep`` of everything; what has become very little is forgotten."""
-        self.n *= keep
-        self.x *= keep
-        self.left *= keep
-        self.every *= keep
-        self.counts = {key: count * keep for key, count in self.counts.items() if count * keep > _GONE}
 
-
-class Pair(msgspec.Struct, array_like=True):
+class Pair(msgspec.Struct, array_like=True, gc=False):
     """Both arms over the same starts ``[from_ms, to_ms)``."""
 
     from_ms: Millis

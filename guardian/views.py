@@ -129,7 +129,7 @@ def _values(
     """Return what the signal is of late, of the variation and of control."""
     if held.read is not None:
         past = held.read.past
-        figures = figures_of(held, Pair(0, 0, past.t, past.c))
+        figures = figures_of(held, Pair(0, 0, past.t.tally(), past.c.tally()))
         if held.line is not None and held.line.kind == "fresh":
             return figures.value, configured_share(state)
         return figures.value, figures.value_control

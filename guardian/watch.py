@@ -94,7 +94,7 @@ class Guesses(NamedTuple):
     is_nameless: bool
 
 
-class Lane(msgspec.Struct):
+class Lane(msgspec.Struct, gc=False):
     """An account and how much of the variation's budget it has been offered."""
 
     account: Account
@@ -127,7 +127,7 @@ class Lane(msgspec.Struct):
         return (log_s + threshold if log_s > -math.inf else 0.0), threshold
 
 
-class Watch(msgspec.Struct):
+class Watch(msgspec.Struct, gc=False):
     """The lanes of one guardrail for one variation."""
 
     full: Lane

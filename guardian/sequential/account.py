@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -163,12 +164,22 @@ class Account:
         return account
 
 
+@cache
+def _equal_log_weights(k: int) -> Floats:
+    """
+    Return one array for all accounts of ``k`` components; nobody may write into it.
+    """
+    values = np.full(k, -math.log(k))
+    values.flags.writeable = False
+    return values
+
+
 def log_weights_of(weights: Sequence[float] | None, k: int) -> Floats:
     """
     Return the logs of ``k`` weights, equal ones for None, or raise ValueError unless they are positive and of sum 1.
     """
     if weights is None:
-        return np.full(k, -math.log(k))
+        return _equal_log_weights(k)
     values = as_floats("weights", weights)
     if values.size != k or not (values > 0.0).all() or abs(float(values.sum()) - 1.0) > 1e-9:
         raise ValueError(f"weights is {list(weights)!r}: {k} positive numbers of sum 1 are needed")
