@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guardian.sequential.checks import (
     Floats,
@@ -105,8 +106,7 @@ def counts_above(buckets: Buckets, keys: Sequence[int]) -> Floats:
     """
     Return `count_above` for several buckets at once, shape ``(len(keys),)``.
     """
-    held = np.fromiter(buckets, dtype=np.int64, count=len(buckets))
-    counts = np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets))
+    held, counts = _arrays(buckets)
     return np.asarray((held[np.newaxis, :] > np.asarray(keys, dtype=np.int64)[:, np.newaxis]) @ counts)
 
 
@@ -114,12 +114,25 @@ def quantile_keys(buckets: Buckets, taus: Sequence[float]) -> list[int]:
     """
     Return `quantile_key` for several parts at once; nothing for an empty histogram.
     """
-    held = sorted(bucket for bucket, count in buckets.items() if count > 0.0)
-    if not held:
+    held, counts = _arrays(buckets)
+    filled = counts > 0.0
+    if not filled.all():
+        held, counts = held[filled], counts[filled]
+    if not held.size:
         return []
-    below = np.cumsum([buckets[bucket] for bucket in held])
+    order = held.argsort()
+    below = counts[order].cumsum()
     wanted = np.asarray(taus) * below[-1] * (1.0 - 1e-12)
-    return [held[at] for at in np.minimum(np.searchsorted(below, wanted), len(held) - 1).tolist()]
+    keys: list[int] = held[order[np.minimum(below.searchsorted(wanted), held.size - 1)]].tolist()
+    return keys
+
+
+def _arrays(buckets: Buckets) -> tuple[NDArray[np.int64], Floats]:
+    """
+    Return the buckets and their counts, as they stand.
+    """
+    held = np.fromiter(buckets, dtype=np.int64, count=len(buckets))
+    return held, np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets))
 
 
 def margin_shift(margin: float, accuracy: float = ACCURACY) -> int:
