@@ -206,10 +206,8 @@ def scores(
         fixed, least = bounded(condition, positions, values, condition.bound.value)
         return tests.mean(fixed, given[0], bound=least)
     levels = compared(condition, positions, values)
-    return tests.ratings(
-        np.clip(levels.t, 0.0, 1.0), given[0], given[1], centre=centre, drop=levels.drop,
-        levels_c=np.clip(levels.c, 0.0, 1.0),
-    )  # fmt: skip
+    levels_t, levels_c = (np.minimum(np.maximum(one, 0.0), 1.0) for one in (levels.t, levels.c))
+    return tests.ratings(levels_t, given[0], given[1], centre=centre, drop=levels.drop, levels_c=levels_c)
 
 
 def _centre(condition: Condition, line: Line, past: Past) -> float:

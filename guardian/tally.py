@@ -56,7 +56,7 @@ class Tally(msgspec.Struct, array_like=True):
         self.x *= keep
         self.left *= keep
         self.every *= keep
-        self.counts = {key: count * keep for key, count in self.counts.items() if count * keep > _GONE}
+        self.counts = {key: kept for key, count in self.counts.items() if (kept := count * keep) > _GONE}
 
 
 class Pair(msgspec.Struct, array_like=True):
