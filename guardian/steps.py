@@ -71,19 +71,23 @@ class Steps:
 
     def sum(self, from_step: int, variation: str) -> tuple[Cell, int]:
         """Return the variation's sums from a step on, and the latest of these steps, whoever is in it; -1 if there is none."""
-        row, last = self._arms.get(variation), _NONE
+        row, held, newest = self._arms.get(variation), self._held, max(self._held)
+        if newest < max(from_step, 0):
+            return Cell(), _NONE
+        if row is None:
+            return Cell(), newest
+        # No other places can hold what is asked for; in the order in which they lie.
+        begin, end = max(from_step, newest - self.size + 1, 0) % self.size, newest % self.size + 1
+        places = range(begin, end) if begin < end else (*range(end), *range(begin, self.size))
         exposures = outcomes = errors = first = 0.0
-        for at, step in enumerate(self._held):
-            if step < from_step or step == _NONE:
-                continue
-            last = max(last, step)
-            if row is not None:
-                begin = _FIELDS * at
-                exposures += row[begin]
-                outcomes += row[begin + 1]
-                errors += row[begin + 2]
-                first += row[begin + 3]
-        return Cell(int(exposures), int(outcomes), int(errors), first), last
+        for at in places:
+            if held[at] >= from_step:
+                at_row = _FIELDS * at
+                exposures += row[at_row]
+                outcomes += row[at_row + 1]
+                errors += row[at_row + 2]
+                first += row[at_row + 3]
+        return Cell(int(exposures), int(outcomes), int(errors), first), newest
 
     def first(self, variation: str) -> float:
         """Return the first failures of the variation over all steps."""
