@@ -206,8 +206,7 @@ def scores(
         fixed, least = bounded(condition, positions, values, condition.bound.value)
         return tests.mean(fixed, given[0], bound=least)
     levels = compared(condition, positions, values)
-    levels_t, levels_c = (np.minimum(np.maximum(one, 0.0), 1.0) for one in (levels.t, levels.c))
-    return tests.ratings(levels_t, given[0], given[1], centre=centre, drop=levels.drop, levels_c=levels_c)
+    return tests.ratings(levels.t, given[0], given[1], centre=centre, drop=levels.drop, levels_c=levels.c_within)
 
 
 def _centre(condition: Condition, line: Line, past: Past) -> float:

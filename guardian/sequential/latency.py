@@ -12,12 +12,13 @@ where the distributions of the arms cross near it.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from guardian.sequential.checks import (
     Floats,
@@ -85,14 +86,10 @@ def quantile_key(buckets: Buckets, tau: float) -> int | None:
     Return the first bucket up to which lies a part ``tau`` of all counts; None for an empty histogram.
     """
     check_open_unit("tau", tau)
+    keys, below = _cumulated(buckets)
     # A part of 1e-12 forgives that 0.95 * 400 is not exactly 380 in every arithmetic.
-    wanted = tau * math.fsum(buckets.values()) * (1.0 - 1e-12)
-    below = 0.0
-    for key in sorted(buckets):
-        below += buckets[key]
-        if below >= wanted and buckets[key] > 0.0:
-            return key
-    return None
+    at = bisect_left(below, tau * math.fsum(buckets.values()) * (1.0 - 1e-12))
+    return keys[at] if at < len(keys) else None
 
 
 def count_above(buckets: Buckets, key: int) -> float:
@@ -106,7 +103,8 @@ def counts_above(buckets: Buckets, keys: Sequence[int]) -> Floats:
     """
     Return `count_above` for several buckets at once, shape ``(len(keys),)``.
     """
-    held, counts = _arrays(buckets)
+    held = np.fromiter(buckets, dtype=np.int64, count=len(buckets))
+    counts = np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets))
     return np.asarray((held[np.newaxis, :] > np.asarray(keys, dtype=np.int64)[:, np.newaxis]) @ counts)
 
 
@@ -114,25 +112,20 @@ def quantile_keys(buckets: Buckets, taus: Sequence[float]) -> list[int]:
     """
     Return `quantile_key` for several parts at once; nothing for an empty histogram.
     """
-    held, counts = _arrays(buckets)
-    filled = counts > 0.0
-    if not filled.all():
-        held, counts = held[filled], counts[filled]
-    if not held.size:
+    keys, below = _cumulated(buckets)
+    if not keys:
         return []
-    order = held.argsort()
-    below = counts[order].cumsum()
-    wanted = np.asarray(taus) * below[-1] * (1.0 - 1e-12)
-    keys: list[int] = held[order[np.minimum(below.searchsorted(wanted), held.size - 1)]].tolist()
-    return keys
+    return [keys[min(bisect_left(below, tau * below[-1] * (1.0 - 1e-12)), len(keys) - 1)] for tau in taus]
 
 
-def _arrays(buckets: Buckets) -> tuple[NDArray[np.int64], Floats]:
+def _cumulated(buckets: Buckets) -> tuple[list[int], list[float]]:
     """
-    Return the buckets and their counts, as they stand.
+    Return the buckets that hold anything, lowest first, and the counts up to and with each.
     """
-    held = np.fromiter(buckets, dtype=np.int64, count=len(buckets))
-    return held, np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets))
+    keys = sorted(buckets)
+    if min(buckets.values(), default=1.0) <= 0.0:
+        keys = [key for key in keys if buckets[key] > 0.0]
+    return keys, list(accumulate(map(buckets.__getitem__, keys)))
 
 
 def margin_shift(margin: float, accuracy: float = ACCURACY) -> int:

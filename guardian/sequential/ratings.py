@@ -220,9 +220,10 @@ class RatingCentre:
 
 
 def _levels(name: str, levels: Sequence[float] | Floats) -> Floats:
-    y = as_floats(name, levels)
-    if not ((y >= 0.0) & (y <= 1.0)).all():
-        raise ValueError(f"{name} is {y.tolist()!r}: every level must be rescaled to a number from 0 to 1")
+    y = np.asarray(levels, dtype=np.float64)
+    if y.ndim != 1 or not y.size or not (np.minimum.reduce(y) >= 0.0 and np.maximum.reduce(y) <= 1.0):
+        wrong = as_floats(name, levels)
+        raise ValueError(f"{name} is {wrong.tolist()!r}: every level must be rescaled to a number from 0 to 1")
     return y
 
 
@@ -231,8 +232,8 @@ def _counts(name: str, counts: Any, levels: Floats) -> Floats:
     if given.ndim == 0 or given.shape[-1] != levels.size:
         size = given.shape[-1] if given.ndim else 0
         raise ValueError(f"{name} has {size} counts: there are {levels.size} levels")
-    right = (given >= 0.0) & (given <= COUNT_MAX)
-    if not right.all():
-        wrong = float(given[~right][0])
+    least, most = (extreme.reduce(given, axis=None, initial=0.0) for extreme in (np.minimum, np.maximum))
+    if not (least >= 0.0 and most <= COUNT_MAX):
+        wrong = float(given[~((given >= 0.0) & (given <= COUNT_MAX))][0])
         raise ValueError(f"{name} holds {wrong!r}: every count must be a number from 0 to 2**53")
     return given
