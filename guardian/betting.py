@@ -25,9 +25,9 @@ from guardian.sequential import (
     bucket_key,
     count_block,
     counts_above,
+    cuts,
     mean_block,
     mean_blocks,
-    quantile_keys,
     ratings_block,
     ratings_blocks,
     share_block,
@@ -167,7 +167,7 @@ def later(keys: Sequence[int], delta_ms: float) -> list[int]:
 
 
 def _slower_by(delta_ms: float, pair: Pair, past: dict[int, float]) -> Floats:
-    keys = quantile_keys(past, DEFAULT_TAUS.tolist())
+    keys, above = cuts(past, DEFAULT_TAUS.tolist())
     if not keys:
         return np.zeros(K)
     total = math.fsum(past.values())
@@ -176,7 +176,7 @@ def _slower_by(delta_ms: float, pair: Pair, past: dict[int, float]) -> Floats:
         counts_above(pair.t.counts, later(keys, delta_ms)),
         math.fsum(pair.c.counts.values()),
         counts_above(pair.c.counts, keys),
-        beyond=counts_above(past, keys) / total,
+        beyond=above / total,
         weight=total,
     )
 

@@ -19,6 +19,7 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guardian.sequential.checks import (
     Floats,
@@ -86,7 +87,8 @@ def quantile_key(buckets: Buckets, tau: float) -> int | None:
     Return the first bucket up to which lies a part ``tau`` of all counts; None for an empty histogram.
     """
     check_open_unit("tau", tau)
-    keys, below = _cumulated(buckets)
+    keys = sorted(key for key, count in buckets.items() if count > 0.0)
+    below = list(accumulate(map(buckets.__getitem__, keys)))
     # A part of 1e-12 forgives that 0.95 * 400 is not exactly 380 in every arithmetic.
     at = bisect_left(below, tau * math.fsum(buckets.values()) * (1.0 - 1e-12))
     return keys[at] if at < len(keys) else None
@@ -103,8 +105,7 @@ def counts_above(buckets: Buckets, keys: Sequence[int]) -> Floats:
     """
     Return `count_above` for several buckets at once, shape ``(len(keys),)``.
     """
-    held = np.fromiter(buckets, dtype=np.int64, count=len(buckets))
-    counts = np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets))
+    held, counts = _arrays(buckets)
     return np.asarray((held[np.newaxis, :] > np.asarray(keys, dtype=np.int64)[:, np.newaxis]) @ counts)
 
 
@@ -112,20 +113,31 @@ def quantile_keys(buckets: Buckets, taus: Sequence[float]) -> list[int]:
     """
     Return `quantile_key` for several parts at once; nothing for an empty histogram.
     """
-    keys, below = _cumulated(buckets)
-    if not keys:
-        return []
-    return [keys[min(bisect_left(below, tau * below[-1] * (1.0 - 1e-12)), len(keys) - 1)] for tau in taus]
+    return cuts(buckets, taus)[0]
 
 
-def _cumulated(buckets: Buckets) -> tuple[list[int], list[float]]:
+def cuts(buckets: Buckets, taus: Sequence[float]) -> tuple[list[int], Floats]:
     """
-    Return the buckets that hold anything, lowest first, and the counts up to and with each.
+    Return `quantile_keys`, and of the same histogram `counts_above` them; nothing for an empty one.
     """
-    keys = sorted(buckets)
-    if min(buckets.values(), default=1.0) <= 0.0:
-        keys = [key for key in keys if buckets[key] > 0.0]
-    return keys, list(accumulate(map(buckets.__getitem__, keys)))
+    held, counts = _arrays(buckets)
+    order = held.argsort()
+    if not (filled := counts[order] > 0.0).all():
+        order = order[filled]
+    if not order.size:
+        return [], np.zeros(0)
+    below = counts[order].cumsum()
+    wanted = np.asarray(taus) * below[-1] * (1.0 - 1e-12)
+    keys = held[order[np.minimum(below.searchsorted(wanted), order.size - 1)]]
+    return keys.tolist(), np.asarray((held > keys[:, np.newaxis]) @ counts)
+
+
+def _arrays(buckets: Buckets) -> tuple[NDArray[np.int64], Floats]:
+    """
+    Return the buckets and their counts, as they stand.
+    """
+    held = np.fromiter(buckets, dtype=np.int64, count=len(buckets))
+    return held, np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets))
 
 
 def margin_shift(margin: float, accuracy: float = ACCURACY) -> int:

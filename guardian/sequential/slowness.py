@@ -27,7 +27,7 @@ from guardian.sequential.checks import (
     check_units,
     spread,
 )
-from guardian.sequential.latency import ACCURACY, Buckets, counts_above, margin_shift, quantile_keys
+from guardian.sequential.latency import ACCURACY, Buckets, counts_above, cuts, margin_shift
 
 #: The quantiles of control's past at which latencies are cut.
 DEFAULT_TAUS: Floats = np.array([0.25, 0.5, 0.75, 0.9, 0.97, 0.995])
@@ -79,28 +79,28 @@ def slowness_block(
     See `slowness_blocks`. Shape ``(K,)``, natural logs; zeros for an empty arm or without a past.
     """
     levels = _taus(taus)
-    keys = quantile_keys(past, levels.tolist())
+    keys, above = cuts(past, levels.tolist())
     weight, shift = math.fsum(past.values()), margin_shift(margin, accuracy)
-    part, by = _columns(tuple(slowdowns))
+    columns = _columns(tuple(slowdowns))
     if not keys:
-        return np.zeros(part.shape[0])
+        return np.zeros(len(columns[0]))
     n_t, n_c = math.fsum(treatment.values()), math.fsum(control.values())
     x_t, x_c = counts_above(treatment, [key + shift for key in keys]), counts_above(control, keys)
-    beyond = counts_above(past, keys) / weight
-    if not all(_falls(*one) for one in ((n_t, x_t), (n_c, x_c), (1.0, beyond), (weight, ()))):
+    beyond = above / weight
+    if not (_falls(n_t, x_t) and _falls(n_c, x_c) and _falls(1.0, beyond) and 0.0 <= weight <= COUNT_MAX):
         # It knows the words for what is wrong.
         return slowness_blocks(n_t, x_t, n_c, x_c, beyond=beyond, weight=weight, taus=levels, slowdowns=slowdowns)
     if n_t < ARM_MIN or n_c < ARM_MIN:
-        return np.zeros(part.shape[0])
-    rho = _ratios((weight * beyond + _PRIOR_REQUESTS * (1.0 - levels)) / (weight + _PRIOR_REQUESTS), part, by)
+        return np.zeros(len(columns[0]))
+    rho = _ratios((weight * beyond + _PRIOR_REQUESTS * (1.0 - levels)) / (weight + _PRIOR_REQUESTS), columns)
     return _log_e(_classes(n_t, x_t), _classes(n_c, x_c), n_t / (n_t + n_c), rho)
 
 
-def _falls(whole: float, beyond: Sequence[float] | Floats) -> bool:
+def _falls(whole: float, beyond: Floats) -> bool:
     """
     Say whether the counts beyond the edges of ``whole`` fall from edge to edge, none of them below 0.
     """
-    return all(lower >= higher for lower, higher in pairwise((COUNT_MAX, whole, *beyond, 0.0)))
+    return all(lower >= higher for lower, higher in pairwise((COUNT_MAX, whole, *beyond.tolist(), 0.0)))
 
 
 def slowness_blocks(
@@ -144,8 +144,7 @@ def slowness_blocks(
     past = (weight[..., np.newaxis] * beyond + _PRIOR_REQUESTS * (1.0 - levels)) / (
         weight[..., np.newaxis] + _PRIOR_REQUESTS
     )
-    part, by = _columns(tuple(slowdowns))
-    rho = _ratios(past, part, by)
+    rho = _ratios(past, _columns(tuple(slowdowns)))
     silent = (n_t < ARM_MIN) | (n_c < ARM_MIN)
     w = np.where(silent, 0.5, n_t / np.where(silent, 1.0, n_t + n_c))[..., np.newaxis, np.newaxis]
     count_t, count_c = (_classes(n, x)[..., np.newaxis, :] for n, x in ((n_t, x_t), (n_c, x_c)))
@@ -172,9 +171,9 @@ def _check_falling(name: str, values: Floats, edges: int) -> None:
 
 
 @lru_cache(maxsize=16)
-def _columns(slowdowns: tuple[Slowdown, ...]) -> tuple[Floats, Floats]:
+def _columns(slowdowns: tuple[Slowdown, ...]) -> tuple[Floats, Floats, Floats]:
     """
-    Return the parts and the shifts as columns, shape ``(K, 1)``, or raise ValueError.
+    Return the parts, what they leave of 1, and the shifts as columns, shape ``(K, 1)``, or raise ValueError.
     """
     part = np.array([slowdown.part for slowdown in slowdowns], dtype=np.float64)
     by = np.array([slowdown.by for slowdown in slowdowns], dtype=np.float64)
@@ -182,19 +181,19 @@ def _columns(slowdowns: tuple[Slowdown, ...]) -> tuple[Floats, Floats]:
         raise ValueError(
             f"slowdowns is {list(slowdowns)!r}: each needs a part above 0 up to 1 and a shift above 0 up to {_BY_MAX:g}"
         )
-    return part[:, np.newaxis], by[:, np.newaxis]
+    return part[:, np.newaxis], 1.0 - part[:, np.newaxis], by[:, np.newaxis]
 
 
-def _ratios(past: Floats, part: Floats, by: Floats) -> Floats:
+def _ratios(past: Floats, columns: tuple[Floats, Floats, Floats]) -> Floats:
     """
     Return by how much likelier each class is made, shape ``S + (K, J + 1)``, given the part of the past beyond an edge.
 
     Both arms are thought of as normal in the scale in which control's past is; the part ``p`` beyond an edge becomes
     ``ndtr(ndtri(p) + by)``.
     """
-    score = ndtri(past)[..., np.newaxis, :]
-    slowed = (1.0 - part) * past[..., np.newaxis, :] + part * ndtr(score + by)
-    classes, base = _classes(1.0, slowed), _classes(1.0, past)[..., np.newaxis, :]
+    past, (part, rest, by) = past[..., np.newaxis, :], columns
+    slowed = rest * past + part * ndtr(ndtri(past) + by)
+    classes, base = _classes(1.0, slowed), _classes(1.0, past)
     ratio = np.where(base > 1e-12, classes / np.maximum(base, 1e-12), 0.0)
     # In exact arithmetic these rise by themselves; an empty class, or a rounding, must not spoil it.
     return np.asarray(np.maximum(np.maximum.accumulate(ratio, axis=-1), 1e-9))
