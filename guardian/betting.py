@@ -167,7 +167,7 @@ def later(keys: Sequence[int], delta_ms: float) -> list[int]:
 
 
 def _slower_by(delta_ms: float, pair: Pair, past: dict[int, float]) -> Floats:
-    keys, above = cuts(past, DEFAULT_TAUS.tolist())
+    keys, above = cuts(past, DEFAULT_TAUS)
     if not keys:
         return np.zeros(K)
     total = math.fsum(past.values())

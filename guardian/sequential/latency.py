@@ -87,11 +87,13 @@ def quantile_key(buckets: Buckets, tau: float) -> int | None:
     Return the first bucket up to which lies a part ``tau`` of all counts; None for an empty histogram.
     """
     check_open_unit("tau", tau)
-    keys = sorted(key for key, count in buckets.items() if count > 0.0)
+    total = math.fsum(buckets.values())
+    if total <= 0.0:
+        return None
+    keys = sorted(buckets)
     below = list(accumulate(map(buckets.__getitem__, keys)))
     # A part of 1e-12 forgives that 0.95 * 400 is not exactly 380 in every arithmetic.
-    at = bisect_left(below, tau * math.fsum(buckets.values()) * (1.0 - 1e-12))
-    return keys[at] if at < len(keys) else None
+    return keys[bisect_left(below, tau * total * (1.0 - 1e-12))]
 
 
 def count_above(buckets: Buckets, key: int) -> float:
@@ -116,19 +118,17 @@ def quantile_keys(buckets: Buckets, taus: Sequence[float]) -> list[int]:
     return cuts(buckets, taus)[0]
 
 
-def cuts(buckets: Buckets, taus: Sequence[float]) -> tuple[list[int], Floats]:
+def cuts(buckets: Buckets, taus: Sequence[float] | Floats) -> tuple[list[int], Floats]:
     """
     Return `quantile_keys`, and of the same histogram `counts_above` them; nothing for an empty one.
     """
     held, counts = _arrays(buckets)
     order = held.argsort()
-    if not (filled := counts[order] > 0.0).all():
-        order = order[filled]
-    if not order.size:
-        return [], np.zeros(0)
     below = counts[order].cumsum()
+    if not below.size or below[-1] <= 0.0:
+        return [], np.zeros(0)
     wanted = np.asarray(taus) * below[-1] * (1.0 - 1e-12)
-    keys = held[order[np.minimum(below.searchsorted(wanted), order.size - 1)]]
+    keys = held[order[below.searchsorted(wanted)]]
     return keys.tolist(), np.asarray((held > keys[:, np.newaxis]) @ counts)
 
 

@@ -79,7 +79,7 @@ def slowness_block(
     See `slowness_blocks`. Shape ``(K,)``, natural logs; zeros for an empty arm or without a past.
     """
     levels = _taus(taus)
-    keys, above = cuts(past, levels.tolist())
+    keys, above = cuts(past, levels)
     weight, shift = math.fsum(past.values()), margin_shift(margin, accuracy)
     columns = _columns(tuple(slowdowns))
     if not keys:
