@@ -26,9 +26,9 @@ from guardian.sequential import (
     bucket_key,
     count_block,
     counts_above,
+    cuts,
     mean_block,
     mean_blocks,
-    quantile_keys,
     ratings_block,
     ratings_blocks,
     share_block,
@@ -168,7 +168,7 @@ def later(keys: Sequence[int], delta_ms: float) -> list[int]:
 
 
 def _slower_by(delta_ms: float, pair: Pair, past: dict[int, float]) -> Floats:
-    keys = quantile_keys(past, DEFAULT_TAUS.tolist())
+    keys, above = cuts(past, DEFAULT_TAUS)
     if not keys:
         return np.zeros(K)
     total = math.fsum(past.values())
@@ -177,7 +177,7 @@ def _slower_by(delta_ms: float, pair: Pair, past: dict[int, float]) -> Floats:
         counts_above(pair.t.counts, later(keys, delta_ms)),
         math.fsum(pair.c.counts.values()),
         counts_above(pair.c.counts, keys),
-        beyond=counts_above(past, keys) / total,
+        beyond=above / total,
         weight=total,
     )
 
@@ -207,10 +207,7 @@ def scores(
         fixed, least = bounded(condition, positions, values, condition.bound.value)
         return tests.mean(fixed, given[0], bound=least)
     levels = compared(condition, positions, values)
-    return tests.ratings(
-        np.clip(levels.t, 0.0, 1.0), given[0], given[1], centre=centre, drop=levels.drop,
-        levels_c=np.clip(levels.c, 0.0, 1.0),
-    )  # fmt: skip
+    return tests.ratings(levels.t, given[0], given[1], centre=centre, drop=levels.drop, levels_c=levels.c_within)
 
 
 def _centre(condition: Condition, line: Line, past: Past) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,14 +16,21 @@ Floats = NDArray[np.float64]
 
 WORST, MIDDLE, BEST = 0, GRID, 2 * GRID
 """Positions of what NPS knows: detractors, passives, promoters."""
+KNOWN_MAX = 1_024
+"""Sets of positions whose levels are remembered: people rate on few."""
 _PROMOTER, _PASSIVE = 2 * GRID * 9 // 10, 2 * GRID * 7 // 10
 
 
 class Levels(NamedTuple):
-    """Levels of treatment and of control, one a position: treatment may lie ``drop`` lower on average."""
+    """
+    Levels of treatment and of control, one a position: treatment may lie ``drop`` lower on average.
+
+    ``t`` lies within [0, 1], ``c_within`` holds those of control cut to it. Shared: nobody writes to them.
+    """
 
     t: Floats
     c: Floats
+    c_within: Floats
     drop: float
 
 
@@ -49,10 +57,16 @@ def mean(tally: Tally, values: Range) -> float | None:
     """Return the mean of the scores in their own unit; None without any."""
     if tally.n <= 0.0 or not tally.counts:
         return None
-    positions = np.array(list(tally.counts), dtype=np.int64)
     weights = np.array(list(tally.counts.values()))
-    part = float((lower(positions) + upper(positions)) @ weights / (2.0 * weights.sum()))
+    part = float(_widths(tuple(tally.counts)) @ weights / (2.0 * np.add.reduce(weights)))
     return values[0] + (values[1] - values[0]) * part
+
+
+@lru_cache(maxsize=KNOWN_MAX)
+def _widths(at: tuple[int, ...]) -> Floats:
+    """Return the lowest plus the highest that a score at each position can be, as parts of its range."""
+    positions = np.array(at, dtype=np.int64)
+    return lower(positions) + upper(positions)
 
 
 def low_is_harm(condition: Condition) -> bool:
@@ -67,20 +81,30 @@ def compared(condition: Condition, positions: NDArray[np.int64], values: Range) 
     Between two steps of the grid each arm's level is the one that speaks less for harm. A factor of control's value
     is a factor of values, not of parts of the range: 0.9x of a CSAT of 5 is 4.5.
     """
+    return _compared(condition, tuple(positions.tolist()), values)
+
+
+@lru_cache(maxsize=KNOWN_MAX)
+def _compared(condition: Condition, at: tuple[int, ...], values: Range) -> Levels:
+    t, c, drop = _rescaled(condition, np.array(at, dtype=np.int64), values)
+    return Levels(np.clip(t, 0.0, 1.0), c, np.clip(c, 0.0, 1.0), drop)
+
+
+def _rescaled(condition: Condition, positions: NDArray[np.int64], values: Range) -> tuple[Floats, Floats, float]:
     bound, (low, high) = condition.bound, values
     worse_t, worse_c = (upper, lower) if low_is_harm(condition) else (lower, upper)
     part_t, part_c = worse_t(positions), worse_c(positions)
     if isinstance(bound, Margin):
         drop = abs(bound.delta) / (high - low)
-        return Levels(part_t, part_c, drop) if low_is_harm(condition) else Levels(1.0 - part_t, 1.0 - part_c, drop)
+        return (part_t, part_c, drop) if low_is_harm(condition) else (1.0 - part_t, 1.0 - part_c, drop)
     if not isinstance(bound, Relative):
         raise TypeError(f"guardrail {condition.text!r} compares nothing with control")
     if bound.factor == 1.0:
-        return Levels(part_t, part_c, 0.0) if low_is_harm(condition) else Levels(1.0 - part_t, 1.0 - part_c, 0.0)
+        return (part_t, part_c, 0.0) if low_is_harm(condition) else (1.0 - part_t, 1.0 - part_c, 0.0)
     value_t, value_c = ((low + (high - low) * part) / high for part in (part_t, part_c))
     if low_is_harm(condition):
-        return Levels(value_t, bound.factor * value_c, 0.0)
-    return Levels(1.0 - value_t / bound.factor, 1.0 - value_c, 0.0)
+        return (value_t, bound.factor * value_c, 0.0)
+    return (1.0 - value_t / bound.factor, 1.0 - value_c, 0.0)
 
 
 def bounded(condition: Condition, positions: NDArray[np.int64], values: Range, bound: float) -> tuple[Floats, float]:

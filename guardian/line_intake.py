@@ -103,7 +103,7 @@ def _scores(line: Line, arm: Arm, cluster: float) -> Tally | None:
     nameless = arm.scores.get(line.score + NAMELESS, {})
     if not named and not nameless:
         return None
-    counts = dict(named)
+    counts = {at: float(count) for at, count in named.items()}
     for at, count in nameless.items():
         # Without unit ids a cluster of scores may be one person's: each counts as its part of one.
         counts[at] = counts.get(at, 0.0) + count / cluster

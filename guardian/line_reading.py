@@ -85,7 +85,7 @@ def _feed(
     epoch: Epoch,
     both: tuple[Tally | None, Tally | None],
 ) -> bool:
-    if both == (None, None):
+    if both[0] is None and both[1] is None:
         return False
     (line, segment), watch = found, state.variations[variation]
     key = line.key(segment)
@@ -113,6 +113,8 @@ def _read(
     guardrails, (line, segment) = state.policy.guardrails, found
     least_ms = 0 if segment in (ALL, line.cut) else SEGMENT_BLOCK_MS
     blocks, alone = (held.take_split(), None) if line.kind == "fresh" else held.take_full(oldest_ms, least_ms)
+    if not blocks and alone is None:
+        return False
     bounds = {at: isinstance(guardrails[at].when.bound, Absolute) for at in held.watches}
     chosen = [(at, block) for block in blocks for at, fixed in bounds.items() if not fixed]
     chosen += [(at, alone) for at, fixed in bounds.items() if fixed and alone is not None]

@@ -37,8 +37,9 @@ class Story(msgspec.Struct, gc=False):
 
     def read(self, block: Pair, values: Floats) -> None:
         """Read a block and its log e-values."""
-        largest = float(values.max())
-        mixed = largest + math.log(sum(math.exp(value - largest) for value in values.tolist()) / values.size)
+        told = values.tolist()
+        largest = max(told)
+        mixed = largest + math.log(sum([math.exp(value - largest) for value in told]) / len(told))
         if self.gain <= 0.0:
             self.gain, self.from_ms, self.to_ms = 0.0, block.from_ms, block.to_ms
             self.t, self.c = Remembered(), Remembered()

@@ -90,18 +90,22 @@ class Steps:
 
     def sum(self, from_step: int, variation: str) -> tuple[Cell, int]:
         """Return the variation's sums from a step on, and the latest of these steps, whoever is in it; -1 if there is none."""
-        row, last, size = self._arms.get(variation), _NONE, self.size
+        row, held, newest, size = self._arms.get(variation), self._held, max(self._held), self.size
+        if newest < max(from_step, 0):
+            return Cell(), _NONE
+        if row is None:
+            return Cell(), newest
+        # No other places can hold what is asked for; in the order in which they lie.
+        begin, end = max(from_step, newest - size + 1, 0) % size, newest % size + 1
+        places = range(begin, end) if begin < end else (*range(end), *range(begin, size))
         exposures = outcomes = errors = first = 0.0
-        for at, step in enumerate(self._held):
-            if step < from_step or step == _NONE:
-                continue
-            last = max(last, step)
-            if row is not None:
+        for at in places:
+            if held[at] >= from_step:
                 exposures += row[at]
                 outcomes += row[size + at]
                 errors += row[2 * size + at]
                 first += row[3 * size + at]
-        return Cell(int(exposures), int(outcomes), int(errors), first), last
+        return Cell(int(exposures), int(outcomes), int(errors), first), newest
 
     def first(self, variation: str) -> float:
         """Return the first failures of the variation over all steps."""

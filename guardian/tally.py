@@ -32,6 +32,9 @@ class Tally(msgspec.Struct, array_like=True, gc=False):
         self.left += other.left
         self.every += other.every
         mine = self.counts
+        if not mine:
+            self.counts = other.counts.copy()
+            return
         for key, count in other.counts.items():
             mine[key] = mine.get(key, 0.0) + count
 

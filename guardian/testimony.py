@@ -77,23 +77,33 @@ def figures_of(held: Held, pair: Pair) -> Figures:
     """Return what a guardrail on a line measured in a pair of sums."""
     assert held.line is not None
     kind, t, c = held.line.kind, pair.t, pair.c
+    value, base = values_of(held, pair)
     if kind == "latency":
-        return _latencies(held, t, c)
+        at = _quantile_key(held, c)
+        x_t, x_c = (0.0 if at is None else count_above(arm.counts, at) for arm in (t, c))
+        return Figures(t.n, x_t, value, c.n, x_c, base)
+    if kind == "fresh":
+        return Figures(t.n, 0.0, value, c.n, 0.0, base)
+    return Figures(t.n, t.x, value, c.n, c.x, base)
+
+
+def values_of(held: Held, pair: Pair) -> tuple[float | None, float | None]:
+    """Return the values alone of `figures_of`, of the variation and of control: views need no more."""
+    assert held.line is not None
+    kind, t, c = held.line.kind, pair.t, pair.c
+    if kind == "latency":
+        at_t, at_c = _quantile_key(held, t), _quantile_key(held, c)
+        return None if at_t is None else bucket_edge(at_t), None if at_c is None else bucket_edge(at_c)
     if kind == "score" and held.guardrail.when.signal.kind != "thumbs_down_rate":
-        values = held.line.range
-        return Figures(t.n, t.x, mean(t, values), c.n, c.x, mean(c, values))
+        return mean(t, held.line.range), mean(c, held.line.range)
     if kind == "fresh":
         total = t.n + c.n
-        return Figures(t.n, 0.0, t.n / total if total else None, c.n, 0.0, None)
-    return Figures(t.n, t.x, t.x / t.n if t.n else None, c.n, c.x, c.x / c.n if c.n else None)
+        return t.n / total if total else None, None
+    return t.x / t.n if t.n else None, c.x / c.n if c.n else None
 
 
-def _latencies(held: Held, t: Tally, c: Tally) -> Figures:
-    tau = held.guardrail.when.signal.quantile or 0.5
-    of_t, of_c = (quantile_key(arm.counts, tau) if arm.counts else None for arm in (t, c))
-    value, base = (None if key is None else bucket_edge(key) for key in (of_t, of_c))
-    x_t, x_c = (0.0 if of_c is None else count_above(arm.counts, of_c) for arm in (t, c))
-    return Figures(t.n, x_t, value, c.n, x_c, base)
+def _quantile_key(held: Held, tally: Tally) -> int | None:
+    return quantile_key(tally.counts, held.guardrail.when.signal.quantile or 0.5) if tally.counts else None
 
 
 def _of_requests(stretch: Stretch) -> Figures:

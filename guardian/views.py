@@ -15,14 +15,14 @@ from guardian.line_reading import configured_share, part_of_budget
 from guardian.lines import is_literal
 from guardian.names import Millis, split_rollout_key
 from guardian.policy import Policy
-from guardian.population import Cell
+from guardian.population import Cell, Cells
 from guardian.progress import FRESH_MS
 from guardian.rule_views import literal_rows, literal_why
 from guardian.silence import EXPOSURES, OUTCOMES, PIPELINE, silences
 from guardian.standing import Held, is_enough, p_value, standing
 from guardian.state import RolloutState
 from guardian.tally import Pair
-from guardian.testimony import figures_of
+from guardian.testimony import values_of
 
 STALE_MS = FRESH_MS
 SEGMENTS_SHOWN = 5
@@ -39,14 +39,15 @@ def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis,
     environment, flag_key = split_rollout_key(state.key)
     names = [policy.control, *sorted(v for v in state.variations if v != policy.control)]
     fresh = state.data_ms and now_ms - state.data_ms <= STALE_MS
+    recent = {name: state.history.since(now_ms - RECENT_MS, name, name).arm for name in names}
     return RolloutView(
         key=state.key, flag_key=flag_key, environment=environment, control=policy.control, owner=policy.owner,
         mode=policy.mode, status=str(state.status), stage=state.stage, stages=max(len(policy.stages), 1),
         share=policy.stages[state.stage].share if policy.stages else None,
         at=iso(now_ms), lag_ms=lag_ms, passed_ms=passed_ms,
         telemetry="fresh" if fresh else ("stale" if state.data_ms else "none"),
-        arms=tuple(_arm(state, name, now_ms) for name in names),
-        guardrails=tuple(_guardrails(state, policy, now_ms)), mixed_units=len(state.mixing.units),
+        arms=tuple(_arm(state, name, recent[name]) for name in names),
+        guardrails=tuple(_guardrails(state, policy, recent, now_ms)), mixed_units=len(state.mixing.units),
         mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash, plan=msgspec.to_builtins(state.lines.plan),
         last_decision=state.last_decision, explanation=state.explanation,
         waits=waits(state, policy, now_ms), approvals=_approvals(state, policy), hindsight=hindsight(state),
@@ -70,10 +71,9 @@ def _approvals(state: RolloutState, policy: Policy) -> dict[str, str]:
     return {group: state.progress.approved.get(group, "") for group in asked}
 
 
-def _arm(state: RolloutState, variation: str, now_ms: Millis) -> ArmView:
+def _arm(state: RolloutState, variation: str, recent: Cell) -> ArmView:
     epoch = state.population.now
     cell = epoch.arms.get(variation, Cell()) if epoch is not None else Cell()
-    recent = state.history.since(now_ms - RECENT_MS, variation, variation).arm
     shown = epoch.shown_share(variation, state.population.by_exposures) if epoch is not None else None
     n, errors = cell.outcomes, min(cell.errors, cell.outcomes)
     return ArmView(
@@ -83,7 +83,7 @@ def _arm(state: RolloutState, variation: str, now_ms: Millis) -> ArmView:
     )  # fmt: skip
 
 
-def _guardrails(state: RolloutState, policy: Policy, now_ms: Millis) -> list[GuardrailView]:
+def _guardrails(state: RolloutState, policy: Policy, recent: Cells, now_ms: Millis) -> list[GuardrailView]:
     """Return a row for each guardrail and variation; of its segments those that are nearest to doing something."""
     shown = []
     for variation in sorted(state.variations):
@@ -93,7 +93,7 @@ def _guardrails(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Gua
         names = {held.name for held, _, _ in kept}
         for held, log_e, threshold in rows:
             if not held.segment or held.name in names:
-                shown.append(_row(state, policy, variation, held, (log_e, threshold), now_ms))
+                shown.append(_row(state, policy, variation, held, (log_e, threshold), recent))
     return [*shown, *literal_rows(state, policy), *_silences(state, policy, now_ms)]
 
 
@@ -102,11 +102,11 @@ def _nearest(held: Held) -> tuple[float, float]:
 
 
 def _row(
-    state: RolloutState, policy: Policy, variation: str, held: Held, numbers: tuple[float, float], now_ms: Millis
+    state: RolloutState, policy: Policy, variation: str, held: Held, numbers: tuple[float, float], recent: Cells
 ) -> GuardrailView:
     log_e, threshold = numbers
     verdict = held.watch.verdict(is_enough(state, policy, variation, held))
-    value, value_control = _values(state, policy, variation, held, now_ms)
+    value, value_control = _values(state, policy, variation, held, recent)
     part = part_of_budget(state, state.lines, held.at, held.segment)
     literally = ""
     if is_literal(held.guardrail):
@@ -124,17 +124,14 @@ def _row(
 
 
 def _values(
-    state: RolloutState, policy: Policy, variation: str, held: Held, now_ms: Millis
+    state: RolloutState, policy: Policy, variation: str, held: Held, recent: Cells
 ) -> tuple[float | None, float | None]:
     """Return what the signal is of late, of the variation and of control."""
-    if held.read is not None:
-        past = held.read.past
-        figures = figures_of(held, Pair(0, 0, past.t.tally(), past.c.tally()))
-        if held.line is not None and held.line.kind == "fresh":
-            return figures.value, configured_share(state)
-        return figures.value, figures.value_control
-    came = state.history.since(now_ms - RECENT_MS, variation, policy.control)
-    return _rate(came.arm), _rate(came.control)
+    if held.read is None or held.line is None:
+        return _rate(recent[variation]), _rate(recent[policy.control])
+    past = held.read.past
+    value, value_control = values_of(held, Pair(0, 0, past.t.tally(), past.c.tally()))
+    return value, configured_share(state) if held.line.kind == "fresh" else value_control
 
 
 def _rate(cell: Cell) -> float | None:

@@ -37,10 +37,11 @@ def log_weighted_sum(log_values: Floats, log_weights: Floats) -> float:
     Return ``log(sum(weight * exp(value)))`` without overflow; ``-inf`` if every value is ``-inf``.
     """
     weighted = log_values + log_weights
-    largest = float(weighted.max())
+    # The ufuncs themselves: the methods of arrays spend more on these few numbers than the numbers take.
+    largest = float(np.maximum.reduce(weighted))
     if largest == _EMPTY:
         return _EMPTY
-    return largest + math.log(float(np.exp(weighted - largest).sum()))
+    return largest + math.log(float(np.add.reduce(np.exp(weighted - largest))))
 
 
 class Account:
@@ -52,7 +53,7 @@ class Account:
     the block it precedes. Log wealth may lie anywhere between -1e300 and 1e300; nothing overflows.
     """
 
-    __slots__ = ("_log_s", "_log_weights", "_total_deposited")
+    __slots__ = ("_log_s", "_log_weights", "_mixed", "_total_deposited")
 
     def __init__(self, k: int = 8, weights: Sequence[float] | None = None) -> None:
         """
@@ -62,6 +63,8 @@ class Account:
             raise ValueError(f"k is {k!r}: an account needs a whole number of components, at least 1")
         self._log_s: Floats = np.full(int(k), _EMPTY)
         self._log_weights: Floats = log_weights_of(weights, int(k))
+        # What `log_s` returned since the components last moved: it is asked for several times between two blocks.
+        self._mixed: float | None = None
         self._total_deposited = 0.0
 
     @property
@@ -98,7 +101,7 @@ class Account:
         if not 0.0 <= eta < 1.0:
             raise ValueError(f"eta is {eta!r}: a deposit is an expected number of false kills, from 0 to below 1")
         if eta > 0.0:
-            self._log_s = np.logaddexp(self._log_s, math.log(eta))
+            self._log_s, self._mixed = np.logaddexp(self._log_s, math.log(eta)), None
             self._total_deposited += eta
 
     def update(self, log_e: Floats) -> None:
@@ -112,15 +115,17 @@ class Account:
         if log_e.shape != self._log_s.shape:
             raise ValueError(f"log_e has shape {log_e.shape}: this account has {self.k} components, shape ({self.k},)")
         # One comparison catches both: it is false for NaN and for +inf.
-        if not log_e.max() < math.inf:
+        if not np.maximum.reduce(log_e) < math.inf:
             raise ValueError(f"log_e is {log_e.tolist()!r}: every log e-value must be a number below infinity")
-        self._log_s = self._log_s + log_e
+        self._log_s, self._mixed = self._log_s + log_e, None
 
     def log_s(self) -> float:
         """
         Return ``log S``, the log of the weighted mean of the components; ``-inf`` for an empty account.
         """
-        return log_weighted_sum(self._log_s, self._log_weights)
+        if self._mixed is None:
+            self._mixed = log_weighted_sum(self._log_s, self._log_weights)
+        return self._mixed
 
     def crossed(self) -> bool:
         """
@@ -142,7 +147,7 @@ class Account:
         """
         Empty the account after a kill. The next deposit opens a new budget: nothing is refunded.
         """
-        self._log_s = np.full(self.k, _EMPTY)
+        self._log_s, self._mixed = np.full(self.k, _EMPTY), None
 
     def to_state(self) -> list[float | None]:
         """

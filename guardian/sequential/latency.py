@@ -12,11 +12,14 @@ where the distributions of the arms cross near it.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guardian.sequential.checks import (
     Floats,
@@ -84,14 +87,13 @@ def quantile_key(buckets: Buckets, tau: float) -> int | None:
     Return the first bucket up to which lies a part ``tau`` of all counts; None for an empty histogram.
     """
     check_open_unit("tau", tau)
+    total = math.fsum(buckets.values())
+    if total <= 0.0:
+        return None
+    keys = sorted(buckets)
+    below = list(accumulate(map(buckets.__getitem__, keys)))
     # A part of 1e-12 forgives that 0.95 * 400 is not exactly 380 in every arithmetic.
-    wanted = tau * math.fsum(buckets.values()) * (1.0 - 1e-12)
-    below = 0.0
-    for key in sorted(buckets):
-        below += buckets[key]
-        if below >= wanted and buckets[key] > 0.0:
-            return key
-    return None
+    return keys[bisect_left(below, tau * total * (1.0 - 1e-12))]
 
 
 def count_above(buckets: Buckets, key: int) -> float:
@@ -105,8 +107,7 @@ def counts_above(buckets: Buckets, keys: Sequence[int]) -> Floats:
     """
     Return `count_above` for several buckets at once, shape ``(len(keys),)``.
     """
-    held = np.fromiter(buckets, dtype=np.int64, count=len(buckets))
-    counts = np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets))
+    held, counts = _arrays(buckets)
     return np.asarray((held[np.newaxis, :] > np.asarray(keys, dtype=np.int64)[:, np.newaxis]) @ counts)
 
 
@@ -114,12 +115,29 @@ def quantile_keys(buckets: Buckets, taus: Sequence[float]) -> list[int]:
     """
     Return `quantile_key` for several parts at once; nothing for an empty histogram.
     """
-    held = sorted(bucket for bucket, count in buckets.items() if count > 0.0)
-    if not held:
-        return []
-    below = np.cumsum([buckets[bucket] for bucket in held])
+    return cuts(buckets, taus)[0]
+
+
+def cuts(buckets: Buckets, taus: Sequence[float] | Floats) -> tuple[list[int], Floats]:
+    """
+    Return `quantile_keys`, and of the same histogram `counts_above` them; nothing for an empty one.
+    """
+    held, counts = _arrays(buckets)
+    order = held.argsort()
+    below = counts[order].cumsum()
+    if not below.size or below[-1] <= 0.0:
+        return [], np.zeros(0)
     wanted = np.asarray(taus) * below[-1] * (1.0 - 1e-12)
-    return [held[at] for at in np.minimum(np.searchsorted(below, wanted), len(held) - 1).tolist()]
+    keys = held[order[below.searchsorted(wanted)]]
+    return keys.tolist(), np.asarray((held > keys[:, np.newaxis]) @ counts)
+
+
+def _arrays(buckets: Buckets) -> tuple[NDArray[np.int64], Floats]:
+    """
+    Return the buckets and their counts, as they stand.
+    """
+    held = np.fromiter(buckets, dtype=np.int64, count=len(buckets))
+    return held, np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets))
 
 
 def margin_shift(margin: float, accuracy: float = ACCURACY) -> int:

@@ -8,6 +8,7 @@ high, balanced so that the bets break even on average when both means agree.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +65,24 @@ def ratings_block(
     """
     check_unit("centre", centre)
     check_unit("drop", drop)
-    return ratings_blocks(levels, count_t, count_c, centre=centre, drop=drop, bets=bets, levels_c=levels_c)
+    y_t, parts = _levels("levels", levels), _parts(bets)
+    y_c = y_t if levels_c is None else _levels("levels_c", levels_c)
+    counts_t, counts_c = _counts("count_t", count_t, y_t), _counts("count_c", count_c, y_c)
+    n_t, n_c = float(np.add.reduce(counts_t)), float(np.add.reduce(counts_c))
+    if n_t < ARM_MIN or n_c < ARM_MIN:
+        return np.zeros(parts.shape)
+    odds = n_t / n_c
+    limit = min(_inverse((1.0 - centre) + drop), _inverse(odds * centre))
+    bet_t = (parts * limit)[:, np.newaxis]
+    treatment = np.add.reduce(np.log1p(bet_t * ((centre - drop) - y_t)) * counts_t, axis=-1)
+    return np.asarray(treatment + np.add.reduce(np.log1p(bet_t * (odds * (y_c - centre))) * counts_c, axis=-1))
+
+
+def _inverse(value: float) -> float:
+    """
+    Return ``1/value``, infinite for 0.
+    """
+    return 1.0 / value if value else math.inf
 
 
 def ratings_blocks(
@@ -150,6 +168,8 @@ def mean_blocks(
 
 
 def _parts(bets: Sequence[float] | Floats) -> Floats:
+    if bets is DEFAULT_BETS:
+        return DEFAULT_BETS
     parts = as_floats("bets", bets)
     if not ((parts > 0.0) & (parts < 1.0)).all():
         raise ValueError(f"bets is {parts.tolist()!r}: every bet is a part of the largest safe one, above 0, below 1")
@@ -200,9 +220,10 @@ class RatingCentre:
 
 
 def _levels(name: str, levels: Sequence[float] | Floats) -> Floats:
-    y = as_floats(name, levels)
-    if not ((y >= 0.0) & (y <= 1.0)).all():
-        raise ValueError(f"{name} is {y.tolist()!r}: every level must be rescaled to a number from 0 to 1")
+    y = np.asarray(levels, dtype=np.float64)
+    if y.ndim != 1 or not y.size or not (np.minimum.reduce(y) >= 0.0 and np.maximum.reduce(y) <= 1.0):
+        wrong = as_floats(name, levels)
+        raise ValueError(f"{name} is {wrong.tolist()!r}: every level must be rescaled to a number from 0 to 1")
     return y
 
 
@@ -211,8 +232,8 @@ def _counts(name: str, counts: Any, levels: Floats) -> Floats:
     if given.ndim == 0 or given.shape[-1] != levels.size:
         size = given.shape[-1] if given.ndim else 0
         raise ValueError(f"{name} has {size} counts: there are {levels.size} levels")
-    right = (given >= 0.0) & (given <= COUNT_MAX)
-    if not right.all():
-        wrong = float(given[~right][0])
+    least, most = (extreme.reduce(given, axis=None, initial=0.0) for extreme in (np.minimum, np.maximum))
+    if not (least >= 0.0 and most <= COUNT_MAX):
+        wrong = float(given[~((given >= 0.0) & (given <= COUNT_MAX))][0])
         raise ValueError(f"{name} holds {wrong!r}: every count must be a number from 0 to 2**53")
     return given

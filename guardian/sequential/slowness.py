@@ -10,13 +10,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from guardian.sequential.checks import ARM_MIN, Floats, as_floats, check_arms, check_counts, check_units, spread
-from guardian.sequential.latency import ACCURACY, Buckets, counts_above, margin_shift, quantile_keys
+from guardian.sequential.checks import (
+    ARM_MIN,
+    COUNT_MAX,
+    Floats,
+    as_floats,
+    check_arms,
+    check_counts,
+    check_units,
+    spread,
+)
+from guardian.sequential.latency import ACCURACY, Buckets, counts_above, cuts, margin_shift
 
 #: The quantiles of control's past at which latencies are cut.
 DEFAULT_TAUS: Floats = np.array([0.25, 0.5, 0.75, 0.9, 0.97, 0.995])
@@ -67,22 +78,29 @@ def slowness_block(
     <= P(C > y)`` in the block. It holds whenever treatment is stochastically no slower than ``margin`` times control.
     See `slowness_blocks`. Shape ``(K,)``, natural logs; zeros for an empty arm or without a past.
     """
-    edges = _taus(taus)
-    keys = quantile_keys(past, edges.tolist())
-    total = math.fsum(past.values())
-    shift = margin_shift(margin, accuracy)
+    levels = _taus(taus)
+    keys, above = cuts(past, levels)
+    weight, shift = math.fsum(past.values()), margin_shift(margin, accuracy)
+    columns = _columns(tuple(slowdowns))
     if not keys:
-        return np.zeros(_slowdowns(slowdowns)[0].shape[0])
-    return slowness_blocks(
-        math.fsum(treatment.values()),
-        counts_above(treatment, [key + shift for key in keys]),
-        math.fsum(control.values()),
-        counts_above(control, keys),
-        beyond=counts_above(past, keys) / total,
-        weight=total,
-        taus=edges,
-        slowdowns=slowdowns,
-    )
+        return np.zeros(len(columns[0]))
+    n_t, n_c = math.fsum(treatment.values()), math.fsum(control.values())
+    x_t, x_c = counts_above(treatment, [key + shift for key in keys]), counts_above(control, keys)
+    beyond = above / weight
+    if not (_falls(n_t, x_t) and _falls(n_c, x_c) and _falls(1.0, beyond) and 0.0 <= weight <= COUNT_MAX):
+        # It knows the words for what is wrong.
+        return slowness_blocks(n_t, x_t, n_c, x_c, beyond=beyond, weight=weight, taus=levels, slowdowns=slowdowns)
+    if n_t < ARM_MIN or n_c < ARM_MIN:
+        return np.zeros(len(columns[0]))
+    rho = _ratios((weight * beyond + _PRIOR_REQUESTS * (1.0 - levels)) / (weight + _PRIOR_REQUESTS), columns)
+    return _log_e(_classes(n_t, x_t), _classes(n_c, x_c), n_t / (n_t + n_c), rho)
+
+
+def _falls(whole: float, beyond: Floats) -> bool:
+    """
+    Say whether the counts beyond the edges of ``whole`` fall from edge to edge, none of them below 0.
+    """
+    return all(lower >= higher for lower, higher in pairwise((COUNT_MAX, whole, *beyond.tolist(), 0.0)))
 
 
 def slowness_blocks(
@@ -126,13 +144,20 @@ def slowness_blocks(
     past = (weight[..., np.newaxis] * beyond + _PRIOR_REQUESTS * (1.0 - levels)) / (
         weight[..., np.newaxis] + _PRIOR_REQUESTS
     )
-    rho = _ratios(past, slowdowns)
+    rho = _ratios(past, _columns(tuple(slowdowns)))
     silent = (n_t < ARM_MIN) | (n_c < ARM_MIN)
     w = np.where(silent, 0.5, n_t / np.where(silent, 1.0, n_t + n_c))[..., np.newaxis, np.newaxis]
-    cost = np.log1p(w * (rho - 1.0))
     count_t, count_c = (_classes(n, x)[..., np.newaxis, :] for n, x in ((n_t, x_t), (n_c, x_c)))
-    log_e = (count_t * (np.log(rho) - cost)).sum(axis=-1) - (count_c * cost).sum(axis=-1)
-    return np.asarray(np.where(silent[..., np.newaxis], 0.0, log_e))
+    return np.asarray(np.where(silent[..., np.newaxis], 0.0, _log_e(count_t, count_c, w, rho)))
+
+
+def _log_e(count_t: Floats, count_c: Floats, w: Any, rho: Floats) -> Floats:
+    """
+    Return the formula of `slowness_blocks` from counts by class, treatment's part of them and the ratios.
+    """
+    cost = np.log1p(w * (rho - 1.0))
+    gained = np.add.reduce(count_t * (np.log(rho) - cost), axis=-1)
+    return np.asarray(gained - np.add.reduce(count_c * cost, axis=-1))
 
 
 def _check_falling(name: str, values: Floats, edges: int) -> None:
@@ -145,9 +170,10 @@ def _check_falling(name: str, values: Floats, edges: int) -> None:
         raise ValueError(f"{name} is {row!r}: no more requests can exceed a higher edge than exceed a lower one")
 
 
-def _slowdowns(slowdowns: Sequence[Slowdown]) -> tuple[Floats, Floats]:
+@lru_cache(maxsize=16)
+def _columns(slowdowns: tuple[Slowdown, ...]) -> tuple[Floats, Floats, Floats]:
     """
-    Return the parts and the shifts as columns, shape ``(K, 1)``, or raise ValueError.
+    Return the parts, what they leave of 1, and the shifts as columns, shape ``(K, 1)``, or raise ValueError.
     """
     part = np.array([slowdown.part for slowdown in slowdowns], dtype=np.float64)
     by = np.array([slowdown.by for slowdown in slowdowns], dtype=np.float64)
@@ -155,20 +181,19 @@ def _slowdowns(slowdowns: Sequence[Slowdown]) -> tuple[Floats, Floats]:
         raise ValueError(
             f"slowdowns is {list(slowdowns)!r}: each needs a part above 0 up to 1 and a shift above 0 up to {_BY_MAX:g}"
         )
-    return part[:, np.newaxis], by[:, np.newaxis]
+    return part[:, np.newaxis], 1.0 - part[:, np.newaxis], by[:, np.newaxis]
 
 
-def _ratios(past: Floats, slowdowns: Sequence[Slowdown]) -> Floats:
+def _ratios(past: Floats, columns: tuple[Floats, Floats, Floats]) -> Floats:
     """
     Return by how much likelier each class is made, shape ``S + (K, J + 1)``, given the part of the past beyond an edge.
 
     Both arms are thought of as normal in the scale in which control's past is; the part ``p`` beyond an edge becomes
     ``ndtr(ndtri(p) + by)``.
     """
-    score = ndtri(past)[..., np.newaxis, :]
-    part, by = _slowdowns(slowdowns)
-    slowed = (1.0 - part) * past[..., np.newaxis, :] + part * ndtr(score + by)
-    classes, base = _classes(1.0, slowed), _classes(1.0, past)[..., np.newaxis, :]
+    past, (part, rest, by) = past[..., np.newaxis, :], columns
+    slowed = rest * past + part * ndtr(ndtri(past) + by)
+    classes, base = _classes(1.0, slowed), _classes(1.0, past)
     ratio = np.where(base > 1e-12, classes / np.maximum(base, 1e-12), 0.0)
     # In exact arithmetic these rise by themselves; an empty class, or a rounding, must not spoil it.
     return np.asarray(np.maximum(np.maximum.accumulate(ratio, axis=-1), 1e-9))
@@ -178,11 +203,14 @@ def _classes(n: Any, x: Floats) -> Floats:
     """
     Return the counts between the edges from the counts beyond them.
     """
-    whole = np.broadcast_to(np.asarray(n, dtype=np.float64)[..., np.newaxis], (*np.shape(x)[:-1], 1))
-    return np.asarray(np.concatenate([whole, x], axis=-1) - np.concatenate([x, np.zeros_like(whole)], axis=-1))
+    beyond = np.zeros((*x.shape[:-1], x.shape[-1] + 2))
+    beyond[..., 0], beyond[..., 1:-1] = n, x
+    return np.asarray(beyond[..., :-1] - beyond[..., 1:])
 
 
 def _taus(taus: Sequence[float] | Floats) -> Floats:
+    if taus is DEFAULT_TAUS:
+        return DEFAULT_TAUS
     levels = as_floats("taus", taus)
     if not ((levels > 0.0) & (levels < 1.0)).all() or (np.diff(levels) <= 0.0).any():
         raise ValueError(f"taus is {levels.tolist()!r}: the quantiles must rise within (0, 1)")

@@ -46,6 +46,24 @@ def test_steps_are_what_was_added_to_them(added: list[tuple[int, str, Cell]]) ->
         ]
 
 
+@given(ADDED, st.integers(0, 45))
+def test_sums_from_a_step_on_are_those_of_its_steps(added: list[tuple[int, str, Cell]], from_step: int) -> None:
+    """Whatever gaps there are and wherever the newest step lies, steps before the first that is asked for are left out."""
+    steps = Steps(SIZE)
+    for step, variation, cell in added:
+        if steps.takes(step):
+            steps.add(step, variation, cell)
+
+    asked = [step for step in steps.numbers() if step >= from_step]
+    for variation in ("control", "treatment", "third"):
+        expected = Cell()
+        for step in asked:
+            expected.add((steps.cells(step) or {}).get(variation, Cell()))
+        found, last = steps.sum(from_step, variation)
+        assert total({variation: expected}) == total({variation: found})
+        assert last == max(asked, default=-1)
+
+
 @given(ADDED, ADDED)
 def test_a_snapshot_goes_on_as_its_original(
     before: list[tuple[int, str, Cell]], after: list[tuple[int, str, Cell]]

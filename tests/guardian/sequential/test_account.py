@@ -196,6 +196,29 @@ def test_many_accounts_advance_as_one_account_does(history):
         np.testing.assert_array_equal(stream, account.components)
 
 
+def test_evidence_is_of_now_however_often_it_was_asked_for():
+    """
+    Asking what an account holds changes nothing, and after a deposit, a block or a reset the answer is the new one.
+    """
+    asked, silent = Account(), Account()
+    steps = [
+        lambda account: account.deposit(1e-4),
+        lambda account: account.update(np.linspace(-0.1, 0.4, 8)),
+        lambda account: account.deposit(1e-3),
+        lambda account: account.reset(),
+        lambda account: account.deposit(1e-2),
+    ]
+    seen = []
+    for step in steps:
+        for account in (asked, silent):
+            step(account)
+        seen.append(asked.log_s())
+        assert asked.log_s() == seen[-1] == Account.from_state(silent.to_state()).log_s()
+
+    assert silent.log_s() == asked.log_s()
+    assert len(set(seen)) == len(steps)
+
+
 def test_components_are_a_copy():
     """
     What is shown cannot be used to change the account.

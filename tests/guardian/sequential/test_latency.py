@@ -18,6 +18,7 @@ from guardian.sequential import (
     bucket_key,
     count_above,
     counts_above,
+    cuts,
     exceedances,
     latency_block,
     margin_shift,
@@ -87,6 +88,10 @@ def test_several_edges_and_quantiles_at_once_are_those_one_by_one(buckets, keys,
 
     assert np.allclose(counts_above(buckets, keys), [count_above(buckets, key) for key in keys], rtol=1e-12)
     assert quantile_keys(buckets, taus) == [key for key in one_by_one if key is not None]
+
+    found, above = cuts(buckets, taus)
+    assert found == quantile_keys(buckets, taus)
+    assert above.tolist() == counts_above(buckets, found).tolist()
 
 
 def test_merging_histograms_and_counting_commute():

@@ -172,6 +172,8 @@ def test_a_margin_lets_treatment_be_slower_by_as_much():
         (lambda: slowness_blocks(5, [1] * 6, 5, [0] * 6, beyond=[1.5] * 6, weight=9), "beyond", "1.5"),
         (lambda: slowness_blocks(5, [1] * 6, 5, [0] * 6, beyond=[0.5] * 6, weight=-1), "weight", "-1"),
         (lambda: slowness_block({1: 1}, {1: 1}, {1: 1}, taus=[0.9, 0.5]), "taus", "0.9"),
+        (lambda: slowness_block({1: 1}, {1: 3, 9: -2}, {1: 1}), "x_t", "-2.0"),
+        (lambda: slowness_block({1: 1}, {1: 1}, {1: 1, 9: math.nan}), "n_c", "nan"),
         (lambda: slowness_block({1: 1}, {1: 1}, {1: 1}, slowdowns=[Slowdown(0.0, 1.0)]), "slowdowns", "0.0"),
         (lambda: slowness_block({1: 1}, {1: 1}, {1: 1}, margin=0.0), "margin", "0.0"),
     ],
