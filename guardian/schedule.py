@@ -23,33 +23,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, StrictInt, WithJsonSchema
 
+from guardian.documents import NO_LINES, Finding, list_in, readable
 from guardian.errors import Lines, Path, wrong
-from guardian.policy import (
-    NO_LINES,
-    Action,
+from guardian.fields import (
     Document,
     Duration,
     Environment,
-    Finding,
-    Guardrail,
     HarmCondition,
     HealthCondition,
     Key,
-    PlacedStage,
-    Policy,
     Reading,
-    Stage,
     Start,
-    Terms,
     Word,
-    hold_back_findings,
-    list_in,
-    parse_policy,
-    read_document,
-    readable,
     share_of,
-    stage_findings,
 )
+from guardian.guardrails import Action, Guardrail
+from guardian.policy import Policy, Terms, parse_policy, read_terms
+from guardian.stages import PlacedStage, Stage, hold_back_findings, stage_findings
 
 DAY_S = 86400.0
 LEAVE = "this phase would never be left; add duration: or criteria: to it"
@@ -155,7 +145,7 @@ def parse_schedule(
     Raises:
         PolicyError: with every problem that the document has.
     """
-    return _policy(read_document(Schedule, document, _findings, file=file, lines=lines))
+    return _policy(read_terms(Schedule, document, _findings, file=file, lines=lines))
 
 
 def _findings(document: dict[str, Any], reading: Reading) -> Iterator[Finding]:

@@ -1,0 +1,65 @@
+"""Stages as people write them: who gets the variations, how long, and what is wrong between stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, StrictInt
+from pydantic_core import PydanticCustomError
+
+from guardian.documents import Finding
+from guardian.errors import Path
+from guardian.fields import Document, Duration, Share, Start, Until, Word, percent_text, share_of
+
+LEAVE = "this stage would never be left; add for: 1h, until: or approval: to it"
+
+
+class Stage(Document):
+    """
+    One share of the traffic, in (0, 1]; of *users*, where a group is named.
+
+    It is left after *for_s* seconds, when every condition of *until* is shown, and when each group in
+    *approval* has agreed.
+    """
+
+    share: Share = Field(examples=["10%"])
+    for_s: Duration | None = Field(None, alias="for", examples=["1h"])
+    until: Until = Field(None, examples=["error_rate < 1.1x control"])
+    approval: tuple[Word, ...] = ()
+    name: Word | None = None
+    users: Word | None = None
+    size: Annotated[StrictInt, Field(ge=1, examples=[500])] | None = None
+    start: Start | None = Field(None, examples=["2024-11-15 09:00 UTC"])
+
+
+class PlacedStage(NamedTuple):
+    """A stage, where its share is written, and whether it is the last one, which need not be left."""
+
+    path: Path
+    stage: Stage
+    is_last: bool
+
+
+def stage_findings(stages: Iterable[PlacedStage], *, leave: str) -> Iterator[Finding]:
+    """What is wrong between stages; *leave* tells how to leave one. Shares rise within a group of users."""
+    before: dict[str | None, float] = {}
+    for path, stage, is_last in stages:
+        share, least = stage.share, before.get(stage.users, 0)
+        if share <= least:
+            yield path, percent_text(share), f"shares must rise; write more than the {percent_text(least)} before it"
+        before[stage.users] = max(share, least)
+        if not is_last and stage.for_s is None and stage.until is None and not stage.approval:
+            yield path, percent_text(share), leave
+
+
+def hold_back_findings(document: Mapping[str, Any], stages: Iterable[PlacedStage]) -> Iterator[Finding]:
+    """Stages that take what the document wants to hold back; a group of users is no part of it."""
+    try:
+        kept = share_of(document["hold_back"])
+    except (KeyError, PydanticCustomError):
+        return  # there is none, or it is told in its own place
+    for path, stage, _ in stages:
+        if stage.users is None and stage.share > 1.0 - kept + 1e-9:
+            said = f"leaves less than the {percent_text(kept)} to hold_back; write at most {percent_text(round(1.0 - kept, 9))}"
+            yield path, percent_text(stage.share), said
