@@ -12,7 +12,7 @@ Adapters live in ``streams``; each family has a memory one that is real code. Wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, get_args
 
 from guardian.errors import GuardianError
@@ -21,7 +21,7 @@ CommandKind = Literal["kill", "kill_flag", "set_share", "pause", "resume"]
 """
 kill         the variation goes to 0, its users to control, until a resume
 kill_flag    everybody gets control, until a resume
-set_share    the variation gets this share, control the rest
+set_share    the variation gets this share, control the rest; of the rings named, these shares, and of no other ring
 pause        the share stays where it is
 resume       a kill is taken back; the share is again what was last set, or the one given
 """
@@ -57,6 +57,7 @@ class StoreCapabilities:
 
     can_kill_variation: bool
     can_set_share: bool
+    can_target_rings: bool
     needs_full_document: bool
     has_compare_and_set: bool
     requires_approval: bool
@@ -70,7 +71,8 @@ class FlagState:
 
     *weights* holds a share in [0, 1] for every variation, as served to a unit that no targeting rule singles
     out; it is empty where the answer is computed and has no fixed shares. *enabled* is false when people
-    disabled the flag or the guardian killed it whole. *version* changes with every change of the guardian's.
+    disabled the flag or the guardian killed it whole. *version* changes with every change of the guardian's. *rings*
+    holds the named groups that the store knows, each with its own shares where it is served apart from everybody.
     """
 
     flag_key: str
@@ -79,6 +81,7 @@ class FlagState:
     variations: tuple[str, ...]
     weights: Mapping[str, float]
     version: str
+    rings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ class FlagCommand:
     One thing to do to one flag. A repeat carries the same *command_id* and is harmless.
 
     ``variation`` may be empty for ``kill_flag``, and for a ``resume`` of the whole flag; ``share`` is in
-    [0, 1], needed by ``set_share`` and optional for the ``resume`` of a variation.
+    [0, 1], needed by ``set_share`` and optional for the ``resume`` of a variation. ``rings`` are the shares of rings
+    that get another one than everybody, first the ring that counts for a user who is in several.
 
     Raises:
         ValueError: a field is missing or does not fit the kind; the text names it and its value.
@@ -101,6 +105,7 @@ class FlagCommand:
     variation: str
     control: str
     share: float | None = None
+    rings: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(CommandKind):
@@ -114,8 +119,12 @@ class FlagCommand:
             raise ValueError(f"variation: {self.variation!r} is the control itself in a {self.kind} command")
         if self.kind == "set_share" and self.share is None:
             raise ValueError("share: is missing in a set_share command; write a number from 0 to 1")
-        if self.share is not None and not 0.0 <= self.share <= 1.0:
-            raise ValueError(f"share: {self.share!r} is not a number from 0 to 1")
+        if self.rings and self.share is None:
+            raise ValueError(f"share: is missing in a {self.kind} command for rings; write what all others get")
+        given = {"share": self.share, **{f"rings: {ring}": share for ring, share in self.rings.items()}}
+        for name, share in given.items():
+            if share is not None and not 0.0 <= share <= 1.0:
+                raise ValueError(f"{name}: {share!r} is not a number from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)

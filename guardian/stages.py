@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, StrictInt
+from pydantic import AliasChoices, ConfigDict, Field, StrictInt, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from guardian.documents import Finding
@@ -15,22 +15,46 @@ from guardian.fields import Document, Duration, Share, Start, Until, Word, perce
 LEAVE = "this stage would never be left; add for: 1h, until: or approval: to it"
 
 
+def _ring_schema(schema: dict[str, Any]) -> None:
+    """Both words for a ring; a share is needed where there is none."""
+    schema["properties"]["ring"] = schema["properties"]["users"]
+    schema["required"].remove("share")
+    schema["anyOf"] = [{"required": [name]} for name in ("share", "users", "ring")]
+
+
 class Stage(Document):
     """
-    One share of the traffic, in (0, 1]; of *users*, where a group is named.
+    One share of the traffic, in (0, 1]; of the ring *users*, where one is named: all of it, unless a share is given.
 
     It is left after *for_s* seconds, when every condition of *until* is shown, and when each group in
     *approval* has agreed.
     """
+
+    model_config = ConfigDict(json_schema_extra=_ring_schema)
 
     share: Share = Field(examples=["10%"])
     for_s: Duration | None = Field(None, alias="for", examples=["1h"])
     until: Until = Field(None, examples=["error_rate < 1.1x control"])
     approval: tuple[Word, ...] = ()
     name: Word | None = None
-    users: Word | None = None
-    size: Annotated[StrictInt, Field(ge=1, examples=[500])] | None = None
-    start: Start | None = Field(None, examples=["2024-11-15 09:00 UTC"])
+    users: Word | None = Field(
+        None,
+        validation_alias=AliasChoices("users", "ring"),
+        examples=["employees"],
+        description="A ring: a named group of users, defined beside the flags; also written ring:",
+    )
+    size: Annotated[StrictInt, Field(ge=1, examples=[500])] | None = Field(
+        None, description="How many users the ring has, for people"
+    )
+    start: Start | None = Field(None, examples=["2024-11-15 09:00 UTC"], description="Neither entered nor left before")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_ring(cls, given: Any, info: ValidationInfo) -> Any:
+        """Without a share a ring gets it whole."""
+        if isinstance(given, dict) and "share" not in given and given.keys() & {"users", "ring"}:
+            return {**given, "share": "100%" if info.context is not None else 1.0}
+        return given
 
 
 class PlacedStage(NamedTuple):

@@ -23,8 +23,9 @@ def command_for(decision: Decision) -> FlagCommand | None:
         ValueError: the decision cannot be carried out; the text names the field.
     """
     kind = KINDS.get(decision.action)
-    if kind is None:
-        return None
+    is_of_all = kind == "pause" and not decision.variant
+    if kind is None or is_of_all:
+        return None  # a pause of all leaves each share where it is
     return FlagCommand(
         command_id=decision.decision_id,
         decision_id=decision.decision_id,
@@ -34,4 +35,5 @@ def command_for(decision: Decision) -> FlagCommand | None:
         variation=decision.variant,
         control=decision.control,
         share=decision.share if kind in ("set_share", "resume") else None,
+        rings=decision.rings if kind in ("set_share", "resume") else {},
     )

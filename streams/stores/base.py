@@ -9,12 +9,13 @@ from guardian.flagdoc import (
     Document,
     Flag,
     Overlay,
+    conditions_of,
     flag_problems,
     inlined,
     misfits,
     overlaid,
     overlay_version,
-    splits,
+    ring_splits,
     weights,
     without,
 )
@@ -46,16 +47,27 @@ def read_state(document: Document, environment: str, flag_key: str, overlay: Ove
     flag = document["flags"].get(flag_key)
     if flag is None:
         raise UnknownFlag(f"flag {flag_key!r} is not in the flag document")
-    written_out = inlined(flag, document.get("$evaluators"))
+    evaluators = document.get("$evaluators")
+    written_out, conditions = inlined(flag, evaluators), conditions_of(evaluators or {}, evaluators)
     is_off = bool(overlay and overlay.get("off") and overlay_version(flag) >= overlay["version"])
     return FlagState(
         flag_key=flag_key,
         environment=environment,
         enabled=flag["state"] == "ENABLED" and not is_off,
         variations=tuple(flag["variants"]),
-        weights=weights(written_out),
+        weights=weights(written_out, conditions),
         version=str((flag.get("metadata") or {}).get("version", "0")),
+        rings=_rings(written_out, conditions),
     )
+
+
+def _rings(flag: Flag, conditions: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The shares of each ring that is served apart from everybody; empty for others."""
+    found: dict[str, dict[str, float]] = {ring: {} for ring in conditions}
+    for ring, split in ring_splits(flag.get("targeting"), conditions):
+        if ring and not found[ring]:
+            found[ring] = {name: split.get(name, 0.0) for name in flag["variants"]}
+    return found
 
 
 def other_environment(served: str, asked: str) -> str:
@@ -63,16 +75,28 @@ def other_environment(served: str, asked: str) -> str:
     return f"this store serves environment {served!r}, not {asked!r}"
 
 
-def holds(flag: Flag, command: FlagCommand) -> bool:
+def holds(flag: Flag, command: FlagCommand, evaluators: Mapping[str, Any] | None = None) -> bool:
     """Whether a served flag (shared rules written out) does what the command wants, as far as it shows."""
     if command.kind == "kill":
         return without(flag, command.variation, command.control) == flag
     if command.kind == "kill_flag":
         return not flag.get("targeting") and flag.get("defaultVariant") == command.control
     if command.kind == "set_share":
-        found = [split[command.variation] for split in splits(flag.get("targeting")) if command.variation in split]
-        return bool(found) and all(abs(share - (command.share or 0.0)) <= SAME_SHARE for share in found)
+        return _holds_share(flag, command, conditions_of(command.rings, evaluators))
     return True
+
+
+def _holds_share(flag: Flag, command: FlagCommand, conditions: Mapping[str, Any]) -> bool:
+    own = [
+        (ring, split[command.variation])
+        for ring, split in ring_splits(flag.get("targeting"), conditions)
+        if command.variation in split
+    ]
+    asked = {"": command.share or 0.0, **command.rings}
+    # A ring that gets what everybody gets is in no split of its own.
+    apart = {ring for ring, share in asked.items() if not ring or abs(share - asked[""]) > SAME_SHARE}
+    met = all(abs(share - asked[ring]) <= SAME_SHARE for ring, share in own)
+    return met and apart <= {ring for ring, _ in own}
 
 
 def plan(document: Document, overlay: Overlay | None, command: FlagCommand, changed_at_ms: int) -> Applied | Overlay:
@@ -85,14 +109,15 @@ def plan(document: Document, overlay: Overlay | None, command: FlagCommand, chan
         state = read_state(document, command.environment, command.flag_key, overlay)
     except UnknownFlag as error:
         return Applied("failed", "", str(error), None)
-    flag = inlined(document["flags"][command.flag_key], document.get("$evaluators"))
+    evaluators = document.get("$evaluators") or {}
+    flag = inlined(document["flags"][command.flag_key], evaluators)
     known = overlay or Overlay(flag_key=command.flag_key, environment=command.environment, version=0)
     answer = _answer_before(flag, known, command) or (_pause(state, command) if command.kind == "pause" else None)
     if answer is None:
         wanted = _next(known, command, max(known["version"], overlay_version(flag)) + 1, changed_at_ms)
         if command.command_id == known.get("command_id"):
             wanted = known  # published and not served yet: the same record again does no harm
-        answer = _answer_to(flag, known, wanted, command)
+        answer = _answer_to(flag, known, wanted, command, evaluators)
         if answer is None:
             return wanted
     status, detail = answer
@@ -116,6 +141,10 @@ def record_problems(record: Any) -> list[str]:
         problems.append(f"{place}: killed: {killed!r} does not name a control for each killed variation")
     if not isinstance(shares, Mapping) or not all(_is_share(share) for share in shares.values()):
         problems.append(f"{place}: shares: {shares!r} is not a share from 0 to 1 for each variation")
+    rings = record.get("rings") or {}
+    given = rings.values() if isinstance(rings, Mapping) else [rings]
+    if not all(isinstance(shares, Mapping) and all(_is_share(share) for share in shares.values()) for shares in given):
+        problems.append(f"{place}: rings: {rings!r} is not a share from 0 to 1 for each variation of each ring")
     if not isinstance(record.get("off", False), bool):
         problems.append(f"{place}: off: {record.get('off')!r} is not true or false")
     return problems
@@ -155,17 +184,20 @@ def _is_outdated(known: Overlay, command: FlagCommand) -> bool:
     return -1 < own < newest
 
 
-def _answer_to(flag: Flag, known: Overlay, wanted: Overlay, command: FlagCommand) -> Answer | None:
+def _answer_to(
+    flag: Flag, known: Overlay, wanted: Overlay, command: FlagCommand, evaluators: Mapping[str, Any]
+) -> Answer | None:
     """The answer where *wanted* is so already, or cannot be; ``None`` where it is to be published."""
     if _decided(known) == _decided(wanted) and overlay_version(flag) == known["version"]:
         return "already", _ALREADY[command.kind]
-    trial = overlaid(flag, wanted)
-    problems = misfits(flag, wanted) or flag_problems(f"flags.{command.flag_key}", trial, {})
+    trial = overlaid(flag, wanted, evaluators)
+    problems = misfits(flag, wanted, evaluators) or flag_problems(f"flags.{command.flag_key}", trial, {})
     if problems:
         return "failed", "; ".join(problems)
-    if not holds(trial, command):
+    if not holds(trial, command, evaluators):
+        rings = "".join(f", {share} of {ring}" for ring, share in command.rings.items())
         return "failed", (
-            f"{command.variation!r} cannot get a share of {command.share}: shares are moved between it and "
+            f"{command.variation!r} cannot get a share of {command.share}{rings}: shares are moved between it and "
             f"{command.control!r}, in splits with fixed weights; now they are {weights(flag) or 'computed'}"
         )
     return None
@@ -179,7 +211,7 @@ def _pause(state: FlagState, command: FlagCommand) -> Answer:
 
 
 def _next(known: Overlay, command: FlagCommand, version: int, changed_at_ms: int) -> Overlay:
-    killed, shares, off = _decided(known)
+    killed, shares, rings, off = _decided(known)
     if command.kind == "kill":
         killed = {**killed, command.variation: command.control}
     elif command.kind == "kill_flag":
@@ -189,12 +221,14 @@ def _next(known: Overlay, command: FlagCommand, version: int, changed_at_ms: int
         killed = {name: control for name, control in killed.items() if back not in (None, name)}
     if command.share is not None and command.kind in ("set_share", "resume"):
         shares = {**shares, command.variation: command.share}
+        rings = _ringed(rings, command)
     return Overlay(
         flag_key=command.flag_key,
         environment=command.environment,
         version=version,
         killed=killed,
         shares=shares or None,
+        rings=rings,
         off=off,
         control=command.control,
         decision_id=command.decision_id,
@@ -204,5 +238,14 @@ def _next(known: Overlay, command: FlagCommand, version: int, changed_at_ms: int
     )
 
 
-def _decided(overlay: Overlay) -> tuple[dict[str, str], dict[str, float], bool]:
-    return overlay.get("killed") or {}, overlay.get("shares") or {}, bool(overlay.get("off"))
+def _ringed(rings: dict[str, dict[str, float]], command: FlagCommand) -> dict[str, dict[str, float]]:
+    """The shares of rings with those of a command in place of what its variation had."""
+    own = command.variation
+    others = {ring: {name: share for name, share in held.items() if name != own} for ring, held in rings.items()}
+    asked = {ring: {**others.get(ring, {}), own: share} for ring, share in command.rings.items()}
+    return {ring: held for ring, held in {**others, **asked}.items() if held}
+
+
+def _decided(overlay: Overlay) -> tuple[dict[str, str], dict[str, float], dict[str, dict[str, float]], bool]:
+    killed, shares, rings = overlay.get("killed"), overlay.get("shares"), overlay.get("rings")
+    return killed or {}, shares or {}, rings or {}, bool(overlay.get("off"))
