@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import Field
 
+from guardian.conditions import Absolute, Bound, Margin, Relative
 from guardian.documents import Finding, list_in, readable
 from guardian.fields import Attribute, Document, HarmCondition, Reading
 
@@ -60,18 +61,48 @@ class Guardrail(Document):
 def guardrail_findings(document: dict[str, Any], reading: Reading) -> Iterator[Finding]:
     """What is wrong between guardrails, and within one."""
     seen: dict[object, int] = {}
-    for at, given in enumerate(list_in(document, "guardrails")):
-        guardrail = readable(Guardrail, given, reading)
+    found = [readable(Guardrail, given, reading) for given in list_in(document, "guardrails")]
+    for at, guardrail in enumerate(found):
         if guardrail is None:
             continue
         when = guardrail.when
         first = seen.setdefault(when.meaning, at)
         if first != at:
-            yield (
-                ("guardrails", at, "when"),
-                when.text,
-                f"asks the same as guardrails[{first}]; keep one of them",
-            )
+            yield ("guardrails", at, "when"), when.text, f"asks the same as guardrails[{first}]; keep one of them"
         if guardrail.evaluate == "literal" and when.for_s is None and when.op is not None:
             said = f"the literal rule needs a window; write when: {when.text} for 10m, or evaluate: evidence"
             yield ("guardrails", at, "evaluate"), guardrail.evaluate, said
+    yield from _shadowed(found)
+
+
+def _shadowed(guardrails: Sequence[Guardrail | None]) -> Iterator[Finding]:
+    """Guardrails that contradict another one: it does more, and at less, so that they never come to act."""
+    for at, one in enumerate(guardrails):
+        for other_at, other in enumerate(guardrails):
+            if one is not None and other is not None and _is_shadowed(one, other):
+                does = f"guardrails[{other_at}] ({other.when.text}, then: {other.then})"
+                said = f"never comes to act: {does} does more, and at less; change the bound or the action of one of them"
+                yield ("guardrails", at, "when"), f"{one.when.text}, then: {one.then}", said
+                break
+
+
+def _is_shadowed(one: Guardrail, other: Guardrail) -> bool:
+    mild, strict = one.when, other.when
+    # After a kill there is nothing left to pause; after a pause there still is something to be told of.
+    is_over = other.then >= Action.KILL or one.then > Action.ALERT
+    is_alike = mild.signal == strict.signal and type(mild.bound) is type(strict.bound) and (
+        one.evaluate == other.evaluate and (mild.for_s == strict.for_s or one.evaluate == "evidence")
+    )
+    if not (one.then < other.then and is_over and is_alike and set(one.segments) <= set(other.segments)):
+        return False
+    if mild.op is None or strict.op is None or mild.op[0] != strict.op[0]:
+        return False
+    bounds = _height(mild.bound), _height(strict.bound)
+    return bounds[0] > bounds[1] if mild.op[0] == ">" else bounds[0] < bounds[1]
+
+
+def _height(bound: Bound) -> float:
+    match bound:
+        case Absolute(value=height) | Relative(factor=height) | Margin(delta=height):
+            return height
+    return 0.0

@@ -34,7 +34,7 @@ from guardian.fields import (
 from guardian.guardrails import Action, Guardrail, guardrail_findings
 from guardian.names import RolloutKey, rollout_key
 from guardian.signals import Declaration
-from guardian.stages import LEAVE, PlacedStage, Stage, hold_back_findings, stage_findings
+from guardian.stages import LEAVE, PlacedStage, Stage, hold_back_findings, stage_findings, start_findings
 from guardian.timetable import Freeze, Hours
 
 __all__ = [
@@ -209,6 +209,7 @@ def _policy_findings(document: dict[str, Any], reading: Reading) -> Iterator[Fin
         if stage is not None
     ]
     yield from stage_findings(placed, leave=LEAVE)
+    yield from start_findings(placed)
     yield from hold_back_findings(document, placed)
 
 

@@ -40,6 +40,7 @@ from guardian.fields import (
 from guardian.guardrails import Action, Guardrail
 from guardian.policy import Policy, Terms, parse_policy, read_terms
 from guardian.stages import PlacedStage, Stage, hold_back_findings, stage_findings
+from guardian.timetable import moment_text
 
 DAY_S = 86400.0
 LEAVE = "this phase would never be left; add duration: or criteria: to it"
@@ -162,8 +163,8 @@ def _findings(document: dict[str, Any], reading: Reading) -> Iterator[Finding]:
     yield from hold_back_findings(document, stages)
     for (_, before), (at, phase) in pairwise(phases):
         if before.start and phase.start and phase.start <= before.start:
-            said = f"must be later than the {before.start:%Y-%m-%d %H:%M} UTC of the phase before it"
-            yield ("phases", at, "start"), f"{phase.start:%Y-%m-%d %H:%M} UTC", said
+            said = f"must be later than the {moment_text(before.start)} of the phase before it"
+            yield ("phases", at, "start"), moment_text(phase.start), said
     yield from _pause_findings(document, phases, reading)
     asked = document.get("guardrails") or any(phase.pause_conditions for _, phase in phases)
     if not asked and 0 < len(given) == len(phases):

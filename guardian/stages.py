@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AliasChoices, ConfigDict, Field, StrictInt, ValidationInfo, model_validator
@@ -11,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from guardian.documents import Finding
 from guardian.errors import Path
 from guardian.fields import Document, Duration, Share, Start, Until, Word, percent_text, share_of
+from guardian.timetable import moment_text
 
 LEAVE = "this stage would never be left; add for: 1h, until: or approval: to it"
 
@@ -87,3 +89,27 @@ def hold_back_findings(document: Mapping[str, Any], stages: Iterable[PlacedStage
         if stage.users is None and stage.share > 1.0 - kept + 1e-9:
             said = f"leaves less than the {percent_text(kept)} to hold_back; write at most {percent_text(round(1.0 - kept, 9))}"
             yield path, percent_text(stage.share), said
+
+
+def start_findings(stages: Iterable[PlacedStage]) -> Iterator[Finding]:
+    """Starts that do not come after those of the stages before them."""
+    before: datetime | None = None
+    for path, stage, _ in stages:
+        if stage.start is None:
+            continue
+        if before is not None and stage.start <= before:
+            said = f"must be later than {moment_text(before)}, the start of a stage before it"
+            yield (*path[:-1], "start"), moment_text(stage.start), said
+        before = max(stage.start, before or stage.start)
+
+
+def past_findings(stages: Sequence[Stage], now: datetime) -> Iterator[Finding]:
+    """A calendar that is over: the latest start, if all that was planned from it on has passed at *now*."""
+    starts = [(stage.start, at) for at, stage in enumerate(stages) if stage.start is not None]
+    if not starts:
+        return
+    start, at = max(starts)
+    ends = start + timedelta(seconds=sum(stage.for_s or 0.0 for stage in stages[at:]))
+    if ends < now:
+        said = f"lies in the past, and what was planned from it on ended at {moment_text(ends)}; write starts to come, or none"
+        yield ("stages", at, "start"), moment_text(start), said

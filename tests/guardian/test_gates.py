@@ -482,7 +482,7 @@ def test_unlucky_users_that_are_used_up_show_nothing():
     failing = lambda variation, s: 0.2 if variation == "treatment" else 0.1  # noqa: E731
     traffic = Traffic(seconds=90, rps=200, users=200, share=lambda s: 0.5, error=failing)
     played = Course().play([told(asked), *entries(traffic.requests(), exposures=True)])
-    first, every = (account.log_s() for account in played.state.progress.health["treatment"][0].accounts)
+    first, every = (account.log_s() for account in played.state.course("treatment").health[0].accounts)
 
     assert [("advance", 0.5)] == played.actions
     assert every < 0.0 < first
