@@ -119,7 +119,7 @@ def _variation(wish: OverrideWish, known: RolloutView) -> str:
 def _stage(known: RolloutView, variation: str) -> int | None:
     """The stage that an approval is for; none where the variations that are meant stand in several."""
     meant = {arm.stage for arm in known.arms if arm.stage is not None and variation in ("", arm.variation)}
-    return known.stage if len(meant | {known.stage}) == 1 else meant.pop() if len(meant) == 1 else None
+    return (meant or {known.stage}).pop() if len(meant) < 2 else None
 
 
 def _either(names: list[str]) -> str:
