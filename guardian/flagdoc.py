@@ -84,6 +84,7 @@ class Overlay(TypedDict, total=False):
     ``version`` rises with every change of the record. ``killed`` names the control that takes over from each
     killed variation; ``shares`` are in [0, 1] and the rest is ``control``'s (without it, the flag's default). ``rings``
     are shares, by ring, of those in it; who is in several counts in the first.
+    ``newest`` is the number of the latest decision of each variation, and under no name of the whole flag.
     ``recent_command_ids`` are the commands that led here, newest last.
     """
 
@@ -96,6 +97,7 @@ class Overlay(TypedDict, total=False):
     off: bool
     control: str
     decision_id: str
+    newest: dict[str, int]
     command_id: str
     changed_at_ms: int
     recent_command_ids: list[str]

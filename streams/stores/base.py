@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from guardian.flagdoc import (
@@ -114,7 +114,8 @@ def plan(document: Document, overlay: Overlay | None, command: FlagCommand, chan
     known = overlay or Overlay(flag_key=command.flag_key, environment=command.environment, version=0)
     answer = _answer_before(flag, known, command) or (_pause(state, command) if command.kind == "pause" else None)
     if answer is None:
-        wanted = _next(known, command, max(known["version"], overlay_version(flag)) + 1, changed_at_ms)
+        version = max(known["version"], overlay_version(flag)) + 1
+        wanted = _next(known, command, version, changed_at_ms, flag["variants"])
         if command.command_id == known.get("command_id"):
             wanted = known  # published and not served yet: the same record again does no harm
         answer = _answer_to(flag, known, wanted, command, evaluators)
@@ -164,7 +165,7 @@ def _answer_before(flag: Flag, known: Overlay, command: FlagCommand) -> Answer |
         return None
     if command.kind in ("resume", "set_share") and _is_outdated(known, command):
         # Read again after a crash, it would give back what was taken since.
-        return "already", f"{known['decision_id']} is newer and stands: what came before it is over"
+        return "already", f"a decision newer than {command.decision_id} stands, up to {known['decision_id']}: it is over"
     for name in filter(None, (command.variation, command.control)):
         if name not in variants:
             return (
@@ -180,8 +181,10 @@ def _answer_before(flag: Flag, known: Overlay, command: FlagCommand) -> Answer |
 
 
 def _is_outdated(known: Overlay, command: FlagCommand) -> bool:
-    newest, own = sequence_of(known.get("decision_id", "")), sequence_of(command.decision_id)
-    return -1 < own < newest
+    """Whether a newer decision stands, of the same variation or of the whole flag; others may have overtaken it."""
+    newest, own = known.get("newest") or {}, sequence_of(command.decision_id)
+    about = newest if not command.variation else {"", command.variation}
+    return -1 < own < max((newest.get(name, -1) for name in about), default=-1)
 
 
 def _answer_to(
@@ -210,13 +213,18 @@ def _pause(state: FlagState, command: FlagCommand) -> Answer:
     return "already", f"the share stays at {share:.4g}: only a command or a person's edit moves it"
 
 
-def _next(known: Overlay, command: FlagCommand, version: int, changed_at_ms: int) -> Overlay:
+def _next(
+    known: Overlay, command: FlagCommand, version: int, changed_at_ms: int, variants: Iterable[str]
+) -> Overlay:
     killed, shares, rings, off = _decided(known)
+    own = "" if command.kind == "kill_flag" else command.variation
     if command.kind == "kill":
         killed = {**killed, command.variation: command.control}
     elif command.kind == "kill_flag":
         off = True
     elif command.kind == "resume":
+        if off and command.variation:  # the flag was killed whole: only one of its variations comes back
+            killed = {name: command.control for name in variants if name != command.control} | killed
         off, back = False, command.variation or None
         killed = {name: control for name, control in killed.items() if back not in (None, name)}
     if command.share is not None and command.kind in ("set_share", "resume"):
@@ -232,6 +240,7 @@ def _next(known: Overlay, command: FlagCommand, version: int, changed_at_ms: int
         off=off,
         control=command.control,
         decision_id=command.decision_id,
+        newest={**(known.get("newest") or {}), own: sequence_of(command.decision_id)},
         command_id=command.command_id,
         changed_at_ms=changed_at_ms,
         recent_command_ids=[*known.get("recent_command_ids", ()), command.command_id][-REMEMBERED_COMMANDS:],

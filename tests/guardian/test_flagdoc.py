@@ -110,7 +110,7 @@ def test_a_ring_changes_nothing_for_anybody_else(document: dict[str, Any], in_ri
     Whatever people's rules are: with a ring, all who are not in it are answered as without; who is in it, by its share.
     """
     document["$evaluators"] |= STAFF
-    decided = {"shares": {"treatment": share}, "control": "control"}
+    decided: dict[str, Any] = {"shares": {"treatment": share}, "control": "control"}
     plain = answers(compose(document, [overlay(**decided)]))
     rung = answers(compose(document, [overlay(**decided, rings={"staff": {"treatment": in_ring}})]))
     alone = answers(compose(document, [overlay(**decided | {"shares": {"treatment": in_ring}})]))
@@ -126,7 +126,7 @@ def test_a_kill_is_one_in_every_ring(document: dict[str, Any]):
     A killed variation is answered to nobody, in a ring or not, and everybody else is answered as before.
     """
     document["$evaluators"] |= STAFF
-    decided = {"shares": {"treatment": 0.1}, "control": "control", "rings": {"staff": {"treatment": 1.0, "other": 0.0}}}
+    decided: dict[str, Any] = {"shares": {"treatment": 0.1}, "control": "control", "rings": {"staff": {"treatment": 1.0, "other": 0.0}}}
     before = answers(compose(document, [overlay(**decided | {"rings": {"staff": {"other": 0.0}}})]))
 
     after = answers(compose(document, [overlay(**decided, killed={"treatment": "control"})]))

@@ -31,7 +31,7 @@ def terms(**more: Any) -> Policy:
 
 def course(asked: Policy, *wishes: Any, answer: str = "applied", **more: Any) -> Course:
     """Nobody has the treatment in the first second."""
-    seen = {"seconds": 35.0, "share": lambda s: 0.0 if s < 1.0 else 0.3, "timed": False}
+    seen: dict[str, Any] = {"seconds": 35.0, "share": lambda s: 0.0 if s < 1.0 else 0.3, "timed": False}
     return Course().play([told(asked), *between(World(**(seen | more)).entries(), *wishes)], answer)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.grants import grant_of, parts_of
+from guardian.journal import Beat, Entry, Summary
 from guardian.policy import Policy
 from streams.commands import command_for
 from tests.support.courses import Course, between, told, wish
@@ -27,7 +28,7 @@ def terms(**more: Any) -> Policy:
 
 
 def course(asked: Policy, *wishes: Any, errors: Callable[[str, float], float] = lambda name, s: 0.01, **more: Any) -> Course:
-    seen = {"seconds": 30.0, "rps": 400.0, "variations": ("a", "b"), "share": lambda s: 0.4, "timed": False}
+    seen: dict[str, Any] = {"seconds": 30.0, "rps": 400.0, "variations": ("a", "b"), "share": lambda s: 0.4, "timed": False}
     made = World(errors=errors, **(seen | more))
     return Course().play([told(asked), *between(made.entries(), *wishes)])
 
@@ -125,24 +126,25 @@ def test_a_variation_that_nobody_named_waits_for_room():
     Who turns up when another one has been given the whole share goes no further until the policy names them all.
     """
     asked = terms(variations=[], stages=[{"share": "20%", "for": "3s"}, {"share": "60%", "for": "20s"}, {"share": "90%"}])
-    alone, both = (World(seconds=8.0, rps=400.0, variations=names, share=lambda s: 0.4, timed=False) for names in (("a",), ("a", "b")))
-    later = [entry for entry in both.entries() if entry.at_ms > max(one.at_ms for one in alone.entries())]
-    played = Course().play([told(asked), *alone.entries(), *later, *shifted(both)])
+    alone, both = (
+        World(seconds=8.0, rps=400.0, variations=names, share=lambda s: 0.4, timed=False) for names in (("a",), ("a", "b"))
+    )
+    played = Course().play([told(asked), *alone.entries(), *later(both, 20_000)])
 
     assert [("advance", 0.6)] == steps(played, "a")
     assert [] == steps(played, "b")
     assert any(one.startswith("b: the other variations have too much") for one in played.views[-1].waits)
 
 
-def shifted(world: World) -> list[Any]:
-    found = list(world.entries())
-    for entry in found:
-        entry.at_ms += 20_000
-        entry.passed_ms += 20_000
-        for sums in getattr(entry, "flags", []):
+def later(world: World, by_ms: int) -> Iterator[Entry]:
+    for entry in world.entries():
+        assert isinstance(entry, Summary | Beat)
+        entry.at_ms += by_ms
+        entry.passed_ms += by_ms
+        for sums in entry.flags if isinstance(entry, Summary) else ():
             for tick in sums.ticks:
-                tick.start_ms += 20_000
-    return found
+                tick.start_ms += by_ms
+        yield entry
 
 
 shares = st.lists(st.integers(1, 1_000), min_size=1, max_size=5, unique=True).map(sorted)
