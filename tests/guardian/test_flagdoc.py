@@ -126,7 +126,8 @@ def test_a_kill_is_one_in_every_ring(document: dict[str, Any]):
     A killed variation is answered to nobody, in a ring or not, and everybody else is answered as before.
     """
     document["$evaluators"] |= STAFF
-    decided: dict[str, Any] = {"shares": {"treatment": 0.1}, "control": "control", "rings": {"staff": {"treatment": 1.0, "other": 0.0}}}
+    rings = {"staff": {"treatment": 1.0, "other": 0.0}}
+    decided: dict[str, Any] = {"shares": {"treatment": 0.1}, "control": "control", "rings": rings}
     before = answers(compose(document, [overlay(**decided | {"rings": {"staff": {"other": 0.0}}})]))
 
     after = answers(compose(document, [overlay(**decided, killed={"treatment": "control"})]))
