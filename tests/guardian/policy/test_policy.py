@@ -336,7 +336,7 @@ def test_bottomless_documents_are_refused():
         [{"when": "error_rate > 1.2x control", "then": "pause"}, {"when": "error_rate > 2x control", "then": "kill"}],
         [{"when": "error_rate > 1.2x control", "then": "hold"}, {"when": "error_rate > 2x control", "then": "alert"}],
         [{"when": "error_rate > 5%", "then": "pause"}, {"when": "error_rate > 1.2x control", "then": "kill"}],
-        [{"when": "error_rate > 9% for 10m", "then": "pause", "evaluate": "literal"}, {"when": "error_rate > 5%", "then": "kill"}],
+        [{"when": "csat < 3 for 10m", "then": "pause", "evaluate": "literal"}, {"when": "csat < 4", "then": "kill"}],
         [{"when": "error_rate > 9%", "then": "pause", "segments": ["plan"]}, {"when": "error_rate > 5%", "then": "kill"}],
     ],
 )
