@@ -74,6 +74,11 @@ def news(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Silent]:
     return fresh
 
 
+def is_silent(state: RolloutState, variation: str) -> bool:
+    """Say whether something of the variation is silent, or everything is, and was told."""
+    return any(name.split("@", 2)[2] in ("", variation) for name in state.silent)
+
+
 def is_news(state: RolloutState, policy: Policy, now_ms: Millis) -> bool:
     """Say whether ``news`` would change anything."""
     return bool(state.lines.silences) and [one.name for one in silences(state, policy, now_ms)] != state.silent

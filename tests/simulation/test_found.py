@@ -171,3 +171,29 @@ async def test_a_resume_read_again_after_a_later_kill_does_not_revive() -> None:
     assert ["already", "applied"] == first
     assert "already" == again.status
     assert (await store.read("production", "checkout-v2")).weights["treatment"] == 0.0
+
+
+def several(number: int, kind: CommandKind, variation: str, share: float | None = None) -> FlagCommand:
+    name = f"{KEY}|{variation}|{number}"
+    return FlagCommand(name, name, "checkout-v2", "production", kind, variation, "control", share)
+
+
+async def test_an_overtaken_command_of_another_variation_is_carried_out() -> None:
+    """A judge that dies between two decisions sends the first one last: it is only outdated for its own variation."""
+    store = MemoryFlagStore({"flags": {"checkout-v2": flag(0.2, ("a", "b"))}})
+    found = [await store.apply(several(*one)) for one in ((2, "set_share", "a", 0.3), (1, "set_share", "b", 0.3))]
+    late = await store.apply(several(1, "set_share", "a", 0.4))
+
+    assert ["applied", "applied"] == [one.status for one in found]
+    assert "superseded" == late.status
+    served = (await store.read("production", "checkout-v2")).weights
+    assert {"control": 0.4, "a": 0.3, "b": 0.3} == dict(served)
+
+
+async def test_a_resume_of_one_leaves_the_others_of_a_killed_flag_dead() -> None:
+    """After a kill of the whole flag a person brings back one variation: the others stay with control."""
+    store = MemoryFlagStore({"flags": {"checkout-v2": flag(0.2, ("a", "b"))}})
+    for command in (several(1, "kill_flag", "a"), several(2, "resume", "a")):
+        assert "applied" == (await store.apply(command)).status
+
+    assert {"control": 0.9, "a": 0.1, "b": 0.0} == dict((await store.read("production", "checkout-v2")).weights)
