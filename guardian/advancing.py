@@ -96,16 +96,36 @@ def approve(state: RolloutState, entry: Override) -> None:
             state.to_show = True
 
 
-def take_answer(state: RolloutState, entry: ReceiptEntry, action: str) -> None:
+def take_answer(state: RolloutState, entry: ReceiptEntry, decision: Decision) -> list[Decision]:
     """
     The store answered to the change that a variation's stage began with: it begins now, or it never does.
 
     An advance that people's own change of the share stands against, or that a later decision has overtaken, is taken
-    back; one that cannot be carried out makes the variation wait for somebody, too.
+    back; one that cannot be carried out makes the variation wait for somebody, too. One that was given up may have been
+    carried out all the same: then the store is told, too, to take it back.
     """
-    for course in state.courses.values():
-        if course.awaits and course.awaits == entry.decision_id:
-            _take_answer(course, entry, action)
+    made = []
+    for variation, course in state.courses.items():
+        if not course.awaits or course.awaits != entry.decision_id:
+            continue
+        if entry.status == "expired" and decision.action == "advance":
+            made.append(_take_back(state, variation, entry.at_ms))
+        else:
+            _take_answer(course, entry, decision.action)
+    return made
+
+
+def _take_back(state: RolloutState, variation: str, at_ms: Millis) -> Decision:
+    course, policy = state.course(variation), state.policy
+    agreed = course.agreed
+    grant = move(state, policy, variation, course.stage - 1, at_ms)
+    # What people had set before and somebody has agreed to stays theirs.
+    grant[EVERYBODY] = max(grant[EVERYBODY], agreed or 0.0)
+    course.status = after(course.status, Event.STAYED)
+    return record(
+        state, policy, at_ms, action="step_back", variation=variation, guardrail="", grant=grant,
+        reason="the flag store did not say in time whether it has carried out the advance",
+    )  # fmt: skip
 
 
 def _take_answer(course: Progress, entry: ReceiptEntry, action: str) -> None:

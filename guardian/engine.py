@@ -188,18 +188,19 @@ def _resend_due(pending: Pending, now: Now, config: JudgeConfig) -> bool:
     return now.at_ms - pending.sent_ms >= config.resend_ms * (WAITS_TIMES if pending.waits else 1)
 
 
-def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) -> None:
+def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) -> list[Effect]:
     """
     A store answered: the decision leaves the outbox; a change of shares that was carried out opens an epoch.
 
     One that waits for its store stays, until it was carried out or a later decision has overtaken it. A kill that
-    shadow mode did not carry out is looked back on.
+    shadow mode did not carry out is looked back on. Of an advance that nobody knows of whether it was carried out,
+    what it may have given is taken back.
     """
     answered = [p for p in state.outbox if p.decision_id == entry.decision_id]
     if entry.status == "waiting":
         for pending in answered:
             pending.waits = True
-        return
+        return []
     state.outbox = [p for p in state.outbox if p.decision_id != entry.decision_id]
     decisions = [pending.decision() for pending in answered]
     if entry.status in ("applied", "already"):
@@ -213,8 +214,7 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
     elif entry.status == "shadow":
         for decision in decisions:
             look_back(state, decision)
-    for decision in decisions:
-        take_answer(state, entry, decision.action)
+    return [Decide(made) for decision in decisions for made in take_answer(state, entry, decision)]
 
 
 def take_policy(state: RolloutState, entry: PolicyEntry) -> None:

@@ -104,6 +104,20 @@ def test_an_advance_that_failed_skips_no_stage():
     assert (0, "holding") == (played.state.stage, played.state.status)
 
 
+def test_an_advance_that_was_given_up_is_taken_back_in_the_store():
+    """
+    Nobody knows whether an advance that was given up was carried out: the store is told to go back to the share before
+    it, whoever waits for that, and the rollout stays there until somebody resumes it.
+    """
+    stages = [{"share": "10%", "for": "5s"}, {"share": "20%", "for": "5s"}, {"share": "50%"}]
+    late = lambda made: {"status": "expired" if made.action == "advance" else "applied"}  # noqa: E731
+    played = Course().play([told(terms(stages)), *world(45.0).entries()], late)
+
+    assert [("advance", 0.2), ("step_back", 0.1)] == played.actions
+    assert (0, "holding", []) == (played.state.stage, played.state.status, played.state.outbox)
+    assert played.made[1].explanation.endswith("the flag store did not say in time whether it has carried out the advance.")
+
+
 def edited(share: float, until: int = 1) -> Any:
     """People have set this share; a store says so to the first advances, and carries out what comes then."""
     met: list[str] = []

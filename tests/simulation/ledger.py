@@ -68,6 +68,8 @@ class Ledger:
         self.wishes: dict[str, Override] = {}
         self._snapshots: dict[tuple[str, int], int] = {}
         self._entered: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self._unsure: dict[tuple[str, str], float] = {}
+        """Advances that were given up: from which share, by flag and variation."""
         self._looked = 0
         self.false_kills = 0
         """Kills of what did no harm."""
@@ -103,6 +105,8 @@ class Ledger:
             return
         self.answered[entry.decision_id] = offset
         made, order = known[1], sequence_of(entry.decision_id)
+        if made.action == "advance" and entry.status == "expired":
+            self._unsure[made.flag_key, made.variant] = made.from_share or 0.0
         if made.action in STEPS and entry.status in DONE:
             self.rollouts[entry.key].steps += 1
         if made.action in KILLS:
@@ -150,7 +154,9 @@ class Ledger:
         if decision.action == "advance" or not decision.guardrail:
             by = self.wishes.get(decision.caused_by)
             person = by is not None and bool(by.by) and by.by in decision.explanation
-            self._check(person or decision.action in ("advance", "complete", "alert"), f"{said}: nobody wanted it")
+            is_taken_back = decision.action == "step_back" and (decision.flag_key, decision.variant) in self._unsure
+            known = is_taken_back or decision.action in ("advance", "complete", "alert")
+            self._check(person or known, f"{said}: nobody wanted it")
             return
         self._check(evidence is not None, f"{said}: no evidence in its record")
         assert evidence is not None
@@ -160,7 +166,7 @@ class Ledger:
             self._check(evidence.log_e >= evidence.log_threshold, f"{said}: {evidence.log_e} < {evidence.log_threshold}")
 
     def _given(self, state: RolloutState, decision: Decision) -> None:
-        """A variation is given its part of what its stage says, of everybody and of each ring."""
+        """A variation is given its part of what its stage says, of everybody and of each ring; or left what people gave."""
         stage, parts = state.course(decision.variant).stage, max(len(state.policy.variations), 1)
         entered = self._entered[decision.flag_key, decision.variant]
         entered.append(stage)
@@ -168,6 +174,9 @@ class Ledger:
         due = given_by(state.policy, stage)
         for ring in given.keys() | due.keys():
             share, most = given.get(ring, given[""]), max(due.get(ring, 0.0), due[""])
+            is_peoples = not decision.guardrail and share == self._unsure.get((decision.flag_key, decision.variant))
+            if decision.action == "step_back" and is_peoples:
+                continue
             self._check(-parts * 1e-6 <= share * parts - most <= 1e-9, f"{decision.decision_id}: {share} of {ring or 'all'}")
 
     def most(self, flag: str, variation: str, ring: str) -> float:

@@ -108,7 +108,8 @@ def _advanced(world: World, rollout: Rollout, state: RolloutState) -> None:
     if rollout.harm or state.status != Status.RUNNING or len(state.policy.stages) < 2:
         return
     courses = state.courses.values()
-    # People have set another share and nobody has agreed to go on from there, or it was taken back.
-    is_excused = any(course.edited is not None or course.backs for course in courses)
+    # People have set another share and nobody has agreed to go on from there, or few start at it; or it was taken back.
+    is_few = rollout.flag in world.shelf.edited and any(course.starts < state.policy.min_starts for course in courses)
+    is_excused = is_few or any(course.edited is not None or course.backs for course in courses)
     left = any(course.stage > 0 for course in courses)
     world.check(left or is_excused, f"{state.key} is healthy and still in its first stage beside {CONTROL}")
