@@ -81,10 +81,20 @@ def test_a_silence_with_a_few_stragglers_is_told() -> None:
     assert [("kill", "exposures")] == told(judged(trickle.entries(), terms=policy(guardrails=NO_DATA)))
 
 
-def _ebbing(variation: str, at_s: float) -> float:
+def _ebbing(variation: str, at_s: float, until_s: float = 3.0, left: float = 0.01) -> float:
     if variation == "control" or at_s < BUG_S:
         return 0.0
-    return 0.99 if at_s < BUG_S + 3.0 else 1.0
+    return 1.0 - left if at_s < BUG_S + until_s else 1.0
+
+
+def test_a_change_during_a_silence_does_not_hide_it() -> None:
+    """A silence that began with stragglers is told though something is known to have changed in the midst of it."""
+    trickle = World(seconds=30.0, rps=20.0, share=lambda s: 0.2, timed=False, lost=lambda *told: _ebbing(*told, until_s=4.0, left=0.1))
+    change = Override(at_ms=T0_MS + 20_000, key=KEY, action="changed", variation="", by="ci", reason="build 7", id="7")
+    given = [one for one in trickle.entries() if one.at_ms < change.at_ms]
+    rest = [one for one in trickle.entries() if one.at_ms >= change.at_ms]
+
+    assert [("kill", "exposures")] == told(judged([*given, change, *rest], terms=policy(guardrails=NO_DATA)))
 
 
 def until_resume() -> list[Decision]:
