@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import pytest
 
@@ -89,7 +90,8 @@ def _ebbing(variation: str, at_s: float, until_s: float = 3.0, left: float = 0.0
 
 def test_a_change_during_a_silence_does_not_hide_it() -> None:
     """A silence that began with stragglers is told though something is known to have changed in the midst of it."""
-    trickle = World(seconds=30.0, rps=20.0, share=lambda s: 0.2, timed=False, lost=lambda *told: _ebbing(*told, until_s=4.0, left=0.1))
+    ebbing = partial(_ebbing, until_s=4.0, left=0.1)
+    trickle = World(seconds=30.0, rps=20.0, share=lambda s: 0.2, timed=False, lost=ebbing)
     change = Override(at_ms=T0_MS + 20_000, key=KEY, action="changed", variation="", by="ci", reason="build 7", id="7")
     given = [one for one in trickle.entries() if one.at_ms < change.at_ms]
     rest = [one for one in trickle.entries() if one.at_ms >= change.at_ms]
