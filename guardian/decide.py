@@ -104,7 +104,7 @@ def _act_on(
         said = said._replace(evidence=said.evidence.model_copy(update={"company": found.told}))
     if held.guardrail.then == Action.STEP_BACK and _is_behind(state, variation):
         if isinstance(held, Held):
-            held.watch.reset()
+            held.watch.rewind()
         return None
     if found.is_open and not is_over(asked_ms, now_ms):
         state.variations[variation].asked_ms = asked_ms

@@ -18,8 +18,11 @@ from guardian.summaries import Arm
 from streams.commands import command_for
 from streams.stores.memory import MemoryFlagStore
 from tests.simulation.shelf import flag
+from tests.support.courses import Course
+from tests.support.courses import told as opened
 from tests.support.sums import World
-from tests.support.traffic import KEY, T0_MS, judged, policy
+from tests.support.traffic import KEY, T0_MS, Traffic, judged, policy
+from tests.support.traffic import entries as telemetry
 
 BUG_S = 10.0
 NO_DATA = [{"when": "no_data for 5s", "then": "kill"}]
@@ -97,6 +100,21 @@ def test_a_change_during_a_silence_does_not_hide_it() -> None:
     rest = [one for one in trickle.entries() if one.at_ms >= change.at_ms]
 
     assert [("kill", "exposures")] == told(judged([*given, change, *rest], terms=policy(guardrails=NO_DATA)))
+
+
+def test_harm_that_goes_on_after_steps_back_is_paused() -> None:
+    """
+    What is read of the share before while a step back is young takes nothing of the budget for what comes after it: harm
+    that goes on at the smaller share leads back again, and pauses in the first stage.
+    """
+    stages = [{"share": f"{share}%", "for": "12s"} for share in (10, 20, 30)] + [{"share": "50%", "for": "1h"}]
+    terms = policy(guardrails=[{"when": "error_rate > 20%", "then": "step_back"}], stages=stages)
+    slow = lambda rng, variation, failed: 6_000.0 if rng.uniform() < 0.05 else 80.0  # noqa: E731
+    ill = lambda variation, s: 0.9 if variation == "treatment" and s > 26.0 else 0.01  # noqa: E731
+    traffic = Traffic(seconds=70, rps=150, share=lambda s: 0.5, error=ill, latency_ms=slow, seed=3)
+    played = Course().play([opened(terms), *telemetry(traffic.requests(), exposures=True)])
+
+    assert [("advance", 0.2), ("advance", 0.3), ("step_back", 0.2), ("step_back", 0.1), ("pause", None)] == played.actions
 
 
 def until_resume() -> list[Decision]:
