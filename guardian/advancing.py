@@ -1,13 +1,15 @@
-"""Going on: what a stage counts, who approved it, and the step to the next one when its gates are open."""
+"""Going on: what a stage counts, who approved it, and each variation's step to the next one when its gates are open."""
 
 from __future__ import annotations
 
-from guardian.decide import record
+from guardian.decide import move, record
 from guardian.decisions import Decision
-from guardian.gates import is_clear
+from guardian.gates import clear
+from guardian.grants import EVERYBODY, grant_of, parts_of
 from guardian.journal import Override, ReceiptEntry
 from guardian.names import Millis
 from guardian.policy import Policy
+from guardian.progress import Progress
 from guardian.rollout import Event, Status, after
 from guardian.state import RolloutState
 from guardian.summaries import FlagSums
@@ -17,95 +19,143 @@ DONE = frozenset({"applied", "already", "shadow"})
 
 
 def go_on(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Decision]:
-    """Enter the next stage, or complete the last one, if every gate is open; else nothing."""
-    if not is_clear(state, policy, now_ms):
-        return []
-    alive, stages, reason = state.alive(), policy.stages, _grounds(state, policy)
-    variation = alive[0] if len(alive) == 1 else ""
-    if state.stage + 1 >= len(stages):
-        return [record(state, policy, now_ms, action="complete", variation=variation, guardrail="", reason=reason)]
-    agreed = state.progress.agreed
-    from_share = stages[state.stage].share if agreed is None else agreed
-    state.stage += 1
-    state.stage_since_ms = now_ms
-    share = stages[state.stage].share
-    state.population.will_change(share)
-    state.progress.enter()
+    """Let each variation enter its next stage, or complete the last one, if all of its gates are open."""
+    decisions = []
+    # Asked anew after each: one that has gone on takes room from those that come after it.
+    while going := clear(state, policy, now_ms):
+        decisions.append(_go_on(state, policy, going[0], now_ms))
+    return decisions
+
+
+def _go_on(state: RolloutState, policy: Policy, variation: str, now_ms: Millis) -> Decision:
+    course = state.course(variation)
+    reason, stage, stages = _grounds(course, policy), course.stage + 1, policy.stages
+    if stage >= len(stages):
+        return record(state, policy, now_ms, action="complete", variation=variation, guardrail="", reason=reason)
+    before = grant_of(policy, course.stage, parts_of(policy, len(state.courses)))
+    from_share = before[EVERYBODY] if course.agreed is None else course.agreed
+    grant = move(state, policy, variation, stage, now_ms)
     made = record(
-        state, policy, now_ms, action="advance", variation=variation, guardrail="", share=share, from_share=from_share,
-        reason=f"stage {state.stage + 1} of {len(stages)}{f'; {reason}' if reason else ''}",
+        state, policy, now_ms, action="advance", variation=variation, guardrail="", grant=grant, from_share=from_share,
+        reason=f"stage {stage + 1} of {len(stages)}{f'; {reason}' if reason else ''}",
     )  # fmt: skip
-    state.progress.awaits = made.decision_id
-    return [made]
+    course.awaits = made.decision_id
+    return made
 
 
-def _grounds(state: RolloutState, policy: Policy) -> str:
+def _grounds(course: Progress, policy: Policy) -> str:
     """Return what opened the gates of the stage that is left, beside its time."""
-    shown = [f"{condition.text} is shown" for condition in policy.stages[state.stage].until or ()]
-    approved = [f"{by} approved for {group}" for group, by in sorted(state.progress.approved.items())]
+    until = policy.stages[course.stage].until if course.stage >= 0 else None
+    shown = [f"{condition.text} is shown" for condition in until or ()]
+    approved = [f"{by} approved for {group}" for group, by in sorted(course.approved.items())]
     return ", ".join([*shown, *approved])
+
+
+def begin_rings(state: RolloutState, policy: Policy) -> None:
+    """Where the first stage is a ring, the courses of the variations begin before anybody has them."""
+    if policy.stages and policy.stages[0].users is not None:
+        for variation in policy.variations:
+            state.course(variation)
+
+
+def begin_stages(state: RolloutState, now_ms: Millis) -> None:
+    """The stages of variations that were seen for the first time stand from now on."""
+    for variation in state.variations:
+        course = state.course(variation)
+        if not course.since_ms:
+            course.since_ms = now_ms
 
 
 def count_time(state: RolloutState, now_ms: Millis) -> None:
     """Count the time up to telemetry that comes now; before it is taken."""
-    if state.status == Status.RUNNING and state.data_ms and state.stage_since_ms and not state.progress.awaits:
-        state.progress.run(max(state.data_ms, state.stage_since_ms), now_ms)
+    for course in state.courses.values() if state.data_ms else ():
+        if course.status == Status.RUNNING and course.since_ms and not course.awaits:
+            course.run(max(state.data_ms, course.since_ms), now_ms)
 
 
 def count_starts(state: RolloutState, sums: FlagSums) -> None:
-    """Count the starts of each variation in the standing stage."""
-    progress, by_exposures = state.progress, state.population.by_exposures
-    if progress.awaits or not state.stage_since_ms:
-        return
-    for tick in sums.ticks:
-        for variation, arm in tick.arms.items() if tick.start_ms >= state.stage_since_ms else ():
-            if variation in state.variations:
-                had = arm.exposures if by_exposures else arm.outcomes
-                progress.starts[variation] = progress.starts.get(variation, 0) + had
+    """Count the starts of each variation in its standing stage."""
+    by_exposures = state.population.by_exposures
+    for variation, course in state.courses.items():
+        if course.awaits or not course.since_ms:
+            continue
+        for tick in sums.ticks:
+            arm = tick.arms.get(variation) if tick.start_ms >= course.since_ms else None
+            if arm is not None:
+                course.starts += arm.exposures if by_exposures else arm.outcomes
 
 
 def approve(state: RolloutState, entry: Override) -> None:
     """A group agrees to leave the stage that stood when it did; for another stage, or another group, it says nothing."""
     stages = state.policy.stages
-    is_meant = stages and entry.stage in (state.stage, None)
-    if is_meant and entry.group in stages[state.stage].approval:
-        state.progress.approved[entry.group] = entry.by
-        state.progress.agree()
-        state.to_show = True
+    for variation, course in state.courses.items():
+        is_meant = entry.variation in ("", variation) and entry.stage in (course.stage, None)
+        if is_meant and 0 <= course.stage < len(stages) and entry.group in stages[course.stage].approval:
+            course.approved[entry.group] = entry.by
+            course.agree()
+            state.to_show = True
 
 
-def take_answer(state: RolloutState, entry: ReceiptEntry, action: str) -> None:
+def take_answer(state: RolloutState, entry: ReceiptEntry, decision: Decision) -> list[Decision]:
     """
-    The store answered to the change that the standing stage began with: it begins now, or it never does.
+    The store answered to the change that a variation's stage began with: it begins now, or it never does.
 
     An advance that people's own change of the share stands against, or that a later decision has overtaken, is taken
-    back; one that cannot be carried out makes the rollout wait for somebody, too.
+    back; one that cannot be carried out makes the variation wait for somebody, too. One that was given up may have been
+    carried out all the same: then the store is told, too, to take it back.
     """
-    progress = state.progress
-    if not progress.awaits or progress.awaits != entry.decision_id:
-        return
-    progress.awaits, state.stage_since_ms = "", entry.at_ms
+    made = []
+    for variation, course in state.courses.items():
+        if not course.awaits or course.awaits != entry.decision_id:
+            continue
+        if entry.status == "expired" and decision.action == "advance":
+            made.append(_take_back(state, variation, entry.at_ms))
+        else:
+            _take_answer(course, entry, decision.action)
+    return made
+
+
+def _take_back(state: RolloutState, variation: str, at_ms: Millis) -> Decision:
+    course, policy = state.course(variation), state.policy
+    agreed = course.agreed
+    grant = move(state, policy, variation, course.stage - 1, at_ms)
+    # What people had set before and somebody has agreed to stays theirs.
+    grant[EVERYBODY] = max(grant[EVERYBODY], agreed or 0.0)
+    course.status = after(course.status, Event.STAYED)
+    return record(
+        state, policy, at_ms, action="step_back", variation=variation, guardrail="", grant=grant,
+        reason="the flag store did not say in time whether it has carried out the advance",
+    )  # fmt: skip
+
+
+def _take_answer(course: Progress, entry: ReceiptEntry, action: str) -> None:
+    course.awaits, course.since_ms = "", entry.at_ms
     if entry.status in DONE:
-        progress.settle()
-        state.status = after(state.status, Event.WENT_BACK)
+        course.grants = course.grants[-1:]
+        course.settle()
+        course.status = after(course.status, Event.WENT_BACK)
         return
-    if action == "advance" and state.stage > 0:
+    course.grants = course.grants[:-1]
+    if action == "advance":
         # The share is still that of the stage before: to count this one would skip it.
-        state.stage -= 1
-        progress.enter()
+        course.stage -= 1
+        course.enter()
     if entry.share is not None:
-        progress.find(entry.share, entry.at_ms)
+        course.find(entry.share, entry.at_ms)
     elif entry.status != "superseded":
-        state.status = after(state.status, Event.STAYED)
+        course.status = after(course.status, Event.STAYED)
 
 
 def take_stages(state: RolloutState, before: Policy, at_ms: Millis) -> None:
-    """The policy changed: a stage with other terms than ``before`` begins anew, and so does the ladder of step backs."""
-    policy, progress = state.policy, state.progress
-    state.stage = min(state.stage, max(len(policy.stages) - 1, 0))
-    if (before.stages, before.false_advances) != (policy.stages, policy.false_advances):
-        awaits = progress.awaits
-        progress.enter()
-        progress.awaits, progress.backs = awaits, {}
-        if state.stage_since_ms:
-            state.stage_since_ms = at_ms
+    """The policy changed: stages with other terms than ``before`` begin anew, and so do the ladders of step backs."""
+    policy = state.policy
+    first = -1 if policy.stages and policy.stages[0].users is not None else 0
+    is_other = (before.stages, before.false_advances) != (policy.stages, policy.false_advances)
+    for course in state.courses.values():
+        course.stage = max(min(course.stage, len(policy.stages) - 1), first)
+        if is_other:
+            awaits = course.awaits
+            course.enter()
+            course.awaits, course.backs = awaits, {}
+            if course.since_ms:
+                course.since_ms = at_ms

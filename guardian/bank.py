@@ -111,7 +111,7 @@ class Bank:
         elif isinstance(entry, Override):
             effects += take_override(state, entry, now)
         else:
-            take_receipt(state, entry, self.config)
+            effects += take_receipt(state, entry, self.config)
         return {entry.key}
 
     def _take_sums(self, offset: int, entry: Summary, sums: FlagSums, now: Now) -> bool:

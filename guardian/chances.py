@@ -62,7 +62,7 @@ class Arms(NamedTuple):
 
 def arms_of(policy: Policy, requests_per_s: float) -> Arms:
     """Return the traffic at the first stage, that under test divided evenly over the variations that are named."""
-    share = policy.stages[0].share if policy.stages else EXAMPLE_SHARE
+    share = next((stage.share for stage in policy.stages if stage.users is None), EXAMPLE_SHARE)
     return Arms(requests_per_s * share / max(len(policy.variations), 1), requests_per_s * (1.0 - share))
 
 

@@ -11,9 +11,11 @@ from guardian.decisions import Action as ActionName
 from guardian.decisions import Decision, Evidence
 from guardian.evidence import Breach
 from guardian.explain import explain
+from guardian.grants import EVERYBODY, Grant, grant_of, parts_of
 from guardian.measured import Watched
 from guardian.names import Millis, decision_id, split_rollout_key
 from guardian.policy import Action, Guardrail, Policy
+from guardian.progress import Progress
 from guardian.rollout import Event, Status, after
 from guardian.rules import Broken, broken, witness
 from guardian.silence import PIPELINE, news
@@ -36,8 +38,10 @@ _EVENT = {
     "resume": Event.RESUMED,
     "advance": Event.ADVANCED,
     "complete": Event.COMPLETED,
+    "kill": Event.KILLED,
+    "kill_flag": Event.KILLED,
 }
-"""What decisions lead to, but for kills: those of the last variation alone."""
+"""What decisions lead to."""
 
 
 _MOVES = frozenset({"hold", "pause", "step_back", "resume"})
@@ -98,14 +102,14 @@ def _act_on(
         said = testimony(state, policy, variation, held, breach)
         found = blame(state, policy, variation, held, said)
         said = said._replace(evidence=said.evidence.model_copy(update={"company": found.told}))
-    if held.guardrail.then == Action.STEP_BACK and _is_behind(state):
+    if held.guardrail.then == Action.STEP_BACK and _is_behind(state, variation):
         if isinstance(held, Held):
-            held.watch.reset()
+            held.watch.rewind()
         return None
     if found.is_open and not is_over(asked_ms, now_ms):
         state.variations[variation].asked_ms = asked_ms
         return None
-    action, reason = _fitting(state, policy, held.guardrail.then, said, found, is_storm)
+    action, reason = _fitting(state, policy, variation, held.guardrail.then, said, found, is_storm)
     if _has_spoken(state, variation, held, action):
         return None
     if isinstance(held, Broken):
@@ -116,16 +120,22 @@ def _act_on(
             if not found.explains:
                 one.watch.reset()
             state.variations[variation].spoken[one.name] = str(action)
-    share = _carry_out(state, policy, action, variation, now_ms)
+    grant = _carry_out(state, policy, action, variation, now_ms)
     return record(
         state, policy, now_ms, action=action, variation=variation, guardrail=held.guardrail.when.text,
         what=watched_by(held.guardrail), evidence=said.evidence, span_ms=(said.from_ms, said.to_ms),
-        budget=said.evidence.alpha_spent, reason=reason, share=share,
+        budget=said.evidence.alpha_spent, reason=reason, grant=grant,
     )  # fmt: skip
 
 
 def _fitting(
-    state: RolloutState, policy: Policy, then: Action, said: Testimony, found: Blame, is_storm: Callable[[], bool]
+    state: RolloutState,
+    policy: Policy,
+    variation: str,
+    then: Action,
+    said: Testimony,
+    found: Blame,
+    is_storm: Callable[[], bool],
 ) -> tuple[Action, str]:
     """Return what an action comes to as things are, and what there is to say of it."""
     if then >= Action.KILL and said.is_shared:
@@ -134,7 +144,7 @@ def _fitting(
         return Action.HOLD, found.reason
     if then >= Action.KILL and policy.mode == "enforce" and is_storm():
         return Action.HOLD, STORM
-    action, reason = _ladder(state) if then == Action.STEP_BACK else (then, "")
+    action, reason = _ladder(state, variation) if then == Action.STEP_BACK else (then, "")
     return action, "; ".join(filter(None, (found.reason, reason)))
 
 
@@ -152,8 +162,8 @@ def _has_spoken(state: RolloutState, variation: str, held: Held | Broken, action
 
 def _carry_out(
     state: RolloutState, policy: Policy, action: Action, variation: str, now_ms: Millis
-) -> float | None:
-    """Change the rollout as the action demands; return the share that the variation is to have, where that is new."""
+) -> Grant | None:
+    """Change the rollout as the action demands; return what the variation is to have, where that is new."""
     if action >= Action.KILL:
         for name in state.alive() if action == Action.KILL_FLAG else [variation]:
             state.variations[name].killed = True
@@ -161,37 +171,43 @@ def _carry_out(
             if policy.mode == "enforce":
                 state.variations[name].judged_ms = [*state.variations[name].judged_ms, now_ms][-2:]
     if action == Action.STEP_BACK:
-        state.progress.backs[state.stage] = state.progress.backs.get(state.stage, 0) + 1
-        state.stage, state.stage_since_ms = state.stage - 1, now_ms
-        state.progress.enter()
-        share = policy.stages[state.stage].share
-        state.population.will_change(share)
-        return share
+        course = state.course(variation)
+        course.backs[course.stage] = course.backs.get(course.stage, 0) + 1
+        return move(state, policy, variation, course.stage - 1, now_ms)
     return None
 
 
-def _is_behind(state: RolloutState) -> bool:
+def move(state: RolloutState, policy: Policy, variation: str, stage: int, now_ms: Millis) -> Grant:
+    """Let a variation begin another stage; return what it is to have there."""
+    grant = grant_of(policy, stage, parts_of(policy, len(state.courses)))
+    state.course(variation).go(stage, now_ms, grant)
+    state.population.will_change(grant[EVERYBODY])
+    return grant
+
+
+def _is_behind(state: RolloutState, variation: str) -> bool:
     """
     Say whether a step back is under way, or so young that all outcomes read so far are of the share that it left.
 
     What they say led to it already; without this, one harm would lead back through several stages.
     """
-    progress = state.progress
-    is_young = bool(progress.awaits) or state.population.closed_ms < state.stage_since_ms
-    return progress.moved == Action.STEP_BACK and is_young
+    course = state.course(variation)
+    is_young = bool(course.awaits) or state.population.closed_ms < course.since_ms
+    return course.moved == Action.STEP_BACK and is_young
 
 
-def _ladder(state: RolloutState) -> tuple[Action, str]:
+def _ladder(state: RolloutState, variation: str) -> tuple[Action, str]:
     """
     Return what a step back comes to, and what there is to say of it.
 
     The last good stage is the one before: it was left with all of its gates open. From the first one there is none, and
     whoever has stepped back from a stage twice stays paused, so that nothing goes up and down by itself.
     """
-    if state.stage == 0:
+    course = state.course(variation)
+    if course.stage <= 0:
         return Action.PAUSE, "it is in its first stage, so there is none to step back to"
-    if state.progress.backs.get(state.stage, 0) + 1 >= BACKS_MOST:
-        return Action.STEP_BACK, f"not for the first time from stage {state.stage + 1}, so it stays paused there"
+    if course.backs.get(course.stage, 0) + 1 >= BACKS_MOST:
+        return Action.STEP_BACK, f"not for the first time from stage {course.stage + 1}, so it stays paused there"
     return Action.STEP_BACK, ""
 
 
@@ -206,15 +222,15 @@ def decide_silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list
         guardrail = policy.guardrails[silent.at]
         action, reason = min(guardrail.then, Action.PAUSE) if silent.kind == PIPELINE else guardrail.then, ""
         if action == Action.STEP_BACK:
-            action, reason = _ladder(state)
+            action, reason = _ladder(state, silent.variation)
         evidence = Evidence(
             test="silence", log_e=0.0, log_threshold=0.0, n=silent.n, events=0, value=0.0,
             n_control=silent.n_control, silence=silent.kind,
         )  # fmt: skip
-        share = _carry_out(state, policy, action, silent.variation, now_ms)
+        grant = _carry_out(state, policy, action, silent.variation, now_ms)
         decisions.append(record(
             state, policy, now_ms, action=action, variation=silent.variation, guardrail=guardrail.when.text,
-            what=watched_by(guardrail), evidence=evidence, span_ms=(silent.since_ms, now_ms), share=share,
+            what=watched_by(guardrail), evidence=evidence, span_ms=(silent.since_ms, now_ms), grant=grant,
             reason=reason,
         ))  # fmt: skip
     return decisions
@@ -234,7 +250,7 @@ def record(
     budget: float = 0.0,
     reason: str = "",
     caused_by: str = "",
-    share: float | None = None,
+    grant: Grant | None = None,
     from_share: float | None = None,
 ) -> Decision:
     """Write a decision down: its deterministic id, its sentence, the outbox, the status it leads to."""
@@ -242,42 +258,56 @@ def record(
     environment, flag_key = split_rollout_key(state.key)
     name = cast("ActionName", str(action))
     from_ms, to_ms = span_ms or (now_ms, now_ms)
+    share = None if grant is None else grant[EVERYBODY]
+    rings = {ring: part for ring, part in (grant or {}).items() if ring != EVERYBODY}
     decision = Decision(
         decision_id=decision_id(state.key, variation, state.sequence),
         flag_key=flag_key, environment=environment, variant=variation, control=policy.control,
         action=name, mode=policy.mode, guardrail=guardrail, signal=what.name if what is not None else "",
         decided_at=iso(now_ms), evidence_from=iso(min(from_ms, now_ms)), evidence_to=iso(min(to_ms, now_ms)),
-        evidence=evidence, policy_hash=state.policy_hash, owner=policy.owner, share=share, from_share=from_share,
+        evidence=evidence, policy_hash=state.policy_hash, owner=policy.owner,
+        share=share, from_share=from_share, rings=rings,
         sources={name: (seen[0], seen[1]) for name, seen in sorted(state.sources.items())},
         caused_by=caused_by,
         explanation=explain(
             name, flag_key, variation, environment, policy.control, evidence,
-            mode=policy.mode, guardrail=guardrail, budget=budget, reason=reason, share=share,
+            mode=policy.mode, guardrail=guardrail, budget=budget, reason=reason, share=share, rings=rings,
             since_ms=from_ms if from_ms < now_ms else None, what=what,
         ),
     )  # fmt: skip
-    state.outbox.append(Pending(decision.decision_id, decision.model_dump_json().encode(), now_ms))
+    about = "" if name == "kill_flag" else variation
+    state.outbox.append(Pending(decision.decision_id, decision.model_dump_json().encode(), now_ms, about))
     state.last_decision, state.explanation = decision.decision_id, decision.explanation
     _enter(state, policy, name, variation, decision.decision_id)
     if name in _MOVES:
-        state.progress.move(name, now_ms)
+        for course in concerned(state, name, variation):
+            course.move(name, now_ms)
     return decision
 
 
 def _enter(state: RolloutState, policy: Policy, action: str, variation: str, made: str) -> None:
-    if action in ("kill", "kill_flag"):
-        if policy.mode == "enforce":
-            killed = [variation] if action == "kill" else sorted(state.variations)
-            for name in killed:
-                state.verify[name] = Verify(made)
-        if not state.alive():
-            state.status = after(state.status, Event.KILLED)
-    elif action in _EVENT:
-        state.status = after(state.status, _EVENT[action])
+    if action in ("kill", "kill_flag") and policy.mode == "enforce":
+        killed = [variation] if action == "kill" else sorted(state.variations)
+        for name in killed:
+            state.verify[name] = Verify(made)
+    event = _EVENT.get(action)
+    if event is not None:
+        courses = concerned(state, action, variation)
+        for course in courses:
+            course.status = after(course.status, event)
+        if not variation or action == "kill_flag":
+            state.joins = after(state.joins, event)
     if action == Action.STEP_BACK:
-        state.progress.awaits = made
-        if state.progress.backs.get(state.stage + 1, 0) >= BACKS_MOST:
-            state.status = after(state.status, Event.PAUSED)
+        course = state.course(variation)
+        course.awaits = made
+        if course.backs.get(course.stage + 1, 0) >= BACKS_MOST:
+            course.status = after(course.status, Event.PAUSED)
+
+
+def concerned(state: RolloutState, action: str, variation: str) -> list[Progress]:
+    """Return the courses that a decision is about: the variation's, or all of them where it is about the whole flag."""
+    is_whole = not variation or action == "kill_flag"
+    return list(state.courses.values()) if is_whole else [state.course(variation)]
 
 
 def watched_by(guardrail: Guardrail) -> Watched:
@@ -288,8 +318,10 @@ def watched_by(guardrail: Guardrail) -> Watched:
 
 def begin(state: RolloutState) -> None:
     """Telemetry came: a planned rollout runs."""
-    if state.status == Status.PLANNED:
-        state.status = after(state.status, Event.BEGAN)
+    if state.joins == Status.PLANNED:
+        state.joins = after(state.joins, Event.BEGAN)
+    for course in state.courses.values():
+        course.status = after(course.status, Event.BEGAN)
 
 
 def iso(at_ms: Millis) -> str:

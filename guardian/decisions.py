@@ -116,7 +116,8 @@ class Decision(_Out):
     """
     One decision, with all that is needed to recompute and to explain it. Times are epoch milliseconds inside.
 
-    ``from_share`` is the share that an advance was decided on; where another one is found, people have changed it.
+    ``share`` is what the variation is to have of everybody, ``rings`` what it is to have of each ring that gets more.
+    ``from_share`` is what an advance found that it has of everybody: where another share is found, people have changed it.
     """
 
     decision_id: str
@@ -136,6 +137,7 @@ class Decision(_Out):
     owner: str = ""
     share: float | None = None
     from_share: float | None = None
+    rings: dict[str, float] = {}
     sources: dict[str, tuple[int, int]] = {}
     caused_by: str = ""
     explanation: str
@@ -172,7 +174,11 @@ class Receipt(_Out):
 
 
 class ArmView(_Out):
-    """One variation: counts of the standing epoch, its rate, and the counts of the last half minute."""
+    """
+    One variation: counts of the standing epoch, its rate, and the counts of the last half minute.
+
+    ``status`` and ``stage`` (from 0) are how far it has come by itself; empty for control.
+    """
 
     variation: str
     share: float | None = None
@@ -182,6 +188,8 @@ class ArmView(_Out):
     rate: float | None = None
     recent_n: int = 0
     recent_errors: int = 0
+    status: str = ""
+    stage: int | None = None
 
 
 class GuardrailView(_Out):
@@ -237,6 +245,8 @@ class RolloutView(_Out):
     """
     A rollout as it is now: compacted, one record per ``environment|flag``; ``plan`` is what its policy wants summed.
 
+    ``status`` and ``stage`` are those of the variation that needs people most, and of the one that is least far;
+    ``share`` is what the stage gives all variations together, of ``ring`` where it is one's.
     ``waits`` says why it has not gone on, a sentence for each closed gate. ``approvals`` holds by group who approved
     leaving the stage that stands; nothing for a group that is still waited for. ``hindsight`` is what became of the
     kills of shadow mode, the oldest first.
@@ -252,6 +262,7 @@ class RolloutView(_Out):
     stage: int = 0
     stages: int = 1
     share: float | None = None
+    ring: str = ""
     at: str
     lag_ms: int = 0
     passed_ms: int = 0

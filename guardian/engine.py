@@ -12,12 +12,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from zlib import crc32
 
-from guardian.advancing import approve, count_starts, count_time, go_on, take_answer, take_stages
+from guardian.advancing import (
+    approve,
+    begin_rings,
+    begin_stages,
+    count_starts,
+    count_time,
+    go_on,
+    take_answer,
+    take_stages,
+)
 from guardian.blame import is_over
-from guardian.decide import begin, decide, decide_silences, record
+from guardian.decide import begin, concerned, decide, decide_silences, record
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.evaluate import read_ready
-from guardian.gates import is_clear
+from guardian.gates import clear
 from guardian.intake import known_change, take
 from guardian.journal import Override, PolicyEntry, ReceiptEntry
 from guardian.looking_back import look_back, turned_off
@@ -91,9 +100,9 @@ def take_sums(
         seen[1] = max(seen[1], offsets[-1])
     count_time(state, now.at_ms)
     take(state, policy, sums, now.at_ms, lag_of(state, config))
+    begin_rings(state, policy)
     begin(state)
-    if state.variations and not state.stage_since_ms:
-        state.stage_since_ms = now.at_ms
+    begin_stages(state, now.at_ms)
     count_starts(state, sums)
     state.to_show = True
 
@@ -136,7 +145,7 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
         or any(v.applied_ms and now.passed_ms >= v.applied_ms + WINDOW_MS for v in state.verify.values())
         or bool(state.failures.fresh)
         or _show_due(state, now)
-        or is_clear(state, state.policy, now.at_ms)
+        or bool(clear(state, state.policy, now.at_ms))
         or is_news(state, state.policy, now.at_ms)
         or state.mixing.is_due(now.passed_ms)
     )
@@ -179,32 +188,33 @@ def _resend_due(pending: Pending, now: Now, config: JudgeConfig) -> bool:
     return now.at_ms - pending.sent_ms >= config.resend_ms * (WAITS_TIMES if pending.waits else 1)
 
 
-def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) -> None:
+def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) -> list[Effect]:
     """
     A store answered: the decision leaves the outbox; a change of shares that was carried out opens an epoch.
 
     One that waits for its store stays, until it was carried out or a later decision has overtaken it. A kill that
-    shadow mode did not carry out is looked back on.
+    shadow mode did not carry out is looked back on. Of an advance that nobody knows of whether it was carried out,
+    what it may have given is taken back.
     """
     answered = [p for p in state.outbox if p.decision_id == entry.decision_id]
     if entry.status == "waiting":
         for pending in answered:
             pending.waits = True
-        return
+        return []
     state.outbox = [p for p in state.outbox if p.decision_id != entry.decision_id]
-    actions = [pending.decision().action for pending in answered]
+    decisions = [pending.decision() for pending in answered]
     if entry.status in ("applied", "already"):
         applied(state, entry.decision_id, entry.at_ms, config.propagation_ms)
-        for action in actions:
+        for decision in decisions:
+            action = decision.action
             if action in ("advance", "step_back", "resume"):
-                known_change(state, state.policy, entry.at_ms, action)
+                known_change(state, state.policy, entry.at_ms, action, decision.variant)
             elif action in ("kill", "kill_flag"):
                 state.population.open(entry.at_ms, action)
     elif entry.status == "shadow":
-        for pending in answered:
-            look_back(state, pending.decision())
-    for action in actions:
-        take_answer(state, entry, action)
+        for decision in decisions:
+            look_back(state, decision)
+    return [Decide(made) for decision in decisions for made in take_answer(state, entry, decision)]
 
 
 def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
@@ -237,7 +247,8 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
     variations = [entry.variation] if entry.variation else sorted(state.variations)
     if entry.action == "resume":
         _revive(state, variations)
-        state.progress.agree()
+        for course in concerned(state, entry.action, entry.variation):
+            course.agree()
     elif entry.action == "kill":
         for name in variations:
             watch = state.variations.setdefault(name, VariationWatch())
@@ -283,7 +294,7 @@ def _revive(state: RolloutState, variations: list[str]) -> None:
 
 
 def _may_go_on(state: RolloutState) -> bool:
-    return state.status == Status.RUNNING and bool(state.policy.stages)
+    return bool(state.policy.stages) and any(course.status == Status.RUNNING for course in state.courses.values())
 
 
 def _settle_mixed(state: RolloutState, policy: Policy, now: Now) -> list[Effect]:

@@ -7,7 +7,9 @@ thousands separators, durations and latencies with their unit. Names are shown a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Literal
 
 from guardian.decisions import Action, Decision, Evidence, Receipt, WithFlag
@@ -49,6 +51,7 @@ def explain(
     budget: float,
     reason: str = "",
     share: float | None = None,
+    rings: Mapping[str, float] = MappingProxyType({}),
     since_ms: Millis | None = None,
     what: Watched | None = None,
 ) -> str:
@@ -57,13 +60,14 @@ def explain(
 
     *budget* is the expected number of false alarms that this verdict was allowed, 0 where no chance is
     bounded (a person's wish, a literal rule). *reason* is what there is to say besides the numbers: who
-    asked and why, which stage. *share* in [0, 1] is what the variation was moved to. *since_ms* is when
+    asked and why, which stage. *share* in [0, 1] is what the variation was moved to, *rings* what it was of each ring
+    that gets more. *since_ms* is when
     what was measured began, where that lies before the verdict; it is told in UTC. *what* is what the
     guardrail watches, where its text alone does not tell (a declared signal).
     """
     said = _DONE[action][mode == "shadow"].format(it=_subject(action, flag_key, variation, environment))
     if share is not None and action in _WITH_SHARE:
-        said += f" to {percent(share, exact=True)}"
+        said += f" to {shares_text(share, rings)}"
     if evidence is not None and evidence.segment:
         said += f"{' in' if action == 'kill_flag' and variation else ' because of'} {clean(evidence.segment)}"
     clauses = [
@@ -72,6 +76,12 @@ def explain(
         _allowed(action, evidence, budget) if evidence is not None else "",
     ]
     return sentence(said, "; ".join(clause for clause in clauses if clause))
+
+
+def shares_text(share: float, rings: Mapping[str, float]) -> str:
+    """Return shares as people say them: ``5 %``, ``100 % of employees``, ``5 % and 100 % of employees``."""
+    said = [percent(share, exact=True)] if share or not rings else []
+    return " and ".join([*said, *(f"{percent(part, exact=True)} of {clean(ring)}" for ring, part in rings.items())])
 
 
 def _found(

@@ -8,6 +8,8 @@ kill is written so that every generation of official providers obeys it, whateve
   changes variation. Beside control 90/10 reads 100/0; away from control, a slice of control takes the place;
 * literal answers become control; an answer that is computed (``var``, ``cat``, ``or``...) is guarded:
   ``{"if": [{"in": [rule, ["treatment"]]}, "control", rule]}``. Data compared in conditions stays as written;
+* a ring (a group that a shared rule of ``$evaluators`` names) gets its shares where everybody gets theirs: a split
+  becomes ``{"if": [{"!!": [rule of the ring]}, its split, the split]}``. People's own answers before it stay theirs;
 * a flag that is off serves control as its plain default. It is never ``DISABLED``: clients would then use the
   default written in their code, which may well be the broken path.
 """
@@ -16,9 +18,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, Required, TypedDict
 
 from guardian.errors import shown
@@ -26,6 +29,8 @@ from guardian.errors import shown
 Json = Any
 Flag = dict[str, Any]
 Document = dict[str, Any]
+Ring = tuple[Json, Mapping[str, float]]
+"""A condition that is true of those in it, and their shares."""
 
 MAX_TOTAL_WEIGHT = 2_147_483_647
 FINEST_TOTAL = 1_000_000
@@ -38,6 +43,7 @@ WRITTEN = "guardian_written"
 SAME_SHARE = 1e-5
 """Weights are whole numbers, so a share is met to within the finest total."""
 
+NO_RINGS: Mapping[str, Json] = MappingProxyType({})
 _BUCKET = {"cat": [{"var": "$flagd.flagKey"}, {"var": "targetingKey"}]}
 _IF = ("if", "?:")
 _COMPARE = (
@@ -82,10 +88,10 @@ class Overlay(TypedDict, total=False):
     What the guardian decided about one flag: a record of the compacted flag-state topic.
 
     ``version`` rises with every change of the record. ``killed`` names the control that takes over from each
-    killed variation; ``shares`` are in [0, 1] and the rest is ``control``'s (without it, the flag's default).
-    ``recent_command_ids`` are the commands that led here, newest last. ``seen`` is what people had written as the
-    share of a variation when ``shares`` was decided: where they write another one, theirs is served. ``orders`` is
-    described in ``guardian.orders``.
+    killed variation; ``shares`` are in [0, 1] and the rest is ``control``'s (without it, the flag's default). ``rings``
+    are shares, by ring, of those in it; who is in several counts in the first. ``recent_command_ids`` are the commands
+    that led here, newest last. ``seen`` is what people had written as the share of a variation when its shares were
+    decided: where they write another one, theirs is served. ``orders`` is described in ``guardian.orders``.
     """
 
     flag_key: Required[str]
@@ -93,6 +99,7 @@ class Overlay(TypedDict, total=False):
     version: Required[int]
     killed: dict[str, str]
     shares: dict[str, float] | None
+    rings: dict[str, dict[str, float]]
     off: bool
     control: str
     decision_id: str
@@ -120,20 +127,26 @@ def overlaid(flag: Flag, overlay: Overlay, evaluators: Mapping[str, Json] | None
     """
     One flag with what was decided about it; its ``metadata.version`` ends in ``+g`` and that version.
 
-    A share is laid over the one that people had written when it was decided, and over no other: who has changed it
-    since gets what they wrote.
+    Shares, those of rings too, are laid over the one that people had written when they were decided, and over no other:
+    who has changed it since gets what they wrote.
     """
     killed, out = overlay.get("killed") or {}, inlined(flag, evaluators)
-    written = written_weights(out)
-    shares = {
-        variation: share
-        for variation, share in (overlay.get("shares") or {}).items()
-        if variation in flag["variants"] and variation not in killed and not is_edited(written, overlay, variation)
-    }
+    evaluators = evaluators or {}
+    written = written_weights(out, conditions_of(evaluators, evaluators))
+    conditions = conditions_of(overlay.get("rings") or {}, evaluators)
+    shares, *of_rings = (
+        {
+            name: share
+            for name, share in given.items()
+            if name in flag["variants"] and name not in killed and not is_edited(written, overlay, name)
+        }
+        for given in (overlay.get("shares") or {}, *((overlay.get("rings") or {})[ring] for ring in conditions))
+    )
     if overlay.get("off"):
         out = switched_off(out, _control(flag, overlay))
-    elif shares:
-        out = with_shares(out, shares, _control(flag, overlay))
+    elif shares or any(of_rings):
+        rings = list(zip(conditions.values(), of_rings, strict=True))
+        out = with_shares(_unringed(out, list(conditions.values())), shares, _control(flag, overlay), rings)
     for variation, control in killed.items():
         out = without(out, variation, control)
     metadata = dict(out.get("metadata") or {})
@@ -144,11 +157,15 @@ def overlaid(flag: Flag, overlay: Overlay, evaluators: Mapping[str, Json] | None
     return {**out, "metadata": metadata}
 
 
-def written_weights(flag: Flag) -> dict[str, float]:
-    """The share of each variation as people wrote it, of a served flag; empty where the answer is computed."""
+def written_weights(flag: Flag, conditions: Mapping[str, Json] = NO_RINGS) -> dict[str, float]:
+    """
+    The share of each variation as people wrote it, of a served flag; empty where the answer is computed.
+
+    As in ``weights``, splits on *conditions* are not everybody's.
+    """
     told = (flag.get("metadata") or {}).get(WRITTEN) if overlay_version(flag) else None
     if not isinstance(told, str):
-        return weights(flag)
+        return weights(flag, conditions)
     read: dict[str, float] = json.loads(told)
     return read
 
@@ -177,12 +194,19 @@ def unstamped(document: Document) -> Document:
     return {**document, "flags": {key: clean(flag) if overlay_version(flag) else flag for key, flag in flags}}
 
 
-def misfits(flag: Flag, overlay: Overlay) -> list[str]:
-    """Why an overlay cannot be laid over a flag: each control that is not one of the flag's variants."""
+def misfits(flag: Flag, overlay: Overlay, evaluators: Mapping[str, Json] | None = None) -> list[str]:
+    """Why an overlay cannot be laid over a flag: each control that is none of its variants, each ring that nobody defined."""
     controls = list((overlay.get("killed") or {}).values())
     if overlay.get("off") or overlay.get("shares"):
         controls.append(_control(flag, overlay))
-    return [
+    known = ", ".join(evaluators or {}) or "none"
+    rings = [
+        f"$evaluators: ring {ring!r} is missing, to which flag {overlay['flag_key']!r} gives a share; there are: {known}; "
+        f'write "{ring}": {{a rule that is true of its users}}'
+        for ring in overlay.get("rings") or {}
+        if not (evaluators or {}).get(ring)
+    ]
+    return rings + [
         f"flags.{overlay['flag_key']}.variants: {control!r} is missing, which the guardian serves instead "
         f"of what it stopped; there are {', '.join(flag['variants'])}"
         for control in dict.fromkeys(controls)
@@ -220,13 +244,13 @@ def switched_off(flag: Flag, control: str) -> Flag:
 def without(flag: Flag, killed: str, control: str) -> Flag:
     """The flag, answering control in place of *killed*. A flag that cannot answer it comes back equal."""
 
-    def in_split(args: list[Json]) -> list[Json]:
+    def in_split(args: list[Json]) -> Json:
         head, entries = _split(args)
         renamed: list[Json] = []
         for entry in entries:  # a computed weight stays as it was written: its slice becomes control's
             computed = _name(entry[0]) == killed and _weight(entry) is None
             renamed += [[control, *entry[1:]], [killed, 0]] if computed else [entry]
-        return [*head, *_moved(renamed, killed, control, _total(renamed, killed))]
+        return {"fractional": [*head, *_moved(renamed, killed, control, _total(renamed, killed))]}
 
     out = dict(flag)
     if flag.get("targeting"):
@@ -236,28 +260,54 @@ def without(flag: Flag, killed: str, control: str) -> Flag:
     return out
 
 
-def with_shares(flag: Flag, shares: Mapping[str, float], control: str) -> Flag:
+def with_shares(flag: Flag, shares: Mapping[str, float], control: str, rings: Sequence[Ring] = ()) -> Flag:
     """
     The flag with these shares, taken from control or given to it, in every split that names the variation.
 
     A variation that no split names joins the splits that name control; a flag without targeting gets a split.
     Splits with computed weights or variations stay as they are, and control gives no more than it has. While
-    the base document stays, growing keeps whoever had the variation.
+    the base document stays, growing keeps whoever had the variation. For those of whom the condition of a ring is true
+    its shares take the place of these, as if they were everybody's.
     """
-    rule = flag.get("targeting") or {"fractional": [_BUCKET, [control, 100], *([name, 0] for name in shares)]}
+    given = dict.fromkeys(name for held in (shares, *(own for _, own in rings)) for name in held)
+    rule = flag.get("targeting") or {"fractional": [_BUCKET, [control, 100], *([name, 0] for name in given)]}
     named = {name for split in splits(rule) for name in split}
 
-    def in_split(args: list[Json]) -> list[Json]:
-        head, entries = _split(args)
-        here = {_name(entry[0]) for entry in entries}
-        mine = {
-            name: share for name, share in shares.items() if name in here or (name not in named and control in here)
-        }
-        if not mine or None in here or any(_weight(entry) is None for entry in entries):
-            return args
-        return [*head, *_shared(_scaled(entries, mine.values(), control), mine, control)]
+    def in_split(args: list[Json]) -> Json:
+        everybodys = _resplit(args, shares, named, control)
+        apart = [(condition, _resplit(args, {**shares, **own}, named, control)) for condition, own in rings]
+        parts = [part for condition, own in apart if own != everybodys for part in (condition, {"fractional": own})]
+        return {"if": [*parts, {"fractional": everybodys}]} if parts else {"fractional": everybodys}
 
     return {**flag, "targeting": _with_splits(rule, in_split)}
+
+
+def conditions_of(rings: Iterable[str], evaluators: Mapping[str, Json] | None) -> dict[str, Json]:
+    """
+    The condition that is true of those in it, of each of the rings that is defined; shared rules in it are written out.
+
+    Negated twice, it says the same, and is known as the guardian's beside people's own use of that rule.
+    """
+    known = evaluators or {}
+    return {ring: {"!!": [inlined({"targeting": known[ring]}, known)["targeting"]]} for ring in rings if known.get(ring)}
+
+
+def _unringed(flag: Flag, conditions: list[Json]) -> Flag:
+    """The flag without rules for rings: those of a served document that was saved as people's own would pile up."""
+
+    def taken_out(rule: Json) -> Json:
+        if isinstance(rule, list):
+            return [taken_out(part) for part in rule]
+        if not isinstance(rule, dict):
+            return rule
+        args = _args(rule, "if")
+        if args is not None and len(args) > 2 and len(args) % 2 and _args(args[-1], "fractional") is not None:
+            pairs = zip(args[:-1:2], args[1::2], strict=True)
+            if all(condition in conditions and _args(split, "fractional") is not None for condition, split in pairs):
+                return taken_out(args[-1])
+        return {key: taken_out(part) for key, part in rule.items()}
+
+    return {**flag, "targeting": taken_out(flag["targeting"])} if conditions and flag.get("targeting") else flag
 
 
 # --- what a document says
@@ -273,9 +323,29 @@ def splits(rule: Json) -> Iterator[dict[str, float]]:
             yield {str(name): _total(entries, name) / whole for name in dict.fromkeys(names)}
 
 
-def weights(flag: Flag) -> dict[str, float]:
+def ring_splits(rule: Json, conditions: Mapping[str, Json]) -> Iterator[tuple[str, dict[str, float]]]:
+    """As ``splits``, each with the ring on whose condition it is given; that is empty where it is for everybody."""
+    if isinstance(rule, list):
+        for part in rule:
+            yield from ring_splits(part, conditions)
+    elif (args := _args(rule, *_IF)) is not None:
+        for at, part in enumerate(args):
+            condition = args[at - 1] if at % 2 else None
+            ring = next((name for name, known in conditions.items() if at % 2 and known == condition), "")
+            if ring and _args(part, "fractional") is not None:
+                yield from ((ring, split) for split in splits(part))
+            else:
+                yield from ring_splits(part, conditions)
+    elif _args(rule, "fractional") is not None:
+        yield from (("", split) for split in splits(rule))
+    elif isinstance(rule, dict):
+        for part in rule.values():
+            yield from ring_splits(part, conditions)
+
+
+def weights(flag: Flag, conditions: Mapping[str, Json] = NO_RINGS) -> dict[str, float]:
     """
-    The share of each variation for a unit that meets no condition.
+    The share of each variation for a unit that meets no condition, and is in none of the rings with *conditions*.
 
     Where the rules give that unit no split, the shares of the first split written. Empty where the answer is
     computed; all 0 where it is the default in the client's code.
@@ -284,7 +354,8 @@ def weights(flag: Flag) -> dict[str, float]:
     while (args := _args(rule, *_IF)) is not None:
         rule = args[-1] if len(args) % 2 else None
     own = next(splits(rule), None) if _args(rule, "fractional") is not None else None
-    shares = own or next(splits(flag.get("targeting")), None)
+    everybodys = (split for ring, split in ring_splits(flag.get("targeting"), conditions) if not ring)
+    shares = own or next(everybodys, None)
     if shares is None and isinstance(rule, dict) and rule:
         return {}
     answer = _name(rule) if isinstance(rule, str | bool) else _name(flag.get("defaultVariant"))
@@ -423,15 +494,15 @@ def _answers(rule: Json) -> Iterator[Json]:
         yield rule
 
 
-def _with_splits(rule: Json, change: Callable[[list[Json]], list[Json]]) -> Json:
-    """The rule with *change* applied to the arguments of every ``fractional`` in it, inner first."""
+def _with_splits(rule: Json, change: Callable[[list[Json]], Json]) -> Json:
+    """The rule with what *change* makes of their arguments in place of every ``fractional`` in it, inner first."""
     if isinstance(rule, list):
         return [_with_splits(part, change) for part in rule]
     if not isinstance(rule, dict):
         return rule
     out = {key: _with_splits(part, change) for key, part in rule.items()}
     args = _args(out, "fractional")
-    return {"fractional": change(args)} if args is not None and _split(args)[1] else out
+    return change(args) if args is not None and _split(args)[1] else out
 
 
 def _redirected(rule: Json, killed: str, control: str, safe: tuple[Json, ...] = ()) -> Json:
@@ -493,6 +564,20 @@ def _weight(entry: list[Json]) -> int | None:
 
 def _total(entries: list[Json], name: str | None = None) -> int:
     return sum(_weight(entry) or 0 for entry in entries if name is None or _name(entry[0]) == name)
+
+
+def _resplit(args: list[Json], shares: Mapping[str, float], named: set[str], control: str) -> list[Json]:
+    """
+    The arguments of a split with these shares of the variations in it, and of those in no split at all.
+
+    They stay as they are where weights or variations are computed.
+    """
+    head, entries = _split(args)
+    here = {_name(entry[0]) for entry in entries}
+    mine = {name: share for name, share in shares.items() if name in here or (name not in named and control in here)}
+    if not mine or None in here or any(_weight(entry) is None for entry in entries):
+        return args
+    return [*head, *_shared(_scaled(entries, mine.values(), control), mine, control)]
 
 
 def _scaled(entries: list[Json], shares: Iterable[float], control: str) -> list[Json]:

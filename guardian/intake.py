@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guardian.company import WITHOUT, Table
+from guardian.grants import is_tested
 from guardian.line_intake import take_lines
 from guardian.looking_back import add_late, follow
 from guardian.moved import look
@@ -53,24 +54,27 @@ def offer(state: RolloutState, amount: float, variations: list[str]) -> None:
         state.variations[variation].offered += amount / len(variations)
 
 
-def known_change(state: RolloutState, policy: Policy, at_ms: Millis, why: str) -> None:
-    """A change of shares that was told: open an epoch, and offer the budget of a step; whoever has spoken begins anew."""
+def known_change(state: RolloutState, policy: Policy, at_ms: Millis, why: str, variation: str = "") -> None:
+    """
+    A change of shares that was told: open an epoch, and offer the budget of a step; whoever has spoken begins anew.
+
+    Where it is that of one *variation*, the others have nothing to begin anew, and its part of the budget is offered.
+    """
     state.population.open(at_ms, why, stage_share(state, policy))
-    for variation in state.alive():
-        if state.variations[variation].spoken:
-            state.variations[variation].reset()
-        state.variations[variation].change()
-    offer(state, policy.false_kills.per_step, state.alive())
+    alive = state.alive()
+    changed = [name for name in alive if variation in ("", name)]
+    for name in changed:
+        if state.variations[name].spoken:
+            state.variations[name].reset()
+        state.variations[name].change()
+    offer(state, policy.false_kills.per_step * len(changed) / max(len(alive), 1), changed)
 
 
 def stage_share(state: RolloutState, policy: Policy) -> float | None:
-    """Return the share that the standing stage says; None without stages."""
-    return policy.stages[state.stage].share if policy.stages else None
-
-
-def is_tested(policy: Policy, variation: str) -> bool:
-    """Say whether the policy watches the variation: those it names, or all but control where it names none."""
-    return variation != policy.control and (not policy.variations or variation in policy.variations)
+    """Return the share that the standing stage says of the one variation under test; None where it does not say one."""
+    if not policy.stages or len(state.courses) != 1 or any(stage.users is not None for stage in policy.stages):
+        return None
+    return policy.stages[state.stage].share
 
 
 def _drip(state: RolloutState, policy: Policy, now_ms: Millis) -> None:
@@ -93,6 +97,7 @@ def _notice(state: RolloutState, policy: Policy, sums: FlagSums) -> None:
                 exposed_ms = tick.start_ms if exposed_ms is None else min(exposed_ms, tick.start_ms)
     for variation in sorted(began):
         state.variations[variation] = VariationWatch(guardrails=[Watch.begin(g.when) for g in tested(policy)])
+        state.course(variation)
     if began:
         began_ms, who = min(began.values()), ", ".join(sorted(began))
         state.population.open(began_ms, f"{who} began", stage_share(state, policy))

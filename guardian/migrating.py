@@ -14,6 +14,7 @@ import msgspec
 from guardian.history import COARSE_MAX, STEPS_MAX
 from guardian.population import Cell
 from guardian.remembered import Remembered
+from guardian.rollout import Status
 from guardian.steps import Steps
 from guardian.tally import Tally
 
@@ -21,7 +22,7 @@ Plain = dict[str, Any]
 
 
 def _from_4(raw: bytes) -> Plain:
-    """Format 4: no checksum, a policy in the open, a history by steps, sums of earlier blocks as dictionaries."""
+    """Format 4: no checksum, one course for all variations, a history by steps, sums of earlier blocks as dictionaries."""
     plain: Plain = msgspec.msgpack.decode(raw[1:], strict=False)
     plain["document"] = msgspec.msgpack.encode(plain["document"])
     plain["history"] = tuple(map(_steps, plain["history"], (STEPS_MAX, COARSE_MAX)))
@@ -33,7 +34,21 @@ def _from_4(raw: bytes) -> Plain:
     for held in (*lines, *shown):
         for arm in ("t", "c"):
             held["past"][arm] = _remembered(held["past"][arm])
+    status, progress = plain.pop("status"), plain.pop("progress")
+    at = {"status": status, "stage": plain.pop("stage"), "since_ms": plain.pop("stage_since_ms")}
+    plain["courses"] = {name: _course(watch, name, progress, at) for name, watch in plain["variations"].items()}
+    # What one variation had come to (killed, completed, on its way back) is not where another one begins.
+    plain["joins"] = status if status in _OF_ALL else Status.RUNNING.value
     return plain
+
+
+_OF_ALL = frozenset({Status.PLANNED.value, Status.PAUSED.value, Status.HOLDING.value})
+
+
+def _course(watch: Plain, name: str, progress: Plain, at: Plain) -> Plain:
+    """How far all had come is how far each has."""
+    own = {"starts": progress["starts"].get(name, 0), "health": progress["health"].get(name, [])}
+    return {**progress, **at, **own, **({"status": Status.KILLED.value} if watch.get("killed") else {})}
 
 
 def _steps(written: Any, size: int) -> Any:
@@ -52,4 +67,4 @@ def _remembered(written: Any) -> Any:
 
 
 OLDER: dict[int, Callable[[bytes], Plain]] = {4: _from_4}
-"""By format: from what was written to plain values. A format 5 was never published."""
+"""By format: from what was written to plain values. Formats 5 and 6 were never published."""

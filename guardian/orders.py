@@ -36,10 +36,6 @@ OVERTAKEN_BY: Mapping[CommandKind, tuple[str, ...]] = MappingProxyType(
     }
 )
 """By which later changes a command is overtaken: a kill by a resume alone, more traffic by anything."""
-_WHOLE = frozenset({"kill_flag", "pause", "hold"})
-"""Commands that are about the whole flag, whatever variation led to them."""
-
-
 def newest(orders: Orders, change: str, variation: str) -> int:
     """Return the highest number taken of a change of a variation, or of the whole flag; -1 where there is none."""
     taken = orders.get(change, {})
@@ -76,4 +72,5 @@ def taken(orders: Orders, command: FlagCommand) -> Orders:
 
 
 def _about(command: FlagCommand) -> str:
-    return "" if command.kind in _WHOLE else command.variation
+    """The variation that a command is about; empty for the whole flag, whatever variation led to its kill."""
+    return "" if command.kind == "kill_flag" else command.variation

@@ -6,9 +6,15 @@ Commands may come late, twice and in any order (``guardian.orders``); people may
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from guardian.flagdoc import SAME_SHARE, Flag, Overlay, is_edited, written_weights
 from guardian.orders import spared, taken
 from guardian.ports import FlagCommand
+
+Shares = dict[str, float]
+Rings = dict[str, Shares]
+"""By ring, the shares of variations that get another one there than from everybody."""
 
 REMEMBERED_COMMANDS = 32
 """A command delivered again after so many others is taken for a new one."""
@@ -17,13 +23,14 @@ REMEMBERED_COMMANDS = 32
 def after(flag: Flag, known: Overlay, command: FlagCommand, version: int, changed_at_ms: int) -> Overlay:
     """Return the record of a flag after a command that nothing has overtaken as a whole."""
     killed, off = _killed(flag, known, command)
-    shares, seen = _shares(flag, known, command)
+    shares, rings, seen = _shares(flag, known, command)
     return Overlay(
         flag_key=command.flag_key,
         environment=command.environment,
         version=version,
         killed=killed,
         shares=shares or None,
+        rings=rings,
         seen=seen,
         off=off,
         control=command.control,
@@ -37,7 +44,7 @@ def after(flag: Flag, known: Overlay, command: FlagCommand, version: int, change
 
 def _killed(flag: Flag, known: Overlay, command: FlagCommand) -> tuple[dict[str, str], bool]:
     """Who is killed, and whether the whole flag is, after a command that nothing has overtaken as a whole."""
-    killed, _, off = decided(known)
+    killed, off = known.get("killed") or {}, bool(known.get("off"))
     others = [name for name in flag["variants"] if name != command.control]
     if command.kind == "kill":
         return {**killed, command.variation: command.control}, off
@@ -55,16 +62,42 @@ def _killed(flag: Flag, known: Overlay, command: FlagCommand) -> tuple[dict[str,
     return killed, off
 
 
-def _shares(flag: Flag, known: Overlay, command: FlagCommand) -> tuple[dict[str, float], dict[str, float]]:
-    """The shares set, and what people had written beneath them, after a command."""
-    shares, seen, name = known.get("shares") or {}, known.get("seen") or {}, command.variation
+def _shares(flag: Flag, known: Overlay, command: FlagCommand) -> tuple[Shares, Rings, Shares]:
+    """The shares set, those of rings, and what people had written beneath them, after a command."""
+    shares, rings, seen = known.get("shares") or {}, known.get("rings") or {}, known.get("seen") or {}
     if command.share is None or command.kind not in ("set_share", "step_back", "resume"):
-        return shares, seen
-    has, written = _underlying(flag, known, name), written_weights(flag)
-    if command.kind == "step_back" and has is not None and has <= command.share + SAME_SHARE:
-        # Nothing to take away; what was set once, beneath a person's edit, must not come back as more.
-        return {one: min(share, command.share) if one == name else share for one, share in shares.items()}, seen
-    return {**shares, name: command.share}, {**seen, **({name: written[name]} if name in written else {})}
+        return shares, rings, seen
+    name, written = command.variation, written_weights(flag)
+    now = {**seen, **({name: written[name]} if name in written else {})}
+    if command.kind != "step_back":
+        return {**shares, name: command.share}, _ringed(rings, name, command.rings), now
+    has, lowered = _underlying(flag, known, name), _lowered(flag, known, command)
+    if has is not None and has <= command.share + SAME_SHARE:
+        # Nothing to take from everybody; what was set once, beneath a person's edit, must not come back as more.
+        shares = {one: min(share, command.share) if one == name else share for one, share in shares.items()}
+        return shares, _ringed(rings, name, lowered), seen
+    return {**shares, name: command.share}, _ringed(rings, name, lowered), now
+
+
+def _lowered(flag: Flag, known: Overlay, command: FlagCommand) -> Shares:
+    """What a step back leaves of the shares of rings: none gets more than it has, nor than it may have."""
+    name, rings = command.variation, known.get("rings") or {}
+    everybodys, written = _underlying(flag, known, name), written_weights(flag)
+    own = {} if is_edited(written, known, name) else {ring: held[name] for ring, held in rings.items() if name in held}
+    least = command.share or 0.0
+    left = {}
+    for ring, most in command.rings.items():
+        has = own.get(ring, everybodys)
+        if has is not None:
+            left[ring] = min(has, most)
+    return {ring: share for ring, share in left.items() if share > least}
+
+
+def _ringed(rings: Rings, name: str, asked: Mapping[str, float]) -> Rings:
+    """The shares of rings with those asked for a variation in place of what it had."""
+    others = {ring: {one: share for one, share in held.items() if one != name} for ring, held in rings.items()}
+    own = {ring: {**others.get(ring, {}), name: share} for ring, share in asked.items()}
+    return {ring: held for ring, held in {**others, **own}.items() if held}
 
 
 def edited(flag: Flag, known: Overlay, command: FlagCommand) -> float | None:
@@ -77,9 +110,9 @@ def edited(flag: Flag, known: Overlay, command: FlagCommand) -> float | None:
     return found if given and all(abs(found - share) > SAME_SHARE for share in given) else None
 
 
-def decided(overlay: Overlay) -> tuple[dict[str, str], dict[str, float], bool]:
-    """Return what a record says of the flag: who is killed, which shares are set, whether all of it is off."""
-    return overlay.get("killed") or {}, overlay.get("shares") or {}, bool(overlay.get("off"))
+def decided(overlay: Overlay) -> tuple[dict[str, str], Shares, Rings, bool]:
+    """Return what a record says of the flag: who is killed, which shares are set (those of rings apart), whether all is off."""
+    return overlay.get("killed") or {}, overlay.get("shares") or {}, overlay.get("rings") or {}, bool(overlay.get("off"))
 
 
 def _underlying(flag: Flag, known: Overlay, variation: str) -> float | None:

@@ -12,7 +12,7 @@ Adapters live in ``streams``; each family has a memory one that is real code. Wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, get_args
 
 from guardian.errors import GuardianError
@@ -22,8 +22,9 @@ CommandKind = Literal["kill", "kill_flag", "set_share", "step_back", "pause", "h
 """
 kill         the variation goes to 0, its users to control, until a resume
 kill_flag    everybody gets control, until a resume
-set_share    the variation gets this share, control the rest, unless people have changed its share
-step_back    the variation gets no more than this share, whoever set what it has
+set_share    the variation gets this share, control the rest, unless people have changed its share; of the rings named,
+             these shares, and of no other ring one of its own
+step_back    the variation gets no more than this share, and of rings no more than these, whoever set what it has
 pause        the share stays where it is, and what was decided before does not raise it any more
 hold         the same, and nothing is promised where rules compute the share
 resume       a kill is taken back; the share is again what was last set, or the one given
@@ -65,6 +66,7 @@ class StoreCapabilities:
 
     can_kill_variation: bool
     can_set_share: bool
+    can_target_rings: bool
     needs_full_document: bool
     has_compare_and_set: bool
     requires_approval: bool
@@ -78,7 +80,8 @@ class FlagState:
 
     *weights* holds a share in [0, 1] for every variation, as served to a unit that no targeting rule singles
     out; it is empty where the answer is computed and has no fixed shares. *enabled* is false when people
-    disabled the flag or the guardian killed it whole. *version* changes with every change of the guardian's.
+    disabled the flag or the guardian killed it whole. *version* changes with every change of the guardian's. *rings*
+    holds the named groups that the store knows, each with its own shares where it is served apart from everybody.
     """
 
     flag_key: str
@@ -87,6 +90,7 @@ class FlagState:
     variations: tuple[str, ...]
     weights: Mapping[str, float]
     version: str
+    rings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,9 @@ class FlagCommand:
 
     ``variation`` may be empty for what is about the whole flag: ``kill_flag``, ``pause``, ``hold`` and a
     ``resume`` of all. ``share`` is in [0, 1], needed by ``set_share`` and ``step_back`` and optional for the
-    ``resume`` of a variation. ``from_share`` is what a ``set_share`` was decided on: if neither that nor the
-    share last set is in force, people have changed it.
+    ``resume`` of a variation. ``rings`` are the shares of rings that get another one than everybody, first the ring
+    that counts for a user who is in several. ``from_share`` is what a ``set_share`` was decided on: if neither that
+    nor the share last set is in force, people have changed it.
 
     Raises:
         ValueError: a field is missing or does not fit the kind; the text names it and its value.
@@ -112,6 +117,7 @@ class FlagCommand:
     control: str
     share: float | None = None
     from_share: float | None = None
+    rings: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def order(self) -> int:
@@ -130,8 +136,12 @@ class FlagCommand:
             raise ValueError(f"variation: {self.variation!r} is the control itself in a {self.kind} command")
         if self.kind in ("set_share", "step_back") and self.share is None:
             raise ValueError(f"share: is missing in a {self.kind} command; write a number from 0 to 1")
-        if self.share is not None and not 0.0 <= self.share <= 1.0:
-            raise ValueError(f"share: {self.share!r} is not a number from 0 to 1")
+        if self.rings and self.share is None:
+            raise ValueError(f"share: is missing in a {self.kind} command for rings; write what all others get")
+        given = {"share": self.share, **{f"rings: {ring}": share for ring, share in self.rings.items()}}
+        for name, share in given.items():
+            if share is not None and not 0.0 <= share <= 1.0:
+                raise ValueError(f"{name}: {share!r} is not a number from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import msgspec
 from guardian.betting import Past
 from guardian.levels import BEST, WORST, Floats
 from guardian.names import Millis
+from guardian.rollout import Status
 from guardian.sequential import Account
 from guardian.tally import Pair
 
@@ -54,11 +55,15 @@ class Shown(msgspec.Struct):
 
 class Progress(msgspec.Struct):
     """
-    The standing stage so far.
+    How far one variation has come.
 
-    ``awaits`` is the decision that began it, until the store has answered: nothing is counted before. ``ran_ms`` is
-    the time with fresh telemetry in which the rollout was running, ``starts`` are the starts of each variation.
-    ``approved`` holds by group who approved. ``health`` holds by variation the conditions of the stage's ``until``.
+    ``stage`` is the one that stands, from 0; -1 before a first stage that is a ring, which nobody has until it is
+    entered. It stands since ``since_ms``, 0 before there was telemetry. ``grants`` is what the variation was given by
+    the guardian: one grant, or two from a decision to change it until the store has answered; none where people did.
+
+    Of the standing stage: ``awaits`` is the decision that began it, until the store has answered: nothing is counted
+    before. ``ran_ms`` is the time with fresh telemetry in which it was running, ``starts`` counts its starts.
+    ``approved`` holds by group who approved. ``health`` holds the conditions of the stage's ``until``.
 
     What outlives a stage: ``moved`` and ``moved_ms`` are the last hold, pause, step back or resume and its time;
     ``backs`` counts by stage how often was stepped back from it. ``edited`` is the share that people had set where the
@@ -66,11 +71,15 @@ class Progress(msgspec.Struct):
     was; it is looked for from ``look_ms`` on, after ``looks`` looks in vain.
     """
 
+    status: Status = Status.PLANNED
+    stage: int = 0
+    since_ms: Millis = 0
+    grants: list[dict[str, float]] = []
     awaits: str = ""
     ran_ms: Millis = 0
-    starts: dict[str, int] = {}
+    starts: int = 0
     approved: dict[str, str] = {}
-    health: dict[str, list[Shown]] = {}
+    health: list[Shown] = []
     moved: str = ""
     moved_ms: Millis = 0
     backs: dict[int, int] = {}
@@ -81,7 +90,13 @@ class Progress(msgspec.Struct):
 
     def enter(self) -> None:
         """Begin a stage: everything that is counted in one is counted anew."""
-        self.awaits, self.ran_ms, self.starts, self.approved, self.health = "", 0, {}, {}, {}
+        self.awaits, self.ran_ms, self.starts, self.approved, self.health = "", 0, 0, {}, []
+
+    def go(self, stage: int, at_ms: Millis, grant: dict[str, float]) -> None:
+        """Begin another stage, in which the variation is to have ``grant``."""
+        self.stage, self.since_ms = stage, at_ms
+        self.grants = [*self.grants[-1:], grant]
+        self.enter()
 
     def move(self, action: str, at_ms: Millis) -> None:
         """Remember a hold, a pause, a step back or a resume, for the cooldown."""

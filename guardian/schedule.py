@@ -23,34 +23,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, StrictInt, WithJsonSchema
 
+from guardian.documents import NO_LINES, Finding, list_in, readable
 from guardian.errors import Lines, Path, wrong
-from guardian.policy import (
-    NO_LINES,
-    Action,
+from guardian.fields import (
     Document,
     Duration,
     Environment,
-    Finding,
-    Guardrail,
     HarmCondition,
     HealthCondition,
     Key,
-    PlacedStage,
-    Policy,
     Reading,
-    Stage,
     Start,
-    Terms,
     Word,
-    hold_back_findings,
-    list_in,
-    parse_policy,
-    read_document,
-    readable,
     share_of,
-    stage_findings,
-    step_back_findings,
 )
+from guardian.guardrails import Action, Guardrail, step_back_findings
+from guardian.policy import Policy, Terms, parse_policy, read_terms
+from guardian.stages import PlacedStage, Stage, hold_back_findings, stage_findings
+from guardian.timetable import moment_text
 
 DAY_S = 86400.0
 LEAVE = "this phase would never be left; add duration: or criteria: to it"
@@ -156,7 +146,7 @@ def parse_schedule(
     Raises:
         PolicyError: with every problem that the document has.
     """
-    return _policy(read_document(Schedule, document, _findings, file=file, lines=lines))
+    return _policy(read_terms(Schedule, document, _findings, file=file, lines=lines))
 
 
 def _findings(document: dict[str, Any], reading: Reading) -> Iterator[Finding]:
@@ -175,8 +165,8 @@ def _findings(document: dict[str, Any], reading: Reading) -> Iterator[Finding]:
         yield from step_back_findings(document, len(stages))
     for (_, before), (at, phase) in pairwise(phases):
         if before.start and phase.start and phase.start <= before.start:
-            said = f"must be later than the {before.start:%Y-%m-%d %H:%M} UTC of the phase before it"
-            yield ("phases", at, "start"), f"{phase.start:%Y-%m-%d %H:%M} UTC", said
+            said = f"must be later than the {moment_text(before.start)} of the phase before it"
+            yield ("phases", at, "start"), moment_text(phase.start), said
     yield from _pause_findings(document, phases, reading)
     asked = document.get("guardrails") or any(phase.pause_conditions for _, phase in phases)
     if not asked and 0 < len(given) == len(phases):

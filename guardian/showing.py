@@ -21,10 +21,10 @@ Span = tuple[Millis, Millis]
 
 def read_health(state: RolloutState, variation: str, end_ms: Millis, tick: Waiting, epoch: Epoch) -> None:
     """Let what the standing stage waits for read a mature tick of one variation."""
-    if tick.start_ms < state.stage_since_ms:
+    if tick.start_ms < state.course(variation).since_ms:
         return
     control, span = state.policy.control, (tick.start_ms, end_ms)
-    for at, awaited in enumerate(standing_conditions(state)):
+    for at, awaited in enumerate(standing_conditions(state, variation)):
         if awaited.line.kind == "failures" and awaited.line.cut == ALL:
             t, c = (failures_of(tick.arms.get(name)) for name in (variation, control))
         else:
@@ -40,9 +40,10 @@ def add_health(
     state: RolloutState, variation: str, line: Line, span: Span, epoch: Epoch, t: Tally | None, c: Tally | None
 ) -> None:
     """Add what is known only later to the open blocks of a line: late outcomes, requests that never ended."""
-    if span[0] < state.stage_since_ms or state.population.now is not epoch or is_early(line, span[0], epoch):
+    since_ms = state.course(variation).since_ms
+    if span[0] < since_ms or state.population.now is not epoch or is_early(line, span[0], epoch):
         return
-    for at, awaited in enumerate(standing_conditions(state)):
+    for at, awaited in enumerate(standing_conditions(state, variation)):
         if awaited.line.name == line.name:
             add_to(_held(state, variation)[at], span, epoch, t, c)
 
@@ -50,28 +51,28 @@ def add_health(
 def add_late_failures(state: RolloutState, variation: str, span: Span, epoch: Epoch, cell: Cell) -> None:
     """Add late outcomes of one arm, of all requests: of control to every variation's blocks."""
     tally, control = failures_of(cell), state.policy.control
-    for awaited in standing_conditions(state):
-        if awaited.line.kind == "failures" and awaited.line.cut == ALL:
-            for name in state.alive() if variation == control else (variation,):
-                t, c = (None, tally) if variation == control else (tally, None)
+    t, c = (None, tally) if variation == control else (tally, None)
+    for name in state.alive() if variation == control else (variation,):
+        for awaited in standing_conditions(state, name):
+            if awaited.line.kind == "failures" and awaited.line.cut == ALL:
                 add_health(state, name, awaited.line, span, epoch, t, c)
-            return
+                break
 
 
-def standing_conditions(state: RolloutState) -> tuple[Awaited, ...]:
-    """Return what the standing stage waits for; nothing while the store has not answered to the change that began it."""
-    if not state.lines.awaited or state.progress.awaits:
+def standing_conditions(state: RolloutState, variation: str) -> tuple[Awaited, ...]:
+    """Return what a variation's stage waits for; nothing while the store has not answered to the change that began it."""
+    course = state.courses.get(variation)
+    if not state.lines.awaited or course is None or course.awaits or course.stage < 0:
         return ()
-    return state.lines.awaited[state.stage]
+    return state.lines.awaited[course.stage]
 
 
 def _held(state: RolloutState, variation: str) -> list[Shown]:
-    held = state.progress.health.get(variation)
-    if held is None:
+    course = state.course(variation)
+    if not course.health:
         budget = state.policy.false_advances
-        held = [Shown.begin(budget, readings(one.line)) for one in standing_conditions(state)]
-        state.progress.health[variation] = held
-    return held
+        course.health = [Shown.begin(budget, readings(one.line)) for one in standing_conditions(state, variation)]
+    return course.health
 
 
 def failures_of(cell: Cell | None) -> Tally | None:

@@ -74,6 +74,11 @@ def news(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Silent]:
     return fresh
 
 
+def is_silent(state: RolloutState, variation: str) -> bool:
+    """Say whether something of the variation is silent, or everything is, and was told."""
+    return any(name.split("@", 2)[2] in ("", variation) for name in state.silent)
+
+
 def is_news(state: RolloutState, policy: Policy, now_ms: Millis) -> bool:
     """Say whether ``news`` would change anything."""
     return bool(state.lines.silences) and [one.name for one in silences(state, policy, now_ms)] != state.silent
@@ -112,13 +117,15 @@ def _not_exposed(state: RolloutState, variation: str, control: str, at: int, sin
     by_exposures, epochs = state.population.by_exposures, state.population.epochs
     came = _since(state, since_ms, variation, control)
     n_c = came.control.starts(by_exposures)
+    before, since = {}, n_c
+    for epoch in reversed(epochs):
+        # The silence may have begun in an epoch before: what control had since then is no measure of its share.
+        size = epoch.size(control, by_exposures)
+        before[epoch.start_ms], since = size - since, max(since - size, 0)
 
     def surprise(among: list[Epoch]) -> tuple[float, int]:
-        """How surprising it is that none came, by what both had in the last epoch in which the variation had any."""
-        sizes = [
-            (one.size(variation, by_exposures), one.size(control, by_exposures) - (n_c if one is epochs[-1] else 0))
-            for one in among
-        ]
+        """How surprising it is that none came, by what both had before, in the last epoch in which the variation had any."""
+        sizes = [(one.size(variation, by_exposures), before[one.start_ms]) for one in among]
         of_t, of_c = next((one for one in reversed(sizes) if min(one) > 0), (0, 0))
         return ((of_t + 0.5) * math.log1p(n_c / of_c), of_t) if of_c else (0.0, 0)
 

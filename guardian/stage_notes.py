@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guardian.conditions import Absolute
+from guardian.conditions import Absolute, Margin, Relative
 from guardian.policy import Policy
 
 
@@ -12,11 +12,20 @@ def stage_notes(policy: Policy) -> Iterator[str]:
     """Yield a sentence for each stage that cannot do all of what people expect of it."""
     for at, stage in enumerate(policy.stages):
         compares = [condition.text for condition in stage.until or () if not isinstance(condition.bound, Absolute)]
-        if stage.share >= 1.0 and compares:
+        if stage.users is not None and (compared := compares or _compared(policy)):
+            said = "compares a ring with everybody else, so what its users are like counts, too; a bound in its unit does not"
+            yield f"stages[{at}].users: {stage.users}: {compared[0]} {said}"
+        elif stage.share >= 1.0 and compares:
             said = "at 100 % nobody is left to compare with, so this is never shown and the stage never left"
             yield f"stages[{at}].until: {compares[0]}: {said}"
-    if policy.stages and policy.stages[-1].share >= 1.0 and policy.hold_back is None:
+    last = policy.stages[-1] if policy.stages else None
+    if last is not None and last.users is None and last.share >= 1.0 and policy.hold_back is None:
         yield (
             "stages: at 100 % no control is left, so harm that comes late cannot be compared with anything; "
             "hold_back: 5% keeps some"
         )
+
+
+def _compared(policy: Policy) -> list[str]:
+    bounds = (Relative, Margin)
+    return [guardrail.when.text for guardrail in policy.guardrails if isinstance(guardrail.when.bound, bounds)]

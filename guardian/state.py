@@ -28,7 +28,7 @@ from guardian.units import FailedUnits
 from guardian.variation import VariationWatch
 from guardian.window import Windows
 
-FORMAT = 6
+FORMAT = 7
 POLICIES_MAX = 10_000
 
 
@@ -36,12 +36,14 @@ class Pending(msgspec.Struct):
     """
     A decision without a receipt so far, as JSON, and when it was last sent (journal time).
 
-    ``waits`` says that act has it and cannot carry it out yet.
+    ``about`` is the variation that it is about, empty for the whole flag. ``waits`` says that act has it and cannot
+    carry it out yet.
     """
 
     decision_id: str
     raw: bytes
     sent_ms: Millis
+    about: str = ""
     waits: bool = False
 
     def decision(self) -> Decision:
@@ -74,7 +76,7 @@ class RolloutState(msgspec.Struct):
     the journal time at which telemetry last came; budget drips only between
     such times. ``segments`` are those watched, by attribute, as they were
     first heard of. ``document`` is the policy, as MessagePack. ``company`` is what is known of the other flags that its
-    requests ran under. ``progress`` is what its gates know of the standing stage.
+    requests ran under. ``courses`` is how far each variation has come, ``joins`` the status with which another one begins.
     ``heard`` is kept for guardrails on silence, ``silent`` names what is
     silent and was told. ``hindsights`` are the kills of shadow mode.
     """
@@ -83,10 +85,8 @@ class RolloutState(msgspec.Struct):
     document: bytes
     policy_hash: str
     offset: int = -1
-    status: Status = Status.PLANNED
-    stage: int = 0
-    stage_since_ms: Millis = 0
-    progress: Progress = msgspec.field(default_factory=Progress)
+    joins: Status = Status.PLANNED
+    courses: dict[str, Progress] = {}
     sequence: int = 0
     begun: bool = False
     data_ms: Millis = 0
@@ -135,6 +135,32 @@ class RolloutState(msgspec.Struct):
             known = _lines[self.policy_hash] = lines_of(self.policy)
         return known
 
+    @property
+    def status(self) -> Status:
+        """Return where the rollout stands: with several variations, where the one does that needs people most."""
+        found = {course.status for course in self.courses.values()}
+        return next((status for status in _FOREMOST if status in found), self.joins)
+
+    @property
+    def stage(self) -> int:
+        """Return the earliest stage (from 0) that a variation under way stands in."""
+        stages = [course.stage for course in self.courses.values() if course.status != Status.KILLED]
+        return max(min(stages or [course.stage for course in self.courses.values()] or [0]), 0)
+
+    def course(self, variation: str) -> Progress:
+        """Return how far the variation has come; its course begins when it is first asked for."""
+        held = self.courses.get(variation)
+        if held is None:
+            stages = self.policy.stages
+            held = Progress(status=self.joins, stage=-1 if stages and stages[0].users is not None else 0)
+            # By name, so that the order never tells who came first.
+            self.courses = dict(sorted({**self.courses, variation: held}.items()))
+        return held
+
+    def is_unanswered(self, variation: str) -> bool:
+        """Say whether a decision about the variation, or about the whole flag, has no receipt yet."""
+        return any(pending.about in ("", variation) for pending in self.outbox)
+
     def alive(self) -> list[str]:
         """Return the variations under watch, in the order of their names."""
         return sorted(v for v, watch in self.variations.items() if not watch.killed)
@@ -167,6 +193,11 @@ def packed_document(document: dict[str, Any]) -> bytes:
     return msgspec.msgpack.encode(document)
 
 
+_FOREMOST = (
+    *(Status.PAUSED, Status.HOLDING, Status.STEPPING_BACK, Status.PLANNED, Status.RUNNING),
+    *(Status.COMPLETED, Status.KILLED),
+)
+"""Of several variations, the status that the rollout shows."""
 _policies: dict[str, Policy] = {}
 """Parsed policies by the hash of their content: only a memory, never a state."""
 _lines: dict[str, Lines] = {}

@@ -52,7 +52,7 @@ GUARDRAILS: Mapping[Kind, Works] = MappingProxyType(
 ACTIONS = frozenset(
     {Action.ALERT, Action.HOLD, Action.PAUSE, Action.STEP_BACK, Action.KILL, Action.KILL_FLAG}
 )
-STAGE_FIELDS = frozenset({"share", "for", "until", "approval", "start", "name"})
+STAGE_FIELDS = frozenset({"share", "for", "until", "approval", "start", "name", "users", "size"})
 POLICY_FIELDS = frozenset(
     {"flag", "environment", "control", "variations", "owner", "mode", "false_kills", "guardrails", "stages"}
     | {"signals", "min_units", "unit_cluster", "segments", "cooldown", "freeze", "hours", "hold_back"}
@@ -127,6 +127,8 @@ def _why_not(guardrail: Guardrail, policy: Policy) -> str | None:
         return f"a literal rule over less than 1s or more than 1d {guardrails}"
     if when.signal.kind == "sample_ratio" and (not policy.stages or len(policy.variations) > 1):
         return "sample_ratio is compared with the share of the stage, of one variation under test; add stages:"
+    if when.signal.kind == "sample_ratio" and any(stage.users is not None for stage in policy.stages):
+        return "sample_ratio is compared with a share of all traffic, and what a ring is of it is not known"
     if when.op not in works.ops or not isinstance(when.bound, works.bounds):
         return f"a {when.signal.name} guardrail of this form {guardrails}"
     return None
@@ -155,12 +157,21 @@ def _stage_findings(policy: Policy) -> Iterator[Finding]:
     for at, stage in enumerate(policy.to_document().get("stages", [])):
         for name, value in stage.items():
             if name not in STAGE_FIELDS:
-                said = f"{LATER.format(what='followed')}; remove it; stages go to parts of all traffic"
-                yield ("stages", at, name), value, said
+                yield ("stages", at, name), value, f"{LATER.format(what='followed')}; remove it"
+    yield from _ring_findings(policy)
     for at, given in enumerate(policy.stages):
         for condition in given.until or ():
             if why := _why_not_shown(condition, policy):
                 yield ("stages", at, "until"), condition.text, f"{why}; remove it or change it"
+
+
+def _ring_findings(policy: Policy) -> Iterator[Finding]:
+    for at, stage in enumerate(policy.stages):
+        if stage.size is not None and stage.users is None:
+            yield ("stages", at, "size"), stage.size, "is how many users a ring has; write users: NAME beside it, or remove it"
+    if policy.stages and policy.stages[0].users is not None and not policy.variations:
+        said = "the first ring is given what nobody has yet, so it must be named; write variations: [treatment] in the policy"
+        yield ("stages", 0, "users"), policy.stages[0].users, said
 
 
 def _why_not_shown(condition: Condition, policy: Policy) -> str | None:

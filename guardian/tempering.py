@@ -50,7 +50,7 @@ def tempering_notes(policy: Policy) -> Iterator[str]:
     """Yield a sentence for each guardrail that finds less, or later, where events carry no unit id."""
     if policy.unit_cluster == 1.0:
         return
-    share = next((stage.share for stage in policy.stages if stage.share < 1.0), EXAMPLE_SHARE)
+    share = next((stage.share for stage in policy.stages if stage.users is None and stage.share < 1.0), EXAMPLE_SHARE)
     for guardrail in policy.guardrails:
         when = guardrail.when
         events = RATES.get(when.signal.kind) or SCORES.get(when.signal.kind)

@@ -57,6 +57,11 @@ def moment_of(value: object) -> datetime:
         raise wrong("this time lies outside of the calendar") from None
 
 
+def moment_text(at: datetime) -> str:
+    """A moment in UTC as people write it: ``2024-11-15 09:00 UTC``."""
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
 def _written(text: str) -> datetime | None:
     named = re.fullmatch(r"(.*\S)\s+([A-Za-z_]+(?:/[A-Za-z0-9_+-]+)+)", text, re.ASCII)
     zone = ZoneInfo(zone_of(named[2])) if named is not None else None

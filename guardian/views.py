@@ -17,6 +17,7 @@ from guardian.names import Millis, split_rollout_key
 from guardian.policy import Policy
 from guardian.population import Cell, Cells
 from guardian.progress import FRESH_MS
+from guardian.rollout import Status
 from guardian.rule_views import literal_rows, literal_why
 from guardian.silence import EXPOSURES, OUTCOMES, PIPELINE, silences
 from guardian.standing import Held, is_enough, p_value, standing
@@ -37,13 +38,15 @@ SILENT = {
 def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis, lag_ms: Millis) -> RolloutView:
     """Return the rollout's view. It is made often: what readers can work out from it is left to them."""
     environment, flag_key = split_rollout_key(state.key)
-    names = [policy.control, *sorted(v for v in state.variations if v != policy.control)]
+    tested = {*policy.variations, *state.variations, *state.courses} - {policy.control}
+    names = [policy.control, *sorted(tested)]
     fresh = state.data_ms and now_ms - state.data_ms <= STALE_MS
     recent = {name: state.history.since(now_ms - RECENT_MS, name, name).arm for name in names}
     return RolloutView(
         key=state.key, flag_key=flag_key, environment=environment, control=policy.control, owner=policy.owner,
         mode=policy.mode, status=str(state.status), stage=state.stage, stages=max(len(policy.stages), 1),
         share=policy.stages[state.stage].share if policy.stages else None,
+        ring=(policy.stages[state.stage].users or "") if policy.stages else "",
         at=iso(now_ms), lag_ms=lag_ms, passed_ms=passed_ms,
         telemetry="fresh" if fresh else ("stale" if state.data_ms else "none"),
         arms=tuple(_arm(state, name, recent[name]) for name in names),
@@ -67,8 +70,13 @@ def hindsight(state: RolloutState) -> tuple[HindsightView, ...]:
 
 
 def _approvals(state: RolloutState, policy: Policy) -> dict[str, str]:
-    asked = policy.stages[state.stage].approval if policy.stages else ()
-    return {group: state.progress.approved.get(group, "") for group in asked}
+    found: dict[str, str] = {}
+    for course in state.courses.values():
+        is_asked = course.status not in (Status.COMPLETED, Status.KILLED) and 0 <= course.stage < len(policy.stages)
+        for group in policy.stages[course.stage].approval if is_asked else ():
+            by = course.approved.get(group, "")
+            found[group] = by and found.get(group, by)
+    return found
 
 
 def _arm(state: RolloutState, variation: str, recent: Cell) -> ArmView:
@@ -76,10 +84,12 @@ def _arm(state: RolloutState, variation: str, recent: Cell) -> ArmView:
     cell = epoch.arms.get(variation, Cell()) if epoch is not None else Cell()
     shown = epoch.shown_share(variation, state.population.by_exposures) if epoch is not None else None
     n, errors = cell.outcomes, min(cell.errors, cell.outcomes)
+    course = state.courses.get(variation)
     return ArmView(
         variation=variation, share=shown, n=n, errors=errors, units=round(cell.first),
         rate=errors / n if n else None,
         recent_n=recent.outcomes, recent_errors=recent.errors,
+        status=str(course.status) if course is not None else "", stage=max(course.stage, 0) if course is not None else None,
     )  # fmt: skip
 
 

@@ -94,15 +94,24 @@ class Guesses(NamedTuple):
     is_nameless: bool
 
 
+ANEW_MOST = 0.5
+"""An account begins anew with no more, though years of deposits may have come to more: 1 is what kills."""
+
+
 class Lane(msgspec.Struct, gc=False):
-    """An account and how much of the variation's budget it has been offered."""
+    """
+    An account and how much of the variation's budget it has been offered.
+
+    ``paid`` was deposited since the account was last emptied; ``crossed`` says whether it reached 1 since the last
+    known change.
+    """
 
     account: Account
     offered: float = 0.0
+    paid: float = 0.0
     read: bool = False
     peak: float = -math.inf
     crossed: bool = False
-    """Whether the account reached 1 since the last known change."""
 
     def deposit(self, offered: float, part: float) -> None:
         """Deposit this lane's part of what its variation was offered since the last time; never looks at outcomes."""
@@ -110,6 +119,16 @@ class Lane(msgspec.Struct, gc=False):
         self.offered = offered
         if fresh > 0.0 and part > 0.0:
             self.account.deposit(fresh * part)
+            self.paid += fresh * part
+
+    def reset(self) -> None:
+        """Empty the account: what was deposited is spent."""
+        self.account.reset()
+        self.paid = 0.0
+
+    def rewind(self) -> None:
+        """Forgo what was won: the account has what was deposited since it was emptied, and begins anew with it."""
+        self.account.lower(min(self.paid, ANEW_MOST))
 
     def update(self, log_e: Floats) -> None:
         """Read a block's log e-values."""
@@ -202,9 +221,15 @@ class Watch(msgspec.Struct, gc=False):
 
     def reset(self) -> None:
         """Empty both accounts after an alarm that was acted on; what was deposited is spent."""
-        self.full.account.reset()
-        if self.fast is not None:
-            self.fast.account.reset()
+        for lane in (self.full, self.fast):
+            if lane is not None:
+                lane.reset()
+
+    def rewind(self) -> None:
+        """Forgo what both accounts have won: it tells of what was acted on before; what was deposited since is kept."""
+        for lane in (self.full, self.fast):
+            if lane is not None:
+                lane.rewind()
 
 
 def tested(policy: Policy) -> list[Guardrail]:

@@ -16,6 +16,10 @@ KINDS: dict[str, CommandKind] = {
 }
 
 
+SHARES = frozenset({"set_share", "step_back", "resume"})
+"""Commands that may carry shares."""
+
+
 def command_for(decision: Decision) -> FlagCommand | None:
     """
     The command that carries a decision out, ``None`` where the store has nothing to change.
@@ -24,8 +28,9 @@ def command_for(decision: Decision) -> FlagCommand | None:
         ValueError: the decision cannot be carried out; the text names the field.
     """
     kind = KINDS.get(decision.action)
-    if kind is None:
-        return None
+    is_of_all = kind == "pause" and not decision.variant
+    if kind is None or is_of_all:
+        return None  # a pause of all leaves each share where it is
     return FlagCommand(
         command_id=decision.decision_id,
         decision_id=decision.decision_id,
@@ -34,6 +39,7 @@ def command_for(decision: Decision) -> FlagCommand | None:
         kind=kind,
         variation=decision.variant,
         control=decision.control,
-        share=decision.share if kind in ("set_share", "step_back", "resume") else None,
+        share=decision.share if kind in SHARES else None,
         from_share=decision.from_share if kind == "set_share" else None,
+        rings=decision.rings if kind in SHARES else {},
     )

@@ -9,19 +9,24 @@ is in a file: it becomes a ``Problem``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from guardian import errors
 from guardian.errors import PolicyError, Problem, problem_at, shown
+from guardian.fitting import unfit
+from guardian.flagdoc import Document
 from guardian.names import rollout_key
 from guardian.policy import Policy, Terms
-from guardian.schedule import Schedule, parse_document
+from guardian.ports import StoreCapabilities
+from guardian.schedule import Places, Schedule, parse_document
+from guardian.stages import past_findings
 from guardian.support import unsupported
 
 LARGEST_FILE = 1_000_000
@@ -36,12 +41,36 @@ DEEPEST = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """
+    What policies are compared with besides themselves.
+
+    At *now*, calendars that are over are problems, but for the rollouts *known*: these may have come to their end.
+    *flags* are the flag documents by environment, *store* is what the flag store can do.
+    """
+
+    now: datetime | None = None
+    known: Container[str] = ()
+    flags: Mapping[str, Document] = field(default_factory=dict)
+    store: StoreCapabilities | None = None
+
+
+ALONE = Beside()
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyFile:
     """One file: the policies it holds (those that could be read) and everything that is wrong in it."""
 
     file: str
     policies: tuple[Policy, ...]
     problems: tuple[Problem, ...]
+
+
+class _Written(NamedTuple):
+    file: str
+    lines: errors.Lines
+    places: Places
 
 
 @dataclass(slots=True)
@@ -52,12 +81,13 @@ class _Found:
     keys: list[tuple[str, int | None]] = field(default_factory=list)
 
 
-def read_policies(paths: Iterable[Path], *, to_run: bool = True) -> list[PolicyFile]:
+def read_policies(paths: Iterable[Path], *, to_run: bool = True, beside: Beside = ALONE) -> list[PolicyFile]:
     """
     Read files, and the ``.yaml`` and ``.yml`` files of directories, in order of their names.
 
     Raises nothing for what it finds: see each file's ``problems``, among them what this version cannot run
-    and rollouts that are defined twice. Unless they are read *to_run*, what this version cannot run is no problem.
+    and rollouts that are defined twice, and what does not fit what is *beside* them. Unless they are read *to_run*,
+    what this version cannot run is no problem.
     """
     found: dict[Path, _Found] = {}
     for path in paths:
@@ -65,7 +95,7 @@ def read_policies(paths: Iterable[Path], *, to_run: bool = True) -> list[PolicyF
             if isinstance(given, Problem):
                 found[path] = _Found(given.file, problems=[given])
             elif given.resolve() not in found:
-                found[given.resolve()] = _read_file(given, to_run=to_run)
+                found[given.resolve()] = _read_file(given, to_run=to_run, beside=beside)
     _find_doubles(found.values())
     return [_told(one) for one in found.values()]
 
@@ -140,18 +170,20 @@ def _is_ours(inside: Path) -> bool:
     return not any(part.startswith(".") for part in inside.parts) and TEMPLATES not in inside.parts[:-1]
 
 
-def _read_file(path: Path, *, to_run: bool, of: Mapping[str, str] = GIVEN) -> _Found:
+def _read_file(path: Path, *, to_run: bool, of: Mapping[str, str] = GIVEN, beside: Beside = ALONE) -> _Found:
     try:
         if path.stat().st_size > LARGEST_FILE:
             said = f"is larger than {LARGEST_FILE:,} bytes; is it a policy?"
             return _Found(str(path), problems=[Problem(str(path), None, "", "", said)])
-        return _read(path.read_bytes(), str(path), to_run=to_run, of=of)
+        return _read(path.read_bytes(), str(path), to_run=to_run, of=of, beside=beside)
     except OSError as error:
         said = f"cannot be read: {error.strerror}; name a file or directory of policies"
         return _Found(str(path), problems=[Problem(str(path), None, "", "", said)])
 
 
-def _read(content: bytes, file: str, *, to_run: bool = True, of: Mapping[str, str] = GIVEN) -> _Found:
+def _read(
+    content: bytes, file: str, *, to_run: bool = True, of: Mapping[str, str] = GIVEN, beside: Beside = ALONE
+) -> _Found:
     found = _Found(file)
     try:
         text = content.decode("utf-8-sig")
@@ -161,7 +193,7 @@ def _read(content: bytes, file: str, *, to_run: bool = True, of: Mapping[str, st
         return found
     try:
         for node in _compose(text):
-            _read_document(node, found, to_run=to_run, of=of)
+            _read_document(node, found, to_run=to_run, of=of, beside=beside)
     except yaml.YAMLError as error:
         found.problems.append(_yaml_problem(error, text, file))
     if not found.keys and not found.problems:
@@ -169,7 +201,7 @@ def _read(content: bytes, file: str, *, to_run: bool = True, of: Mapping[str, st
     return found
 
 
-def _read_document(node: yaml.Node, found: _Found, *, to_run: bool, of: Mapping[str, str]) -> None:
+def _read_document(node: yaml.Node, found: _Found, *, to_run: bool, of: Mapping[str, str], beside: Beside) -> None:
     document = _Document(found.file)
     content = document.value(node, ())
     if content is None and node.tag == _NULL:
@@ -190,8 +222,15 @@ def _read_document(node: yaml.Node, found: _Found, *, to_run: bool, of: Mapping[
         found.problems += [problem for problem in error.problems if problem.field not in told]
         return
     found.policies.append(policy)
+    written = _Written(found.file, document.lines, places)
     if to_run:
-        found.problems += unsupported(policy, file=found.file, lines=document.lines, places=places)
+        found.problems += unsupported(policy, **written._asdict())
+    if policy.key not in beside.known and beside.now is not None:
+        past = past_findings(policy.stages, beside.now)
+        found.problems += [
+            problem_at(places.get(path, path), value, said, file=found.file, lines=document.lines) for path, value, said in past
+        ]
+    found.problems += unfit(policy, beside.flags.get(policy.environment), beside.store, **written._asdict())
 
 
 def _key(content: object) -> str:

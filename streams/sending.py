@@ -67,7 +67,7 @@ class Sending:
             if spent_s + wait_s > self._deadline_s:
                 tried = f"{among(attempt, 'attempt')} in {spent_s:.1f} s: {reason}"
                 if wait is None:
-                    return Answer("failed", f"gave up after {tried}", "", attempt)
+                    return Answer("expired", f"gave up after {tried}", "", attempt)
                 if not is_told:
                     wait(Answer("waiting", f"not carried out in {tried}", "", attempt))
                 is_told = True

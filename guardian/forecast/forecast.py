@@ -106,18 +106,21 @@ def _phases(policy: Policy, assumed: Assumed) -> tuple[tuple[Phase, ...], list[s
     """The stages to play, the traffic under test being divided evenly over the variations named."""
     variations = max(len(policy.variations), 1)
     notes = [f"{variations} variations share the traffic and the budget evenly; one is followed"] * (variations > 1)
-    if assumed.share is not None or not policy.stages:
+    stages = [stage for stage in policy.stages if stage.users is None]
+    if len(stages) < len(policy.stages):
+        notes.append("rings are left out: what part of the traffic they are is not known")
+    if assumed.share is not None or not stages:
         share = assumed.share if assumed.share is not None else DEFAULT_SHARE
         if assumed.share is None:
-            notes.append(f"the policy has no stages: a share of {share:.0%} is assumed (--share)")
+            notes.append(f"the policy has no stages of all traffic: a share of {share:.0%} is assumed (--share)")
         return (Phase(share / variations, 1.0 - share, math.inf),), notes
-    if any(stage.share >= 1.0 for stage in policy.stages):
+    if any(stage.share >= 1.0 for stage in stages):
         notes.append("at 100% no control is left and fixed bounds alone are tested: keep some of the traffic on control")
-    if any(stage.until or stage.approval or stage.start for stage in policy.stages) or policy.freeze or policy.hours:
+    if any(stage.until or stage.approval or stage.start for stage in stages) or policy.freeze or policy.hours:
         notes.append("until:, approval: and the calendar are taken for granted when the time of a stage is over")
     return tuple(
         Phase(stage.share / variations, 1.0 - stage.share, math.inf if stage.for_s is None else stage.for_s)
-        for stage in policy.stages
+        for stage in stages
     ), notes
 
 

@@ -149,6 +149,16 @@ class Account:
         """
         self._log_s, self._mixed = np.full(self.k, _EMPTY), None
 
+    def lower(self, most: float) -> None:
+        """
+        Leave each component at most ``most``: what it has won beyond that is forgone. The bound holds as before.
+
+        Raises ValueError where ``most`` is negative or NaN.
+        """
+        if not most >= 0.0:
+            raise ValueError(f"most is {most!r}: an account is lowered to a wealth, which is not negative")
+        self._log_s = np.minimum(self._log_s, math.log(most) if most > 0.0 else _EMPTY)
+
     def to_state(self) -> list[float | None]:
         """
         Return ``[total_deposited, log wealth...]``, None for an empty component; JSON keeps it bit for bit.

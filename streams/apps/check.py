@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,30 +25,37 @@ from guardian.stage_notes import stage_notes
 from guardian.tempering import tempering_notes
 from streams.apps.simulate_given import Given
 from streams.apps.simulate_numbers import assumed, problems_of
-from streams.policies import PolicyFile, read_default, read_policies
+from streams.policies import Beside, PolicyFile, read_default, read_policies
 from streams.settings import load_settings
 
 DAYS_A_YEAR = 365
 
 
 def check(
-    paths: list[Path], *, traffic: str = "", rate: str = "", out: TextIO, default: Path | None = None
+    paths: list[Path],
+    *,
+    traffic: str = "",
+    rate: str = "",
+    out: TextIO,
+    default: Path | None = None,
+    beside: Beside | None = None,
 ) -> int:
     """
     Print what is wrong with the policies of *paths*, and with the *default* one.
 
     Returns the exit code: 1 for problems, 2 for numbers that are none.
 
-    Of files without problems it also notes what their guardrails find later where events carry no unit id, what their
-    stages cannot do, and how often literal rules are false. With *traffic* or *rate*, as ``guardian simulate`` takes
-    them, also how long tests take.
+    They are compared with what is *beside* them; without it, with the calendar alone. Of files without problems it also
+    notes what their guardrails find later where events carry no unit id, what their stages cannot do, and how often
+    literal rules are false. With *traffic* or *rate*, as ``guardian simulate`` takes them, also how long tests take.
     """
     given = Given(traffic=traffic or Given().traffic, rate=rate or Given().rate)
     if wrong := list(problems_of(given)):
         out.writelines(f"{problem}\n" for problem in wrong)
         return 2
     known = assumed(given)
-    files = [*read_policies(paths), *([read_default(default)] if default is not None else [])]
+    files = read_policies(paths, beside=beside or Beside(now=datetime.now(UTC)))
+    files += [read_default(default)] if default is not None else []
     for file in files:
         out.writelines(f"{problem}\n" for problem in file.problems)
         if not file.problems:
@@ -60,16 +68,42 @@ def check(
     return 1 if problems or not files else 0
 
 
-def check_settings(config: Path | None, *, traffic: str = "", rate: str = "", out: TextIO) -> int:
-    """As ``check``, of what the settings name: that is what ``guardian run`` would be given."""
+def check_settings(
+    config: Path | None, paths: list[Path] | None = None, *, traffic: str = "", rate: str = "", out: TextIO
+) -> int:
+    """As ``check``, of *paths* or what the settings name, beside the flags that they name: as ``guardian run`` would."""
     try:
         settings = load_settings(config)
     except ConfigError as error:
         out.write(f"{error}\n")
         return 1
     default = Path(settings.policies_default) if settings.policies_default else None
-    paths = [Path(path) for path in settings.policies]
-    return check(paths, traffic=traffic, rate=rate, out=out, default=default)
+    paths = paths or [Path(path) for path in settings.policies]
+    try:
+        beside = besides(Path(settings.flagd.document), settings.flagd.environment)
+    except ValueError as error:
+        out.write(f"{error}\n")
+        return 1
+    return check(paths, traffic=traffic, rate=rate, out=out, default=default, beside=beside)
+
+
+def besides(flags: Path, environment: str) -> Beside:
+    """
+    What policies are compared with: the calendar, the flag store, and the flag document, where it is there.
+
+    Raises:
+        ValueError: the document has problems; the text holds each.
+    """
+    from streams.stores.flagd.adapter import FlagdStore
+    from streams.stores.flagd.documents import checked
+
+    now, store = datetime.now(UTC), FlagdStore.capabilities
+    if not flags.is_file():
+        return Beside(now=now, store=store)
+    try:
+        return Beside(now=now, store=store, flags={environment: checked(flags.read_bytes())})
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{flags}:\n{error}") from None
 
 
 def _notes(file: PolicyFile, known: Assumed, *, told: bool) -> Iterator[tuple[Policy, str]]:

@@ -74,6 +74,8 @@ def check(
     from streams.apps.check import check_settings
 
     if paths or default is not None:
+        if config is not None and default is None:
+            raise typer.Exit(check_settings(config, paths, traffic=traffic, rate=rate, out=sys.stdout))
         raise typer.Exit(lint(paths or [], traffic=traffic, rate=rate, out=sys.stdout, default=default))
     raise typer.Exit(check_settings(config, traffic=traffic, rate=rate, out=sys.stdout))
 

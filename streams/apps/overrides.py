@@ -96,7 +96,7 @@ async def write_override(
         reason=wish.reason,
         id=wish.id or uuid.uuid4().hex,
         group=wish.group,
-        stage=known.stage if known is not None and wish.action == "approve" else None,
+        stage=_stage(known, variation) if known is not None and wish.action == "approve" else None,
     )
     await outlet.send(journal, key, encode(entry))
     log.info("override_taken", rollout=key, action=entry.action, variation=variation, by=wish.by, reason=wish.reason)
@@ -114,6 +114,12 @@ def _variation(wish: OverrideWish, known: RolloutView) -> str:
     if not wish.variation and wish.action == "kill" and len(others) != 1:
         raise WrongVariation(f"variation: which one? write {_either(others)}")
     return wish.variation or (others[0] if wish.action == "kill" else "")
+
+
+def _stage(known: RolloutView, variation: str) -> int | None:
+    """The stage that an approval is for; none where the variations that are meant stand in several."""
+    meant = {arm.stage for arm in known.arms if arm.stage is not None and variation in ("", arm.variation)}
+    return (meant or {known.stage}).pop() if len(meant) < 2 else None
 
 
 def _either(names: list[str]) -> str:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
-from streams.policies import PolicyFile, files_in, read_policies
+from streams.policies import ALONE, Beside, PolicyFile, files_in, read_policies
 
 Stamps = dict[str, tuple[int, int]]
 """When each file was last written (nanoseconds since the epoch), and its size in bytes; (0, 0) for one that is not there."""
 
 
 class PolicyFiles:
-    """``files`` is what the paths held when they were last read; nothing before the first ``look``."""
+    """
+    ``files`` is what the paths held when they were last read; nothing before the first ``look``.
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    Where it is told which rollouts are *known*, a new one whose calendar is over is a problem.
+    """
+
+    def __init__(self, paths: Iterable[Path], known: Container[str] | None = None) -> None:
         self.files: list[PolicyFile] = []
+        self._known = known
         self._paths = tuple(paths)
         self._read: Stamps | None = None
         self._seen: Stamps | None = None
@@ -32,7 +38,8 @@ class PolicyFiles:
         moving, self._seen = now != self._seen, now
         if patient and moving and self._read is not None:
             return False
-        self.files, self._read = read_policies(self._paths), now
+        beside = ALONE if self._known is None else Beside(now=datetime.now(UTC), known=self._known)
+        self.files, self._read = read_policies(self._paths, beside=beside), now
         return True
 
     @property

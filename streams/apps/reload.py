@@ -31,8 +31,8 @@ class Reload:
     """Follows the policy files of *paths*, of which *policies* are in force already."""
 
     def __init__(self, paths: Iterable[Path], policies: Iterable[Policy]) -> None:
-        self._files = PolicyFiles(paths)
         self._hashes = {str(policy.key): policy_hash(policy) for policy in policies}
+        self._files = PolicyFiles(paths, known=self._hashes.keys())
         self._home: dict[str, str] = {}
         """The file in which each rollout's policy stood last."""
         self._told: set[str] = set()
@@ -67,7 +67,7 @@ class Reload:
         if new:
             await publish(new)
             log.info("policies_reloaded", rollouts=[policy.key for policy in new])
-        self._hashes |= {policy.key: policy_hash(policy) for policy in new}
+        self._hashes.update({policy.key: policy_hash(policy) for policy in new})
         self._home |= {policy.key: file for policy, file in good}
         self._tell_gone({policy.key for policy, _ in good}, {file.file for file in files if file.problems})
         self._is_behind = False

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from guardian.errors import ConfigError, GuardianError, Problem, ProblemsError
 from guardian.policy import Policy
 from streams import telemetry
 from streams.admin import ensure_topics
+from streams.apps.check import besides
 from streams.apps.reload import Reload
 from streams.changelog import changelog_topic
 from streams.environment import METRICS_VARIABLE
 from streams.health import Health
 from streams.outlet import NotDelivered, open_outlet
-from streams.policies import load_default, load_policies
+from streams.policies import load_default, load_policies, read_policies
 from streams.publish import publish_policies
 from streams.settings import Settings, load_settings
 from streams.status import Status
@@ -55,6 +57,7 @@ def main(config: Path | None, only: str, *, embedded: bool) -> int:
         print(error, file=sys.stderr)
         return WRONG
     telemetry.configure("guardian", as_json=settings.log.json_lines, level=settings.log.level)
+    _tell_unfit(settings)
     if embedded:
         settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"embedded": True})})
     try:
@@ -63,6 +66,22 @@ def main(config: Path | None, only: str, *, embedded: bool) -> int:
         log.error("stopped", reason=str(error))  # noqa: TRY400 - said in one line
         return FAILED
     return 0
+
+
+def _tell_unfit(settings: Settings) -> None:
+    """
+    Warn of policies that do not fit the flag document. They are in force all the same.
+
+    A flag may be written after its policy, and one that is gone is no reason to watch none of the others.
+    """
+    try:
+        beside = replace(besides(Path(settings.flagd.document), settings.flagd.environment), now=None)
+    except ValueError as error:
+        log.warning("flags_not_compared", reason=str(error))
+        return
+    for file in read_policies(map(Path, settings.policies), beside=beside):
+        for problem in file.problems:
+            log.warning("policy_unfit", reason=str(problem))
 
 
 def processors(only: str) -> list[str]:

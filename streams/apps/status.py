@@ -93,7 +93,8 @@ def details(view: RolloutNow, told: Iterable[str]) -> Iterator[str]:
     yield f"stage {view.stage + 1} of {view.stages}, {view.mode}{owner}, as of {view.at}, policy {view.policy_hash[:15]}"
     for arm in view.arms:
         failed = f"{arm.errors:,} failed" if arm.rate is None else f"{arm.errors:,} failed ({percent(arm.rate)})"
-        yield f"  {arm.variation}: {among(arm.n, 'request')}, {failed}"
+        came = f", {arm.status} in stage {arm.stage + 1}" if arm.stage is not None and len(view.arms) > 2 else ""
+        yield f"  {arm.variation}: {among(arm.n, 'request')}, {failed}{came}"
     for row in view.guardrails:
         said = "; ".join(part for part in (_numbers(row), row.values, row.differs, row.why) if part)
         yield f"  {quoted(row.guardrail, row.segment)} on {row.variation}, then {row.action}: {said or 'nothing read yet'}"
@@ -110,7 +111,7 @@ def _chosen(client: Client, name: str) -> list[RolloutNow]:
 
 
 def _share(view: RolloutNow) -> str:
-    return "-" if view.share is None else percent(view.share, exact=True)
+    return "-" if view.share is None else f"{percent(view.share, exact=True)}{f' of {view.ring}' if view.ring else ''}"
 
 
 def _evidence(view: RolloutNow) -> str:

@@ -10,12 +10,13 @@ from guardian.flagdoc import (
     Document,
     Flag,
     Overlay,
+    conditions_of,
     flag_problems,
     inlined,
     misfits,
     overlaid,
     overlay_version,
-    splits,
+    ring_splits,
     weights,
     without,
 )
@@ -48,16 +49,27 @@ def read_state(document: Document, environment: str, flag_key: str, overlay: Ove
     flag = document["flags"].get(flag_key)
     if flag is None:
         raise UnknownFlag(f"flag {flag_key!r} is not in the flag document")
-    written_out = inlined(flag, document.get("$evaluators"))
+    evaluators = document.get("$evaluators")
+    written_out, conditions = inlined(flag, evaluators), conditions_of(evaluators or {}, evaluators)
     is_off = bool(overlay and overlay.get("off") and overlay_version(flag) >= overlay["version"])
     return FlagState(
         flag_key=flag_key,
         environment=environment,
         enabled=flag["state"] == "ENABLED" and not is_off,
         variations=tuple(flag["variants"]),
-        weights=weights(written_out),
+        weights=weights(written_out, conditions),
         version=str((flag.get("metadata") or {}).get("version", "0")),
+        rings=_rings(written_out, conditions),
     )
+
+
+def _rings(flag: Flag, conditions: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The shares of each ring that is served apart from everybody; empty for others."""
+    found: dict[str, dict[str, float]] = {ring: {} for ring in conditions}
+    for ring, split in ring_splits(flag.get("targeting"), conditions):
+        if ring and not found[ring]:
+            found[ring] = {name: split.get(name, 0.0) for name in flag["variants"]}
+    return found
 
 
 def other_environment(served: str, asked: str) -> str:
@@ -65,7 +77,7 @@ def other_environment(served: str, asked: str) -> str:
     return f"this store serves environment {served!r}, not {asked!r}"
 
 
-def holds(flag: Flag, command: FlagCommand, overlay: Overlay) -> bool:
+def holds(flag: Flag, command: FlagCommand, overlay: Overlay, evaluators: Mapping[str, Any] | None = None) -> bool:
     """Whether a flag (shared rules written out), served under a record, does what the command wants, as far as it shows."""
     if command.kind == "kill":
         return without(flag, command.variation, command.control) == flag
@@ -73,13 +85,34 @@ def holds(flag: Flag, command: FlagCommand, overlay: Overlay) -> bool:
         return all(without(flag, name, control) == flag for name, control in (overlay.get("killed") or {}).items())
     if command.kind == "kill_flag":
         return not flag.get("targeting") and flag.get("defaultVariant") == command.control
-    share = command.share or 0.0
-    found = [split[command.variation] for split in splits(flag.get("targeting")) if command.variation in split]
     if command.kind == "set_share":
-        return bool(found) and all(abs(one - share) <= SAME_SHARE for one in found)
+        return _holds_share(flag, command, conditions_of(command.rings, evaluators))
     if command.kind == "step_back" and not overlay.get("off"):
-        return bool(found) and all(one <= share + SAME_SHARE for one in found)
+        return _holds_least(flag, command, conditions_of(command.rings, evaluators))
     return True
+
+
+def _holds_share(flag: Flag, command: FlagCommand, conditions: Mapping[str, Any]) -> bool:
+    own, asked = _splits_of(flag, command.variation, conditions), _asked(command)
+    # A ring that gets what everybody gets is in no split of its own.
+    apart = {ring for ring, share in asked.items() if not ring or abs(share - asked[""]) > SAME_SHARE}
+    met = all(abs(share - asked[ring]) <= SAME_SHARE for ring, share in own)
+    return met and apart <= {ring for ring, _ in own}
+
+
+def _holds_least(flag: Flag, command: FlagCommand, conditions: Mapping[str, Any]) -> bool:
+    own, asked = _splits_of(flag, command.variation, conditions), _asked(command)
+    return bool(own) and all(share <= asked[ring] + SAME_SHARE for ring, share in own)
+
+
+def _splits_of(flag: Flag, variation: str, conditions: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The shares of a variation in every split that has it, each with the ring that it is for."""
+    found = ring_splits(flag.get("targeting"), conditions)
+    return [(ring, split[variation]) for ring, split in found if variation in split]
+
+
+def _asked(command: FlagCommand) -> dict[str, float]:
+    return {"": command.share or 0.0, **command.rings}
 
 
 def unknown(command: FlagCommand, why: str) -> Applied:
@@ -104,7 +137,8 @@ def plan(document: Document, overlay: Overlay | None, command: FlagCommand, chan
         state = read_state(document, command.environment, command.flag_key, overlay)
     except UnknownFlag as error:
         return unknown(command, str(error))
-    flag = inlined(document["flags"][command.flag_key], document.get("$evaluators"))
+    evaluators = document.get("$evaluators") or {}
+    flag = inlined(document["flags"][command.flag_key], evaluators)
     known = overlay or Overlay(flag_key=command.flag_key, environment=command.environment, version=0)
     if command.command_id == known.get("command_id"):
         wanted = known  # published, and perhaps not served yet: the same record again does no harm
@@ -116,7 +150,7 @@ def plan(document: Document, overlay: Overlay | None, command: FlagCommand, chan
             return Applied("conflict", state.version, _edit(command, found), state, share=found)
         wanted = after(flag, known, command, max(known["version"], overlay_version(flag)) + 1, changed_at_ms)
     if answer is None:
-        answer = _answer_to(flag, known, wanted, command)
+        answer = _answer_to(flag, known, wanted, command, evaluators)
         if answer is None:
             return wanted
     status, detail = answer
@@ -148,6 +182,10 @@ def record_problems(record: Any) -> list[str]:
         problems.append(f"{place}: seen: {seen!r} is not a share from 0 to 1 for each variation")
     if not isinstance(orders, Mapping) or not all(isinstance(by, Mapping) for by in orders.values()):
         problems.append(f"{place}: orders: {orders!r} does not hold numbers by kind of change and variation")
+    rings = record.get("rings") or {}
+    given = rings.values() if isinstance(rings, Mapping) else [rings]
+    if not all(isinstance(shares, Mapping) and all(_is_share(share) for share in shares.values()) for shares in given):
+        problems.append(f"{place}: rings: {rings!r} is not a share from 0 to 1 for each variation of each ring")
     if not isinstance(record.get("off", False), bool):
         problems.append(f"{place}: off: {record.get('off')!r} is not true or false")
     return problems
@@ -194,18 +232,21 @@ def _edit(command: FlagCommand, found: float) -> str:
     return f"people have set the share of {command.variation!r} to {percent(found, exact=True)}{was}"
 
 
-def _answer_to(flag: Flag, known: Overlay, wanted: Overlay, command: FlagCommand) -> Answer | None:
+def _answer_to(
+    flag: Flag, known: Overlay, wanted: Overlay, command: FlagCommand, evaluators: Mapping[str, Any]
+) -> Answer | None:
     """The answer where *wanted* is so already, or cannot be; ``None`` where it is to be published."""
     is_known = decided(known) == decided(wanted) and (known.get("orders") or {}) == (wanted.get("orders") or {})
     if is_known and overlay_version(flag) == known["version"]:
         return "already", _ALREADY[command.kind]
-    trial = overlaid(flag, wanted)
-    problems = misfits(flag, wanted) or flag_problems(f"flags.{command.flag_key}", trial, {})
+    trial = overlaid(flag, wanted, evaluators)
+    problems = misfits(flag, wanted, evaluators) or flag_problems(f"flags.{command.flag_key}", trial, {})
     if problems:
         return "failed", "; ".join(problems)
-    if not holds(trial, command, wanted):
+    if not holds(trial, command, wanted, evaluators):
+        rings = "".join(f", {share} of {ring}" for ring, share in command.rings.items())
         return "failed", (
-            f"{command.variation!r} cannot get a share of {command.share}: shares are moved between it and "
+            f"{command.variation!r} cannot get a share of {command.share}{rings}: shares are moved between it and "
             f"{command.control!r}, in splits with fixed weights; now they are {weights(flag) or 'computed'}"
         )
     return None

@@ -25,6 +25,7 @@ class MemoryFlagStore:
     capabilities = StoreCapabilities(
         can_kill_variation=True,
         can_set_share=True,
+        can_target_rings=True,
         needs_full_document=True,
         has_compare_and_set=False,
         requires_approval=False,

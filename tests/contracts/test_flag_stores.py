@@ -22,6 +22,10 @@ from streams.stores.flagd.server import FlagdStoreServer
 from streams.stores.memory import MemoryFlagStore
 
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "flags.json").read_text())
+SAMPLE["$evaluators"] = {
+    "employees": {"ends_with": [{"var": "email"}, "@shop.example"]},
+    "beta": {"in": ["beta", {"var": "programs"}]},
+}
 NINETY_TEN = {"control": 0.9, "treatment": 0.1}
 ALL_CONTROL = {"control": 1.0, "treatment": 0.0}
 Opened = AbstractAsyncContextManager[FlagStore]
@@ -161,6 +165,59 @@ async def test_a_share_never_brings_back_what_was_killed(store: FlagStore):
 
         await store.apply(command("resume", 0.05))
         assert {"control": 0.95, "treatment": 0.05} == await shares(store)
+
+
+async def rings(store: FlagStore) -> dict[str, dict[str, float]]:
+    return {ring: dict(given) for ring, given in (await store.read("production", "checkout-v2")).rings.items()}
+
+
+async def test_a_ring_is_given_a_share_of_its_own(store: FlagStore):
+    """
+    A store that can target rings gives a named group its share and everybody else theirs; asked again, nothing changes.
+    """
+    assert store.capabilities.can_target_rings
+    assert {"employees": {}, "beta": {}} == await rings(store)
+
+    wanted = {"rings": {"employees": 1.0, "beta": 0.25}}
+    assert "applied" == (await store.apply(command("set_share", 0.0, **wanted))).status
+    assert ALL_CONTROL == await shares(store)
+    apart = {"employees": {"control": 0.0, "treatment": 1.0}, "beta": {"control": 0.75, "treatment": 0.25}}
+    assert apart == await rings(store)
+    assert "already" == (await store.apply(command("set_share", 0.0, **wanted))).status
+
+    await store.apply(command("set_share", 0.5, rings={"employees": 1.0}))
+    assert {"control": 0.5, "treatment": 0.5} == await shares(store)
+    assert {"employees": apart["employees"], "beta": {}} == await rings(store)
+    assert {"control": 0.9, "treatment": 0.1} == await shares(store, "new-search")
+
+
+@pytest.mark.parametrize("stop", ["kill", "kill_flag"])
+async def test_a_kill_takes_the_variation_from_rings_as_well(store: FlagStore, stop: CommandKind):
+    """
+    After a kill no ring has the variation, a late share brings it back to none, and a resume gives back what they had.
+    """
+    await store.apply(command("set_share", 0.05, rings={"employees": 1.0}))
+    await store.apply(command(stop))
+
+    assert ALL_CONTROL == await shares(store)
+    assert not any(given.get("treatment") for given in (await rings(store)).values())
+    assert "conflict" == (await store.apply(command("set_share", 0.5, rings={"employees": 1.0}))).status
+
+    await store.apply(command("resume"))
+    assert {"control": 0.95, "treatment": 0.05} == await shares(store)
+    assert 1.0 == (await rings(store))["employees"]["treatment"]
+
+
+async def test_a_ring_that_nobody_defined_fails_with_those_that_are(store: FlagStore):
+    """
+    A share for an unknown group changes nothing at all, and the answer names the groups that there are.
+    """
+    applied = await store.apply(command("set_share", 0.5, rings={"employes": 1.0}))
+
+    assert "failed" == applied.status
+    assert "ring 'employes' is missing" in applied.detail
+    assert "there are: employees, beta" in applied.detail
+    assert NINETY_TEN == await shares(store)
 
 
 async def test_an_old_command_delivered_again_does_nothing(store: FlagStore):

@@ -99,6 +99,84 @@ def answers(document: dict[str, Any], key: str = "f", contexts: list[EvaluationC
     return found
 
 
+STAFF = {"staff": {"==": [{"var": "plan"}, "pro"]}}
+"""A ring: of the contexts, those with the plan ``pro``."""
+
+
+@settings(max_examples=100, deadline=None)
+@given(documents(), st.sampled_from([0.0, 0.25, 1.0]), st.sampled_from([0.0, 0.1, 0.5]))
+def test_a_ring_changes_nothing_for_anybody_else(document: dict[str, Any], in_ring: float, share: float):
+    """
+    Whatever people's rules are: with a ring, all who are not in it are answered as without; who is in it, by its share.
+    """
+    document["$evaluators"] |= STAFF
+    decided: dict[str, Any] = {"shares": {"treatment": share}, "control": "control"}
+    plain = answers(compose(document, [overlay(**decided)]))
+    rung = answers(compose(document, [overlay(**decided, rings={"staff": {"treatment": in_ring}})]))
+    alone = answers(compose(document, [overlay(**decided | {"shares": {"treatment": in_ring}})]))
+
+    for context, was, now, ring in zip(CONTEXTS, plain, rung, alone, strict=True):
+        assert now == (ring if context.attributes["plan"] == "pro" else was)
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents())
+def test_a_kill_is_one_in_every_ring(document: dict[str, Any]):
+    """
+    Whoever had a killed variation, in a ring or not, has control; what rings give of others stays as it was.
+    """
+    document["$evaluators"] |= STAFF
+    rings = {"staff": {"treatment": 1.0, "other": 0.0}}
+    decided: dict[str, Any] = {"shares": {"treatment": 0.1}, "control": "control", "rings": rings}
+    before = answers(compose(document, [overlay(control="control", rings={"staff": {"other": 0.0}})]))
+
+    after = answers(compose(document, [overlay(**decided, killed={"treatment": "control"})]))
+
+    assert ["control" if was == "treatment" else was for was in before] == after
+
+
+def test_a_ring_keeps_peoples_answers_and_their_groups_use():
+    """
+    What people answer before their split stays theirs, and so does their own rule for the same group.
+    """
+    split = {"fractional": [{"var": "targetingKey"}, ["control", 50], ["other", 50]]}
+    document = split_document(["control", 100], ["treatment", 0])
+    document["$evaluators"] = STAFF
+    document["flags"]["f"]["targeting"] = {
+        "if": [{"==": [{"var": "forced"}, "control"]}, "control", {"$ref": "staff"}, split, split]
+    }
+    found = answers(compose(document, [overlay(rings={"staff": {"treatment": 0.5}}, control="control")]))
+
+    staff = [got for context, got in zip(CONTEXTS, found, strict=True) if context.attributes["plan"] == "pro"]
+    forced = [got for context, got in zip(CONTEXTS, found, strict=True) if context.attributes["forced"] == "control"]
+    assert {"control"} == set(forced)
+    assert {"treatment", "other"} <= set(staff)
+
+
+def test_a_ring_saved_as_people_s_own_does_not_pile_up():
+    """
+    A served document that somebody saves as the new base is served as it was, however often.
+    """
+    rings = {"staff": {"treatment": 1.0}}
+    document = split_document(["control", 90], ["treatment", 10]) | {"$evaluators": STAFF}
+    once = compose(document, [overlay(rings=rings, shares={"treatment": 0.1}, control="control")])
+    again = compose(unstamped(once), [overlay(rings=rings, shares={"treatment": 0.1}, control="control")])
+
+    assert once["flags"]["f"]["targeting"] == again["flags"]["f"]["targeting"]
+
+
+def test_who_is_in_two_rings_counts_in_the_first():
+    """
+    The first ring that a unit is in decides, so a later ring takes nothing from those who have it.
+    """
+    document = split_document(["control", 100], ["treatment", 0])
+    document["$evaluators"] = STAFF | {"all": {"!": [False]}}
+    rings = {"staff": {"treatment": 1.0}, "all": {"treatment": 0.0}}
+    found = answers(compose(document, [overlay(rings=rings, control="control")]))
+
+    assert [("treatment" if one.attributes["plan"] == "pro" else "control") for one in CONTEXTS] == found
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from([WORDS, TRUTHS]).flatmap(lambda names: st.tuples(st.just(names), documents(names))))
 def test_a_kill_moves_its_users_to_control_and_nobody_else(case: tuple[tuple[str, ...], dict[str, Any]]):

@@ -104,6 +104,20 @@ def test_an_advance_that_failed_skips_no_stage():
     assert (0, "holding") == (played.state.stage, played.state.status)
 
 
+def test_an_advance_that_was_given_up_is_taken_back_in_the_store():
+    """
+    Nobody knows whether an advance that was given up was carried out: the store is told to go back to the share before
+    it, whoever waits for that, and the rollout stays there until somebody resumes it.
+    """
+    stages = [{"share": "10%", "for": "5s"}, {"share": "20%", "for": "5s"}, {"share": "50%"}]
+    late = lambda made: {"status": "expired" if made.action == "advance" else "applied"}  # noqa: E731
+    played = Course().play([told(terms(stages)), *world(45.0).entries()], late)
+
+    assert [("advance", 0.2), ("step_back", 0.1)] == played.actions
+    assert (0, "holding", []) == (played.state.stage, played.state.status, played.state.outbox)
+    assert played.made[1].explanation.endswith("the flag store did not say in time whether it has carried out the advance.")
+
+
 def edited(share: float, until: int = 1) -> Any:
     """People have set this share; a store says so to the first advances, and carries out what comes then."""
     met: list[str] = []
@@ -134,7 +148,8 @@ def test_a_share_that_people_have_set_waits_for_somebody(agreed: str):
     assert [(0.5, 0.1), (0.5, 0.3)] == [(one.share, one.from_share) for one in advances]
     assert 10.0 <= played.when("advance") < 11.5
     assert 30.0 <= played.when("advance", 1) < 31.0
-    assert (1, None, None) == (played.state.stage, played.state.progress.edited, played.state.progress.agreed)
+    held = played.state.courses["treatment"]
+    assert (1, None, None) == (held.stage, held.edited, held.agreed)
     said = next(said for view in played.views for said in view.waits if "people" in said)
     assert said.startswith("people have set the share to 30 %: waits for somebody to resume or approve it, or for the share")
 
@@ -150,7 +165,7 @@ def test_a_share_that_is_as_it_was_is_found_by_looking_again():
     looked_s = [played.when("advance", nth) for nth in range(3)]
     assert 60.0 <= looked_s[1] - looked_s[0] < 62.0
     assert 120.0 <= looked_s[2] - looked_s[1] < 122.0
-    assert (1, 0) == (played.state.stage, played.state.progress.looks)
+    assert (1, 0) == (played.state.stage, played.state.courses["treatment"].looks)
 
 
 def test_an_advance_that_was_overtaken_is_taken_back():
@@ -585,7 +600,7 @@ def test_unlucky_users_that_are_used_up_show_nothing():
     failing = lambda variation, s: 0.2 if variation == "treatment" else 0.1  # noqa: E731
     traffic = Traffic(seconds=90, rps=200, users=200, share=lambda s: 0.5, error=failing)
     played = Course().play([told(asked), *entries(traffic.requests(), exposures=True)])
-    first, every = (account.log_s() for account in played.state.progress.health["treatment"][0].accounts)
+    first, every = (account.log_s() for account in played.state.course("treatment").health[0].accounts)
 
     assert [("advance", 0.5)] == played.actions
     assert every < 0.0 < first

@@ -16,6 +16,7 @@ from guardian.gates import CALM_NATS
 from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, Summary, decode
 from guardian.names import sequence_of
 from guardian.policy import Policy
+from guardian.rollout import Status
 from guardian.silence import PIPELINE
 from guardian.standing import standing
 from guardian.state import RolloutState
@@ -66,6 +67,9 @@ class Ledger:
         self.answered: dict[str, int] = {}
         self.wishes: dict[str, Override] = {}
         self._snapshots: dict[tuple[str, int], int] = {}
+        self._entered: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self._unsure: dict[tuple[str, str], float] = {}
+        """Advances that were given up: from which share, by flag and variation."""
         self._looked = 0
         self.false_kills = 0
         """Kills of what did no harm."""
@@ -101,12 +105,15 @@ class Ledger:
             return
         self.answered[entry.decision_id] = offset
         made, order = known[1], sequence_of(entry.decision_id)
+        if made.action == "advance" and entry.status == "expired":
+            self._unsure[made.flag_key, made.variant] = made.from_share or 0.0
         if made.action in STEPS and entry.status in DONE:
             self.rollouts[entry.key].steps += 1
         if made.action in KILLS:
+            about = ("", made.variant) if made.action == "kill" else ("",)
             resumes = [
                 name for name, (_, one) in self.decided.items()
-                if one.action == "resume" and one.flag_key == made.flag_key and sequence_of(name) > order
+                if one.action == "resume" and one.flag_key == made.flag_key and one.variant in about and sequence_of(name) > order
             ]  # fmt: skip
             is_over = entry.status == "superseded" and bool(resumes)
             self._check(entry.status in DONE or is_over, f"{made.action} {entry.decision_id}: {entry.status}")
@@ -141,13 +148,15 @@ class Ledger:
     def _justified(self, state: RolloutState, decision: Decision) -> None:
         evidence, policy, said = decision.evidence, state.policy, f"{decision.action} {decision.decision_id}"
         if decision.action in ("advance", "step_back") and policy.stages:
-            self._check(decision.share == policy.stages[state.stage].share, f"{said}: {decision.share} is not its stage's")
-        if decision.action == "advance":
-            self._check(_is_calm(state), f"{said}: it is not calm")
+            self._given(state, decision)
+        if decision.action == "advance" and state.course(decision.variant).stage > 0:
+            self._check(_is_calm(state, decision.variant), f"{said}: it is not calm")
         if decision.action == "advance" or not decision.guardrail:
             by = self.wishes.get(decision.caused_by)
             person = by is not None and bool(by.by) and by.by in decision.explanation
-            self._check(person or decision.action in ("advance", "complete", "alert"), f"{said}: nobody wanted it")
+            is_taken_back = decision.action == "step_back" and (decision.flag_key, decision.variant) in self._unsure
+            known = is_taken_back or decision.action in ("advance", "complete", "alert")
+            self._check(person or known, f"{said}: nobody wanted it")
             return
         self._check(evidence is not None, f"{said}: no evidence in its record")
         assert evidence is not None
@@ -155,6 +164,26 @@ class Ledger:
             self._justified_kill(state, decision, evidence)
         elif not evidence.silence:
             self._check(evidence.log_e >= evidence.log_threshold, f"{said}: {evidence.log_e} < {evidence.log_threshold}")
+
+    def _given(self, state: RolloutState, decision: Decision) -> None:
+        """A variation is given its part of what its stage says, of everybody and of each ring; or left what people gave."""
+        stage, parts = state.course(decision.variant).stage, max(len(state.policy.variations), 1)
+        entered = self._entered[decision.flag_key, decision.variant]
+        entered.append(stage)
+        given = {"": decision.share or 0.0, **decision.rings}
+        due = given_by(state.policy, stage)
+        for ring in given.keys() | due.keys():
+            share, most = given.get(ring, given[""]), max(due.get(ring, 0.0), due[""])
+            is_peoples = not decision.guardrail and share == self._unsure.get((decision.flag_key, decision.variant))
+            if decision.action == "step_back" and is_peoples:
+                continue
+            self._check(-parts * 1e-6 <= share * parts - most <= 1e-9, f"{decision.decision_id}: {share} of {ring or 'all'}")
+
+    def most(self, flag: str, variation: str, ring: str) -> float:
+        """The largest share that the stages that a variation was decided to enter give all variations of a ring."""
+        truth = next(held for held in self.rollouts.values() if held.policy.flag == flag)
+        dues = [given_by(truth.policy, stage) for stage in self._entered[flag, variation]]
+        return max((max(due.get(ring, 0.0), due[""]) for due in dues), default=0.0)
 
     def _justified_kill(self, state: RolloutState, decision: Decision, evidence: Evidence) -> None:
         said = f"{decision.action} {decision.decision_id}"
@@ -226,15 +255,23 @@ class Ledger:
         self._world.check(right, said)
 
 
-def _is_calm(state: RolloutState) -> bool:
-    lanes = [
-        lane for variation in state.alive() for held in standing(state, state.policy, variation) for lane in held.lanes
-    ]
-    is_watched = bool(lanes) if state.lines.accounts else not state.silent
+def given_by(policy: Policy, stage: int) -> dict[str, float]:
+    """What a stage gives all variations together, of everybody and of each ring so far."""
+    given = {"": 0.0}
+    for one in policy.stages[: stage + 1]:
+        given[one.users or ""] = one.share
+    return given
+
+
+def _is_calm(state: RolloutState, variation: str) -> bool:
+    lanes = [lane for held in standing(state, state.policy, variation) for lane in held.lanes]
+    is_silent = any(name.endswith(("@", f"@{variation}")) for name in state.silent)
+    is_watched = bool(lanes) if state.lines.accounts else not is_silent
     return is_watched and all(lane.numbers()[0] < CALM_NATS for lane in lanes)
 
 
-def is_killed(state: RolloutState) -> bool:
-    """Whether judge wants nobody to get the treatment."""
-    watch = state.variations.get(TREATMENT)
-    return watch is not None and watch.killed
+def is_killed(state: RolloutState, variation: str = TREATMENT) -> bool:
+    """Whether judge wants nobody to get a variation."""
+    watch, course = state.variations.get(variation), state.courses.get(variation)
+    # Who was not seen yet has no watch, and is no more given what its flag was killed with.
+    return watch.killed if watch is not None else course is not None and course.status == Status.KILLED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from guardian.bank import Bank
@@ -10,7 +11,7 @@ from guardian.effects import Decide
 from guardian.journal import decode
 from guardian.rollout import Status
 from guardian.state import RolloutState
-from tests.simulation.ledger import KILLS, is_killed
+from tests.simulation.ledger import KILLS, given_by, is_killed
 from tests.simulation.scene import CONTROL, TREATMENT, Rollout
 
 if TYPE_CHECKING:
@@ -49,20 +50,41 @@ def _settled(world: World, state: RolloutState) -> None:
     """Everything is answered, and the store serves what judge believes."""
     flag, waiting = state.key.partition("|")[2], [pending.decision_id for pending in state.outbox]
     world.check(not waiting, f"never answered: {waiting}")
-    world.check(
-        is_killed(state) == (flag in world.shelf.killed),
-        f"{state.key}: judge takes it for {'killed' if is_killed(state) else 'alive'}, the store does not",
-    )
+    for variation in world.rollout(state.key).variations:
+        killed = is_killed(state, variation)
+        world.check(
+            killed == ((flag, variation) in world.shelf.killed),
+            f"{state.key}: judge takes {variation} for {'killed' if killed else 'alive'}, the store does not",
+        )
+    _within_stages(world, state, flag)
+
+
+def _within_stages(world: World, state: RolloutState, flag: str) -> None:
+    """In the end each variation has its part of the stage that it stands in, and all together no more than the widest."""
     overlay, stages = world.store._overlays.get(flag), state.policy.stages
     shares = (overlay.get("shares") if overlay is not None else None) or {}
+    parts = max(len(state.policy.variations), 1)
+    most = {
+        variation: max((stage.share for stage in stages[: state.course(variation).stage + 1] if stage.users is None), default=0.0)
+        for variation in shares
+    }
     for variation, share in shares.items():
-        world.check(
-            bool(stages) and share <= stages[state.stage].share + 1e-9,
-            f"{state.key}: {variation} has {share:.0%} in stage {state.stage}",
-        )
+        stage = state.course(variation).stage
+        world.check(share <= most[variation] / parts + 1e-9, f"{state.key}: {variation} has {share:.0%} in stage {stage}")
+    together = math.fsum(shares.values())
+    world.check(together <= max(most.values(), default=0.0) + 1e-9, f"{state.key}: together they have {together:.0%}")
     if stages and flag not in world.shelf.edited:
-        share = shares.get(TREATMENT, world.rollout(state.key).share)
-        world.check(abs(share - stages[state.stage].share) < 1e-9, f"{state.key}: {share:.0%} in stage {state.stage}")
+        _as_decided(world, state, shares)
+
+
+def _as_decided(world: World, state: RolloutState, shares: dict[str, float]) -> None:
+    """Where people have not changed it, each variation has exactly what its stage says."""
+    variations, parts = world.rollout(state.key).variations, max(len(state.policy.variations), 1)
+    for variation in variations:
+        stage = state.course(variation).stage
+        share = shares.get(variation, world.rollout(state.key).share / len(variations))
+        due = given_by(state.policy, stage)[""] / parts
+        world.check(abs(share - due) < 1e-6, f"{state.key}: {variation} has {share:.0%} in stage {stage}, not {due:.0%}")
 
 
 def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
@@ -75,13 +97,19 @@ def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
     kills = all(guardrail["then"] in KILLS for guardrail in seen_by)
     what = f"{state.key}: {rollout.harm} since {rollout.harm_from_s:.1f} s, shown {shown} times since {quiet_s:.1f} s"
     world.check(not kills, f"{what}, and not killed")
-    world.check(state.status in STOPPED, f"{what}, and {state.status}")
+    course = state.course(TREATMENT)
+    # A silence is told once. Where it led back a stage that is where it stays: nobody starts, so nothing goes on.
+    stays = rollout.harm == "silent" and course.moved == "step_back"
+    world.check(stays or course.status in STOPPED, f"{what}, and {course.status}")
 
 
 def _advanced(world: World, rollout: Rollout, state: RolloutState) -> None:
-    """A healthy rollout that nobody stopped has left its first stage."""
+    """A healthy rollout that nobody stopped has left its first stage; of several variations, one has."""
     if rollout.harm or state.status != Status.RUNNING or len(state.policy.stages) < 2:
         return
-    if state.progress.edited is not None or state.progress.backs:
-        return  # people have set another share: nobody has agreed to go on from there, or it was taken back
-    world.check(state.stage > 0, f"{state.key} is healthy and still in its first stage beside {CONTROL}")
+    courses = state.courses.values()
+    # People have set another share and nobody has agreed to go on from there, or few start at it; or it was taken back.
+    is_few = rollout.flag in world.shelf.edited and any(course.starts < state.policy.min_starts for course in courses)
+    is_excused = is_few or any(course.edited is not None or course.backs for course in courses)
+    left = any(course.stage > 0 for course in courses)
+    world.check(left or is_excused, f"{state.key} is healthy and still in its first stage beside {CONTROL}")

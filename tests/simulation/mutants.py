@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from guardian import advancing, decide, engine, gates, intake, orders, standing, watch
+from guardian import advancing, decide, engine, flagdoc, gates, grants, intake, orders, standing, watch
 from guardian.bank import Bank
 from guardian.evidence import Breach
 from guardian.policy import Action
@@ -103,12 +103,12 @@ def late_outcomes_are_dropped() -> AbstractContextManager[Any]:
 
 def advance_ignores_calm() -> AbstractContextManager[Any]:
     """A stage is left when its time is over, whatever the tests say."""
-    return patch.object(gates, "_MADE", tuple(one for one in gates._MADE if one is not gates._calm))
+    return patch.object(gates, "_MADE", tuple(made for made in gates._MADE if made is not gates._calm))
 
 
 def nothing_advances() -> AbstractContextManager[Any]:
     """No stage is ever left."""
-    return patch.object(advancing, "is_clear", lambda *_: False)
+    return patch.object(advancing, "clear", lambda *_: [])
 
 
 def old_commands_are_new() -> AbstractContextManager[Any]:
@@ -181,12 +181,11 @@ def stepping_back_keeps_the_stage() -> AbstractContextManager[Any]:
     """The share of the stage before is asked for, and the stage stays."""
     real = decide._carry_out
 
-    def half(state: RolloutState, policy: Any, action: Any, variation: str, now_ms: int) -> float | None:
-        stage = state.stage
-        share = real(state, policy, action, variation, now_ms)
+    def half(state: RolloutState, policy: Any, action: Any, variation: str, now_ms: int) -> Any:
+        grant = real(state, policy, action, variation, now_ms)
         if action == Action.STEP_BACK:
-            state.stage = stage
-        return share
+            state.course(variation).stage += 1
+        return grant
 
     return patch.object(decide, "_carry_out", half)
 
@@ -196,13 +195,30 @@ def aborted_events_are_lost() -> AbstractContextManager[Any]:
     return patch.object(Fold, "rollback", lambda *_: None)
 
 
+def each_gets_the_whole_share() -> AbstractContextManager[Any]:
+    """Several variations each get what a stage gives them together."""
+    return patch.object(grants, "part", lambda share, parts: share)
+
+
+def a_kill_spares_rings() -> AbstractContextManager[Any]:
+    """What is killed is taken from everybody, and left to those in rings."""
+    real = flagdoc.without
+
+    def sparing(flag: Any, killed: str, control: str) -> Any:
+        args = flagdoc._args(flag.get("targeting"), "if")
+        out = real(flag, killed, control)
+        return {**out, "targeting": {"if": [*args[:-1], out["targeting"]["if"][-1]]}} if args else out
+
+    return patch.object(flagdoc, "without", sparing)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     outbox_forgets_when_it_sends_again, a_restart_pays_again, a_policy_change_revives, sources_are_kept_first,
     entries_count_again_after_a_restart, late_outcomes_are_dropped, advance_ignores_calm, nothing_advances,
     old_commands_are_new, older_decisions_count, a_resume_overtakes_nothing,
     kills_are_given_up, edits_are_overwritten, snapshots_skip_failed_units, min_units_is_ignored,
     evidence_is_rounded_up, nothing_is_read, a_broken_pipeline_kills, stepping_back_keeps_the_stage,
-    aborted_events_are_lost,
+    aborted_events_are_lost, each_gets_the_whole_share, a_kill_spares_rings,
 )  # fmt: skip
 
 

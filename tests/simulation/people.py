@@ -59,11 +59,14 @@ class People:
         else:
             entry = Override(
                 at_ms=self._world.clock_ms("people"), key=rollout.key, action=wish, by="ann", reason="because",
-                variation="" if wish == "changed" else TREATMENT, id=f"wish-{self._number}",
+                variation="" if wish == "changed" else self._one_of(rollout), id=f"wish-{self._number}",
             )  # fmt: skip
             for _ in range(self._dice.choice((1, 1, 2)) if wish == "changed" else 1):
                 self._world.append(encode(entry))
         self._world.stepped()
+
+    def _one_of(self, rollout: Rollout) -> str:
+        return TREATMENT if len(rollout.variations) == 1 else self._dice.choice(rollout.variations)
 
     def _changed(self, document: dict[str, Any]) -> dict[str, Any]:
         what = self._dice.choice(("min_units", "min_units", "then", "same"))

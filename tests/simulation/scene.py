@@ -6,7 +6,10 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-ENVIRONMENT, CONTROL, TREATMENT = "production", "control", "treatment"
+ENVIRONMENT, CONTROL, TREATMENT, OTHER = "production", "control", "treatment", "other"
+RING = "staff"
+RING_EVERY = 4
+"""Every so many-th unit is of the ring."""
 GUARDRAILS: dict[str, tuple[str, str]] = {
     "relative": ("error_rate > 1.2x control", "errors"),
     "margin": ("error_rate > control + 5%", "errors"),
@@ -33,19 +36,26 @@ STAGES: tuple[Stages, ...] = (
     ({"share": "20%", "for": "5s"}, {"share": "50%"}),
     ({"share": "10%", "for": "4s"}, {"share": "30%", "for": "5s"}, {"share": "50%"}),
 )
+RINGS: Stages = ({"ring": RING, "for": "4s"}, {"share": "20%", "for": "5s"}, {"share": "50%"})
+SEVERAL: Stages = ({"share": "20%", "for": "4s"}, {"share": "40%", "for": "5s"}, {"share": "60%"})
 UNITS = 3_000
 PER_ROLLOUT, PER_STEP, PER_DAY = 0.002, 0.001, 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One flag: its policy as people write it, the share it begins with, and what treatment does to its users."""
+    """
+    One flag: its policy as people write it, the share under test it begins with, and what treatment does to its users.
+
+    Other variations under test do no harm.
+    """
 
     flag: str
     document: dict[str, Any]
     share: float
     harm: str
     harm_from_s: float
+    variations: tuple[str, ...] = (TREATMENT,)
 
     @property
     def key(self) -> str:
@@ -116,7 +126,10 @@ def scene(seed: int) -> Scene:
         seconds=quiet_from_s + 15.0,
         quiet_from_s=quiet_from_s,
         # One of them harms at most: two would hide each other, as each raises the other's control.
-        rollouts=tuple(_rollout(dice, f"flag-{number}", may_harm=number == 0) for number in range(many)),
+        rollouts=tuple(
+            _rollout(dice, random.Random(f"kind {seed} {number}"), f"flag-{number}", may_harm=number == 0)
+            for number in range(many)
+        ),
         faults=_faults(dice, quiet_from_s, many, loses=loses),
         requests_a_second=dice.uniform(40.0, 70.0),
         errors=dice.choice((0.0, 0.01, 0.03)),
@@ -127,9 +140,15 @@ def scene(seed: int) -> Scene:
     )
 
 
-def _rollout(dice: random.Random, flag: str, *, may_harm: bool) -> Rollout:
+def _rollout(dice: random.Random, kind: random.Random, flag: str, *, may_harm: bool) -> Rollout:
+    """Draw a rollout; *kind* has its own dice, so that what was found without rings is found again."""
     names = dice.sample(sorted(GUARDRAILS), dice.choice((1, 1, 2, 3)))
     stages = dice.choice(STAGES)
+    variations = (TREATMENT, OTHER) if kind.random() < 0.25 else (TREATMENT,)
+    if kind.random() < 0.25 or len(variations) > 1:
+        stages = kind.choice((RINGS, SEVERAL) if len(variations) > 1 else (RINGS,))
+    if stages == RINGS or len(variations) > 1:
+        names = [name for name in names if name != "ratio"] or ["relative"]
     guardrails = [_guardrail(dice, name, ACTIONS if stages else STANDING) for name in names]
     document: dict[str, Any] = {
         "flag": flag, "environment": ENVIRONMENT, "owner": "team", "guardrails": guardrails,
@@ -138,10 +157,12 @@ def _rollout(dice: random.Random, flag: str, *, may_harm: bool) -> Rollout:
     }  # fmt: skip
     if stages:
         document["stages"] = list(stages)
+    if stages == RINGS or len(variations) > 1:
+        document |= {"variations": list(variations), "min_starts": 20}
     harm = GUARDRAILS[names[0]][1] if may_harm and dice.random() < 0.7 else ""
-    share = float(stages[0]["share"].rstrip("%")) / 100 if stages else dice.choice((0.2, 0.5))
+    share = float(stages[0].get("share", "0%").rstrip("%")) / 100 if stages else dice.choice((0.2, 0.5))
     # What was never seen is not missed.
-    return Rollout(flag, document, share, harm, dice.uniform(3.0 if harm == "silent" else 0.0, 7.0))
+    return Rollout(flag, document, share, harm, dice.uniform(3.0 if harm == "silent" else 0.0, 7.0), variations)
 
 
 def _guardrail(dice: random.Random, name: str, actions: tuple[str, ...]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import pytest
 
@@ -17,8 +18,11 @@ from guardian.summaries import Arm
 from streams.commands import command_for
 from streams.stores.memory import MemoryFlagStore
 from tests.simulation.shelf import flag
+from tests.support.courses import Course
+from tests.support.courses import told as opened
 from tests.support.sums import World
-from tests.support.traffic import KEY, T0_MS, judged, policy
+from tests.support.traffic import KEY, T0_MS, Traffic, judged, policy
+from tests.support.traffic import entries as telemetry
 
 BUG_S = 10.0
 NO_DATA = [{"when": "no_data for 5s", "then": "kill"}]
@@ -81,10 +85,36 @@ def test_a_silence_with_a_few_stragglers_is_told() -> None:
     assert [("kill", "exposures")] == told(judged(trickle.entries(), terms=policy(guardrails=NO_DATA)))
 
 
-def _ebbing(variation: str, at_s: float) -> float:
+def _ebbing(variation: str, at_s: float, until_s: float = 3.0, left: float = 0.01) -> float:
     if variation == "control" or at_s < BUG_S:
         return 0.0
-    return 0.99 if at_s < BUG_S + 3.0 else 1.0
+    return 1.0 - left if at_s < BUG_S + until_s else 1.0
+
+
+def test_a_change_during_a_silence_does_not_hide_it() -> None:
+    """A silence that began with stragglers is told though something is known to have changed in the midst of it."""
+    ebbing = partial(_ebbing, until_s=4.0, left=0.1)
+    trickle = World(seconds=30.0, rps=20.0, share=lambda s: 0.2, timed=False, lost=ebbing)
+    change = Override(at_ms=T0_MS + 20_000, key=KEY, action="changed", variation="", by="ci", reason="build 7", id="7")
+    given = [one for one in trickle.entries() if one.at_ms < change.at_ms]
+    rest = [one for one in trickle.entries() if one.at_ms >= change.at_ms]
+
+    assert [("kill", "exposures")] == told(judged([*given, change, *rest], terms=policy(guardrails=NO_DATA)))
+
+
+def test_harm_that_goes_on_after_steps_back_is_paused() -> None:
+    """
+    What is read of the share before while a step back is young takes nothing of the budget for what comes after it: harm
+    that goes on at the smaller share leads back again, and pauses in the first stage.
+    """
+    stages = [{"share": f"{share}%", "for": "12s"} for share in (10, 20, 30)] + [{"share": "50%", "for": "1h"}]
+    terms = policy(guardrails=[{"when": "error_rate > 20%", "then": "step_back"}], stages=stages)
+    slow = lambda rng, variation, failed: 6_000.0 if rng.uniform() < 0.05 else 80.0  # noqa: E731
+    ill = lambda variation, s: 0.9 if variation == "treatment" and s > 26.0 else 0.01  # noqa: E731
+    traffic = Traffic(seconds=70, rps=150, share=lambda s: 0.5, error=ill, latency_ms=slow, seed=3)
+    played = Course().play([opened(terms), *telemetry(traffic.requests(), exposures=True)])
+
+    assert [("advance", 0.2), ("advance", 0.3), ("step_back", 0.2), ("step_back", 0.1), ("pause", None)] == played.actions
 
 
 def until_resume() -> list[Decision]:
@@ -171,3 +201,29 @@ async def test_a_resume_read_again_after_a_later_kill_does_not_revive() -> None:
     assert ["already", "applied"] == first
     assert "already" == again.status
     assert (await store.read("production", "checkout-v2")).weights["treatment"] == 0.0
+
+
+def several(number: int, kind: CommandKind, variation: str, share: float | None = None) -> FlagCommand:
+    name = f"{KEY}|{variation}|{number}"
+    return FlagCommand(name, name, "checkout-v2", "production", kind, variation, "control", share)
+
+
+async def test_an_overtaken_command_of_another_variation_is_carried_out() -> None:
+    """A judge that dies between two decisions sends the first one last: it is only outdated for its own variation."""
+    store = MemoryFlagStore({"flags": {"checkout-v2": flag(0.2, ("a", "b"))}})
+    found = [await store.apply(several(*one)) for one in ((2, "set_share", "a", 0.3), (1, "set_share", "b", 0.3))]
+    late = await store.apply(several(1, "set_share", "a", 0.4))
+
+    assert ["applied", "applied"] == [one.status for one in found]
+    assert "superseded" == late.status
+    served = (await store.read("production", "checkout-v2")).weights
+    assert {"control": 0.4, "a": 0.3, "b": 0.3} == dict(served)
+
+
+async def test_a_resume_of_one_leaves_the_others_of_a_killed_flag_dead() -> None:
+    """After a kill of the whole flag a person brings back one variation: the others stay with control."""
+    store = MemoryFlagStore({"flags": {"checkout-v2": flag(0.2, ("a", "b"))}})
+    for command in (several(1, "kill_flag", "a"), several(2, "resume", "a")):
+        assert "applied" == (await store.apply(command)).status
+
+    assert {"control": 0.9, "a": 0.1, "b": 0.0} == dict((await store.read("production", "checkout-v2")).weights)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tests.simulation.scene import CONTROL, ENVIRONMENT, TREATMENT, UNITS, Rollout
+from tests.simulation.scene import CONTROL, ENVIRONMENT, RING, RING_EVERY, TREATMENT, UNITS, Rollout
+from tests.simulation.shelf import EVERYBODY, Served
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -29,10 +30,10 @@ class Users:
         self._dice = random.Random(f"users {world.scene.seed}")
         self._numbers = 0
         self._due: list[tuple[float, int, int, bytes, Told]] = []
-        self.served: list[dict[str, float]] = [
-            {rollout.flag: rollout.share for rollout in self._scene.rollouts} for _ in range(2)
+        self.served: list[dict[str, Served]] = [
+            {rollout.flag: world.shelf.served(rollout.flag) for rollout in self._scene.rollouts} for _ in range(2)
         ]
-        """The share of treatment by flag, as each service knows it."""
+        """What is served of each flag, as each service knows it."""
         self.shown_s: dict[str, list[float]] = defaultdict(list)
         """When treatment was shown, by flag; whether that was told or not."""
 
@@ -82,7 +83,13 @@ class Users:
 
     def _variation(self, service: int, rollout: Rollout, unit: str) -> str:
         place = zlib.crc32(f"{rollout.flag}/{unit}".encode()) / 2**32
-        return TREATMENT if place < self.served[service][rollout.flag] else CONTROL
+        served = self.served[service][rollout.flag]
+        shares = served[RING if int(unit[1:]) % RING_EVERY == 0 and RING in served else EVERYBODY]
+        if place < shares[TREATMENT]:
+            return TREATMENT
+        # From the other end, so that who has one keeps it while both grow.
+        others = [one for one in rollout.variations if one != TREATMENT and place >= 1.0 - shares[one]]
+        return others[0] if others else CONTROL
 
     def _happens(self, now_s: float, chance: float) -> bool:
         return now_s < self._scene.quiet_from_s and self._dice.random() < chance

@@ -24,7 +24,7 @@ from tests.simulation.logs import Chances, Log, Outlet, Snapshots
 from tests.simulation.loop import Process, VirtualLoop, made_up_time
 from tests.simulation.people import People
 from tests.simulation.scene import Rollout, Scene, scene
-from tests.simulation.shelf import Shelf
+from tests.simulation.shelf import Served, Shelf
 from tests.simulation.users import Told, Users
 from tests.simulation.workers import CHANGELOG, TOPICS, ActWorker, JudgeWorker, Observe
 from tests.support.traffic import T0_MS
@@ -252,10 +252,10 @@ class World:
         """The store has answered a command."""
         self.shelf.stored(command, applied)
 
-    def served(self, flag: str, share: float) -> None:
-        """The services learn of a share a little later."""
+    def served(self, flag: str, served: Served) -> None:
+        """The services learn of shares a little later."""
         for service in self.users.served:
-            self.loop.call_later(self._dice.uniform(0.0, 0.3), service.__setitem__, flag, share)
+            self.loop.call_later(self._dice.uniform(0.0, 0.3), service.__setitem__, flag, served)
 
     def rollout(self, key: str) -> Rollout:
         """The rollout of a key."""

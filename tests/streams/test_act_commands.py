@@ -183,13 +183,13 @@ async def test_store_down_then_up(bench):
 
 
 async def test_an_advance_is_given_up_and_says_how_often_and_why():
-    """A store that stays away gives one failed receipt, with the attempts, the time and the last reason."""
+    """Of a store that stays away one receipt says that it expired, with the attempts, the time and the last reason."""
     bench = Bench(deadline_s=0.5)
     bench.store.before = _raise(StoreUnavailable("connection refused"))
     started_s = time.monotonic()
     [receipt] = await bench.answer(decision(action="advance", share=0.2))
 
-    assert "failed" == receipt.status
+    assert "expired" == receipt.status
     assert f"gave up after {receipt.attempts} attempts in 0." in receipt.detail
     assert receipt.detail.endswith("connection refused")
     assert receipt.attempts > 1
@@ -219,7 +219,7 @@ async def test_defect_of_a_store_ends_in_a_receipt():
     bench.store.before = lambda command: None
     receipts = await bench.answer(decision(2, flag="search"))
 
-    assert ["failed", "applied"] == [one.status for one in receipts]
+    assert ["expired", "applied"] == [one.status for one in receipts]
     assert "ZeroDivisionError" in receipts[0].detail
 
 

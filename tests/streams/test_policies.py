@@ -95,7 +95,7 @@ def test_a_corrupted_field_is_told_in_its_own_line(
     assume(not (isinstance(wrong, list) and field[-1] == "until"))  # it may be a list, of lines of their own
     text, lines = as_file(put(document, field, wrong))
 
-    runs_not = ("by this version", "no earlier stage", "add stages")
+    runs_not = ("by this version", "no earlier stage", "add stages", "must be named", "how many users a ring has")
     refused = {one for one in told(text) if not any(said in one[2] for said in runs_not)}
     named = field[:-1] if "increments" in field else field  # an increment is read as one thing
     where = {(line, name.startswith(field_name(named))) for line, name, _ in refused}
@@ -265,8 +265,8 @@ def test_what_cannot_be_run_is_not_loaded(tmp_path: Path):
     """
     A policy that asks for what this version cannot run is refused with its line.
     """
-    ring = SIMPLE.replace("{share: 10%, for: 1h}", "{share: 10%, for: 1h, users: beta}")
-    with pytest.raises(PolicyError, match=r"a\.yaml:\d+: stages\[0\]\.users: 'beta': is read but not followed by this"):
+    ring = SIMPLE.replace("{share: 10%, for: 1h}", "{for: 1h, users: beta}")
+    with pytest.raises(PolicyError, match=r"a\.yaml:\d+: stages\[0\]\.users: 'beta': .*write variations: \[treatment\]"):
         load_policies(put_files(tmp_path, a=ring))
 
 

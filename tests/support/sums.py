@@ -33,7 +33,7 @@ def ratings(worse: float = 0.0, since_s: float = 0.0) -> Law:
 @dataclass(slots=True)
 class World:
     """
-    Starts a second and the treatment's share of them, and what comes of each start.
+    Starts a second and the share of them under test, which the ``variations`` have in equal parts; what comes of each.
 
     ``scores`` holds by name a part of the starts that give one, its range and its law; ``reports`` and ``errors``
     are rates per start, ``latency_ms`` the median; ``lost`` is the part of an arm's exposures that never arrive;
@@ -55,6 +55,7 @@ class World:
     ill: str = ""
     harm: float = 1.0
     timed: bool = True
+    variations: tuple[str, ...] = ("treatment",)
     seed: int = 1
     _units: int = 0
 
@@ -64,7 +65,8 @@ class World:
         for tick in range(round(self.seconds * 1_000 / TICK_MS)):
             at_s, start_ms = tick * TICK_MS / 1_000, T0_MS + tick * TICK_MS
             made = Tick(start_ms=start_ms, arms={}, segments={})
-            for variation, share in (("control", 1.0 - self.share(at_s)), ("treatment", self.share(at_s))):
+            parts = {name: self.share(at_s) / len(self.variations) for name in self.variations if self.share(at_s)}
+            for variation, share in {"control": 1.0 - self.share(at_s), **parts}.items():
                 n = int(rng.poisson(self.rps * TICK_MS / 1_000 * share * (1.0 - self.lost(variation, at_s))))
                 if n:
                     self._arm(rng, made, variation, at_s, n)

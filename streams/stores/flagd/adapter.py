@@ -47,6 +47,7 @@ class FlagdStore:
     capabilities = StoreCapabilities(
         can_kill_variation=True,
         can_set_share=True,
+        can_target_rings=True,
         needs_full_document=True,
         has_compare_and_set=False,
         requires_approval=False,
@@ -162,7 +163,8 @@ class FlagdStore:
             command.command_id in in_force.get("recent_command_ids", ())
         )
         state = read_state(document, command.environment, command.flag_key, in_force)
-        if is_ours and holds(inlined(flag, document.get("$evaluators")), command, in_force):
+        evaluators = document.get("$evaluators")
+        if is_ours and holds(inlined(flag, evaluators), command, in_force, evaluators):
             return Applied("applied", state.version, f"served as version {state.version}", state)
         detail = f"another change came first; served is version {state.version}"
         return Applied("conflict", state.version, detail, state)

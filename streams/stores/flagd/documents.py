@@ -186,7 +186,7 @@ class Documents:
         if flag is None:
             return []
         served = overlaid(flag, overlay, base.get("$evaluators"))
-        return misfits(flag, overlay) or flag_problems(f"flags.{overlay['flag_key']}", served, {})
+        return misfits(flag, overlay, base.get("$evaluators")) or flag_problems(f"flags.{overlay['flag_key']}", served, {})
 
     def _serve(self, document: Document) -> None:
         self._document = document

@@ -68,7 +68,7 @@ def stages(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Stages that rise, each of which can be left."""
     shares = sorted(draw(st.sets(st.integers(1, 1000), min_size=1, max_size=6)))
     made = []
-    for share in shares:
+    for day, share in enumerate(shares, start=15):
         stage: dict[str, Any] = {"share": f"{share / 10:g}%", "for": draw(durations)}
         stage |= draw(
             st.fixed_dictionaries(
@@ -78,13 +78,19 @@ def stages(draw: st.DrawFn) -> list[dict[str, Any]]:
                     "approval": st.lists(names, min_size=1, max_size=3),
                     "name": names,
                     "size": st.integers(1, 10**9),
-                    "start": st.just("2024-11-15T09:00:00Z"),
+                    "start": st.just(f"2024-11-{day}T09:00:00Z"),
                 },
             )
         )
         made.append(stage)
     made[-1].pop("for") if draw(st.booleans()) else None
     return made
+
+
+def _asks(guardrail: dict[str, Any]) -> object:
+    """What it compares: two with bounds of one kind may contradict each other."""
+    when = parse_condition(guardrail["when"], SIGNALS)
+    return when.signal, when.op and when.op[0], type(when.bound)
 
 
 guardrails = st.lists(
@@ -97,7 +103,7 @@ guardrails = st.lists(
     ),
     min_size=1,
     max_size=6,
-    unique_by=lambda guardrail: parse_condition(guardrail["when"], SIGNALS).meaning,
+    unique_by=_asks,
 )
 
 

@@ -19,10 +19,9 @@ from guardian.conditions import (
     duration_text,
     parse_condition,
     parse_duration,
-    why_no_harm,
-    why_no_health,
 )
 from guardian.errors import ConditionError
+from guardian.sense import why_no_harm, why_no_health
 from tests.guardian.policy.strategies import SIGNALS, harms, healths, unhurried
 
 ERRORS = Signal("error_rate", "error_rate")

@@ -198,6 +198,36 @@ def test_every_problem_is_told_at_once():
             "asks the same as guardrails[0]",
         ),
         (
+            {"guardrails": [{"when": "error_rate > 5%", "then": then} for then in ("pause", "kill")]},
+            "guardrails[1].when",
+            "asks the same as guardrails[0]; keep one of them",
+        ),
+        (
+            {
+                "guardrails": [
+                    {"when": "error_rate > 2x control", "then": "pause"},
+                    {"when": "error_rate > 1.2x control", "then": "kill"},
+                ]
+            },
+            "guardrails[0].when",
+            "never comes to act: guardrails[1] (error_rate > 1.2x control, then: kill) does more, and at less; change",
+        ),
+        (
+            {"guardrails": [{"when": "csat < 4", "then": "kill"}, {"when": "csat < 3.5", "then": "alert"}]},
+            "guardrails[1].when",
+            "never comes to act: guardrails[0] (csat < 4, then: kill)",
+        ),
+        (
+            {
+                "stages": [
+                    {"share": "5%", "for": "1h", "start": "2026-11-15 09:00 UTC"},
+                    {"share": "9%", "start": "2025-11-16 09:00 UTC"},
+                ]
+            },
+            "stages[1].start",
+            "must be later than 2026-11-15 09:00 UTC, the start of a stage before it",
+        ),
+        (
             {"guardrails": [{"when": "error_rate > 5%", "then": "kill", "evaluate": "literal"}]},
             "guardrails[0].evaluate",
             "the literal rule needs a window; write when: error_rate > 5% for 10m",
@@ -300,3 +330,22 @@ def test_bottomless_documents_are_refused():
         deep = [deep]
 
     assert [("", "is not a mapping of few levels; a policy starts with flag: NAME")] == told({"flag": deep})
+
+
+@pytest.mark.parametrize(
+    "guardrails",
+    [
+        [{"when": "error_rate > 1.2x control", "then": "pause"}, {"when": "error_rate > 2x control", "then": "kill"}],
+        [{"when": "error_rate > 1.2x control", "then": "hold"}, {"when": "error_rate > 2x control", "then": "alert"}],
+        [{"when": "error_rate > 5%", "then": "pause"}, {"when": "error_rate > 1.2x control", "then": "kill"}],
+        [{"when": "csat < 3 for 10m", "then": "pause", "evaluate": "literal"}, {"when": "csat < 4", "then": "kill"}],
+        [{"when": "error_rate > 9%", "then": "pause", "segments": ["plan"]}, {"when": "error_rate > 5%", "then": "kill"}],
+    ],
+)
+def test_guardrails_that_may_each_come_to_act_are_no_contradiction(guardrails: list[dict[str, Any]]):
+    """
+    Doing more at more, telling of worse after a hold, other bounds, windows and segments: all of it has its use.
+    """
+    policy = parse_policy({"flag": "f", "environment": "production", "guardrails": guardrails})
+
+    assert 2 == len(policy.guardrails)

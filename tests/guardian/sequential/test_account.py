@@ -132,6 +132,22 @@ def test_kill_is_at_one_and_not_before():
     assert account.crossed()
 
 
+@given(histories(), st.floats(0.0, 2.0))
+def test_lowering_forgoes_and_never_gives(history, most: float):
+    """
+    Lowered, each component has the least of what it had and of the most; nothing is deposited by that.
+    """
+    eta, log_e = history
+    account = Account(len(log_e[0]))
+    replay(account, eta, log_e)
+    before, paid = account.components, account.total_deposited
+    account.lower(most)
+
+    expected = [min(was, math.log(most) if most > 0.0 else -math.inf) for was in before]
+    assert expected == list(account.components)
+    assert paid == account.total_deposited
+
+
 def test_reset_opens_no_new_budget():
     """
     After a kill the account is empty: only a new deposit makes another kill possible, and totals are kept.

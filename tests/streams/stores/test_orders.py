@@ -47,7 +47,7 @@ class Judged:
     sent: list[FlagCommand] = field(default_factory=list)
 
     def decide(self, kind: CommandKind, arm: str, share: float) -> None:
-        about = "" if kind in ("kill_flag", "pause", "hold") else arm
+        about = "" if kind == "kill_flag" else arm
         moves = kind in ("set_share", "step_back")
         made = command(
             len(self.sent) + 1, kind, about, share if moves else None,
@@ -85,7 +85,8 @@ def test_the_store_ends_at_what_judge_says(wanted: list[tuple[CommandKind, str, 
     Whatever is lost, sent again, late or repeated: in the end exactly those are killed that judge takes for killed, and
     each has the share that judge believes in.
 
-    As judge does, an advance is decided only of what is alive, when all else was answered; not even it is in order then.
+    As judge does, an advance is decided only of what is alive, when all else about it was answered; not even it is in order
+    then.
     """
 
     async def scenario() -> None:
@@ -93,11 +94,12 @@ def test_the_store_ends_at_what_judge_says(wanted: list[tuple[CommandKind, str, 
         for kind, arm, share in wanted:
             named = arm or "blue"
             if kind == "set_share":
-                for made in dice.sample(judged.open, len(judged.open)):
+                about = [made for made in judged.open if made.variation in ("", named)]
+                for made in dice.sample(about, len(about)):
                     await judged.deliver(made)
                 if judged.killed[named] or share <= judged.share[named]:
                     continue
-            judged.decide(kind, arm if kind == "resume" else named, share)
+            judged.decide(kind, arm if kind in ("resume", "pause", "hold") else named, share)
             for made in dice.sample(judged.sent, dice.randint(0, min(2, len(judged.sent)))):
                 await judged.deliver(made)
         for made in dice.sample(judged.open, len(judged.open)) + dice.sample(judged.sent, len(judged.sent)):
@@ -120,6 +122,66 @@ async def test_what_a_late_change_of_the_share_still_does(first: Any, late: Any)
 
     assert ("superseded" if late == "set_share" else "applied") == answer.status
     assert (0.2 if late == "set_share" else 0.1) == (await shares(store))["blue"]
+
+
+@pytest.mark.parametrize("stop", ["kill", "resume", "pause", "hold", "step_back"])
+async def test_what_is_decided_of_one_variation_overtakes_nothing_of_another(stop: CommandKind):
+    """An advance that comes after something newer about another variation is carried out."""
+    store = MemoryFlagStore(document())
+    await store.apply(command(2, stop, "green", 0.1 if stop == "step_back" else None))
+
+    assert "applied" == (await store.apply(command(1, "set_share", share=0.35, from_share=0.2))).status
+
+
+RING = {"staff": {"==": [{"var": "plan"}, "staff"]}}
+
+
+def with_ring(**written: int) -> dict[str, Any]:
+    return document(**written) | {"$evaluators": RING}
+
+
+async def in_ring(store: MemoryFlagStore) -> float | None:
+    rings = (await store.read("production", "checkout")).rings["staff"]
+    return round(rings["blue"], 6) if rings else None
+
+
+async def test_what_people_write_is_served_to_rings_as_well():
+    """Who writes that a variation is for nobody takes it from its rings; taken back, they have it again."""
+    store = MemoryFlagStore(with_ring())
+    await store.apply(command(1, "set_share", share=0.2, from_share=0.2, rings={"staff": 0.5}))
+    assert 0.5 == await in_ring(store)
+
+    store.edit(with_ring(blue=0))
+    assert None is await in_ring(store)
+    assert 0.0 == (await shares(store))["blue"]
+    assert "conflict" == (await store.apply(command(2, "set_share", share=0.3, from_share=0.2, rings={"staff": 0.5}))).status
+
+    store.edit(with_ring())
+    assert 0.5 == await in_ring(store)
+
+
+async def test_a_step_back_lowers_rings_and_raises_none():
+    """What a ring has of its own is lowered to what the stage before gave it; a ring that has less keeps that."""
+    store = MemoryFlagStore(with_ring())
+    await store.apply(command(1, "set_share", share=0.3, from_share=0.2, rings={"staff": 0.8}))
+    await store.apply(command(2, "step_back", share=0.1, rings={"staff": 0.5}))
+    assert (0.1, 0.5) == ((await shares(store))["blue"], await in_ring(store))
+
+    await store.apply(command(3, "step_back", share=0.05, rings={"staff": 0.9}))
+    assert (0.05, 0.5) == ((await shares(store))["blue"], await in_ring(store))
+
+    await store.apply(command(4, "step_back", share=0.05))
+    assert (0.05, None) == ((await shares(store))["blue"], await in_ring(store))
+
+
+async def test_a_step_back_beneath_a_persons_edit_raises_no_ring():
+    """Where people have written more than the stage before, that is taken; those in a ring get no more than they wrote."""
+    store = MemoryFlagStore(with_ring())
+    await store.apply(command(1, "set_share", share=0.1, from_share=0.2, rings={"staff": 1.0}))
+    store.edit(with_ring(blue=30))
+    await store.apply(command(2, "step_back", share=0.1, rings={"staff": 1.0}))
+
+    assert (0.1, 0.3) == ((await shares(store))["blue"], await in_ring(store))
 
 
 async def test_a_resume_of_one_leaves_the_others_of_a_killed_flag_killed():
