@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from guardian.bank import Bank, JudgeConfig
 from guardian.effects import Decide, Effect
 from guardian.journal import Entry, PolicyEntry
+from guardian.migrating import OLDER
 from guardian.packing import pack, unpack, version_of
 from guardian.plan import RATING
 from guardian.policy import policy_hash
-from guardian.state import FORMAT, OLDER, RolloutState
+from guardian.state import FORMAT, RolloutState
 from tests.support.sums import World, ratings
 from tests.support.traffic import KEY, T0_MS, policy
 
