@@ -12,7 +12,6 @@ from guardian.policy import Policy
 from guardian.progress import Progress
 from guardian.rollout import Event, Status, after
 from guardian.state import RolloutState
-from guardian.summaries import FlagSums
 
 DONE = frozenset({"applied", "already", "shadow"})
 """Answers of a store after which a change of shares is so, or would be."""
@@ -71,18 +70,6 @@ def count_time(state: RolloutState, now_ms: Millis) -> None:
     for course in state.courses.values() if state.data_ms else ():
         if course.status == Status.RUNNING and course.since_ms and not course.awaits:
             course.run(max(state.data_ms, course.since_ms), now_ms)
-
-
-def count_starts(state: RolloutState, sums: FlagSums) -> None:
-    """Count the starts of each variation in its standing stage."""
-    by_exposures = state.population.by_exposures
-    for variation, course in state.courses.items():
-        if course.awaits or not course.since_ms:
-            continue
-        for tick in sums.ticks:
-            arm = tick.arms.get(variation) if tick.start_ms >= course.since_ms else None
-            if arm is not None:
-                course.starts += arm.exposures if by_exposures else arm.outcomes
 
 
 def approve(state: RolloutState, entry: Override) -> None:

@@ -31,6 +31,8 @@ STORM = (
     "struck one arm harder; if harm goes on it is killed after all"
 )
 
+GOES_ON = "the step back has not ended it"
+
 _EVENT = {
     "hold": Event.HELD,
     "pause": Event.PAUSED,
@@ -215,14 +217,17 @@ def decide_silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list
     """
     Turn silences that nobody was told of into decisions, one each.
 
-    A broken pipeline freezes the rollout at most: it says nothing against the variation.
+    A broken pipeline freezes the rollout at most: it says nothing against the variation. One that goes on after a step
+    back pauses: a smaller share has not ended it.
     """
     decisions = []
+    told = list(state.silent)
     for silent in news(state, policy, now_ms):
         guardrail = policy.guardrails[silent.at]
         action, reason = min(guardrail.then, Action.PAUSE) if silent.kind == PIPELINE else guardrail.then, ""
         if action == Action.STEP_BACK:
-            action, reason = _ladder(state, silent.variation)
+            is_again = silent.name in told
+            action, reason = (Action.PAUSE, GOES_ON) if is_again else _ladder(state, silent.variation)
         evidence = Evidence(
             test="silence", log_e=0.0, log_threshold=0.0, n=silent.n, events=0, value=0.0,
             n_control=silent.n_control, silence=silent.kind,

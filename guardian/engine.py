@@ -16,7 +16,6 @@ from guardian.advancing import (
     approve,
     begin_rings,
     begin_stages,
-    count_starts,
     count_time,
     go_on,
     take_answer,
@@ -103,7 +102,6 @@ def take_sums(
     begin_rings(state, policy)
     begin(state)
     begin_stages(state, now.at_ms)
-    count_starts(state, sums)
     state.to_show = True
 
 

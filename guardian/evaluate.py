@@ -52,6 +52,7 @@ def _read_mature(state: RolloutState, policy: Policy, end_ms: Millis, tick: Wait
         span = tick.start_ms, end_ms
         take_company(state.company, tick.company, span, epoch.start_ms, policy.control, state.alive())
     for variation in state.alive():
+        _count_starts(state, variation, tick)
         read |= _read_tick(state, policy, variation, end_ms, tick, epoch)
         if tick.lines:
             read |= read_lines(state, lines, variation, end_ms, tick, epoch)
@@ -59,6 +60,13 @@ def _read_mature(state: RolloutState, policy: Policy, end_ms: Millis, tick: Wait
     if state.hindsights:
         read_afterwards(state, end_ms, tick, epoch)
     return read
+
+
+def _count_starts(state: RolloutState, variation: str, tick: Waiting) -> None:
+    """Count the starts of a variation's standing stage as they are read: what nobody has looked into tells nothing."""
+    course, arm = state.courses.get(variation), tick.arms.get(variation)
+    if arm is not None and course is not None and course.since_ms and not course.awaits and tick.start_ms >= course.since_ms:
+        course.starts += arm.starts(state.population.by_exposures)
 
 
 def _read_tick(

@@ -62,7 +62,8 @@ class Progress(msgspec.Struct):
     the guardian: one grant, or two from a decision to change it until the store has answered; none where people did.
 
     Of the standing stage: ``awaits`` is the decision that began it, until the store has answered: nothing is counted
-    before. ``ran_ms`` is the time with fresh telemetry in which it was running, ``starts`` counts its starts.
+    before. ``ran_ms`` is the time with fresh telemetry in which it was running, ``starts`` counts its starts whose
+    outcomes were read.
     ``approved`` holds by group who approved. ``health`` holds the conditions of the stage's ``until``.
 
     What outlives a stage: ``moved`` and ``moved_ms`` are the last hold, pause, step back or resume and its time;

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from guardian.conditions import Silence
 from guardian.history import STEP_MS, Stretch
 from guardian.names import Millis
-from guardian.policy import Policy
+from guardian.policy import Action, Policy
 from guardian.population import MOVED, Epoch
 from guardian.state import Heard, RolloutState
 from guardian.summaries import Arm
@@ -67,11 +67,20 @@ def silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Silent
 
 
 def news(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Silent]:
-    """Return the silences that nobody was told of; those that have ended are forgotten."""
+    """Return the silences that nobody was told of, or that go on all the same; those that have ended are forgotten."""
     found = silences(state, policy, now_ms)
-    fresh = [silent for silent in found if silent.name not in state.silent]
+    fresh = [one for one in found if one.name not in state.silent or goes_on(state, policy, one, now_ms)]
     state.silent = [silent.name for silent in found]
     return fresh
+
+
+def goes_on(state: RolloutState, policy: Policy, silent: Silent, now_ms: Millis) -> bool:
+    """Say whether a silence that led back a stage has gone on since then for as long as the guardrail says, untold."""
+    course, guardrail = state.courses.get(silent.variation), policy.guardrails[silent.at]
+    if silent.name not in state.silent or guardrail.then != Action.STEP_BACK or course is None or course.awaits:
+        return False
+    bound = guardrail.when.bound
+    return course.moved == Action.STEP_BACK and isinstance(bound, Silence) and now_ms - course.since_ms >= bound.for_s * 1_000
 
 
 def is_silent(state: RolloutState, variation: str) -> bool:
@@ -81,7 +90,10 @@ def is_silent(state: RolloutState, variation: str) -> bool:
 
 def is_news(state: RolloutState, policy: Policy, now_ms: Millis) -> bool:
     """Say whether ``news`` would change anything."""
-    return bool(state.lines.silences) and [one.name for one in silences(state, policy, now_ms)] != state.silent
+    if not state.lines.silences:
+        return False
+    found = silences(state, policy, now_ms)
+    return [one.name for one in found] != state.silent or any(goes_on(state, policy, one, now_ms) for one in found)
 
 
 def _silences(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms: Millis) -> list[Silent]:

@@ -13,6 +13,7 @@ from guardian.rollout import Status
 from guardian.state import RolloutState
 from tests.simulation.ledger import KILLS, given_by, is_killed
 from tests.simulation.scene import CONTROL, TREATMENT, Rollout
+from tests.support.traffic import T0_MS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -89,7 +90,10 @@ def _as_decided(world: World, state: RolloutState, shares: dict[str, float]) -> 
 
 def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
     """Harm that many were shown while it was quiet is stopped as the policy says."""
-    quiet_s = max(world.scene.quiet_from_s, rollout.harm_from_s)
+    course, quiet_s = state.course(TREATMENT), max(world.scene.quiet_from_s, rollout.harm_from_s)
+    if course.moved == "step_back":
+        # The smaller share is looked at anew: harm that goes on leads back once more, or pauses.
+        quiet_s = max(quiet_s, (course.since_ms - T0_MS) / 1_000)
     shown = sum(at_s > quiet_s + 1.0 for at_s in world.users.shown_s[rollout.flag])
     seen_by = rollout.seen_by(world.people.document(rollout.key))
     if not seen_by or shown < SHOWN or is_killed(state):
@@ -97,10 +101,7 @@ def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
     kills = all(guardrail["then"] in KILLS for guardrail in seen_by)
     what = f"{state.key}: {rollout.harm} since {rollout.harm_from_s:.1f} s, shown {shown} times since {quiet_s:.1f} s"
     world.check(not kills, f"{what}, and not killed")
-    course = state.course(TREATMENT)
-    # A silence is told once. Where it led back a stage that is where it stays: nobody starts, so nothing goes on.
-    stays = rollout.harm == "silent" and course.moved == "step_back"
-    world.check(stays or course.status in STOPPED, f"{what}, and {course.status}")
+    world.check(course.status in STOPPED, f"{what}, and {course.status}")
 
 
 def _advanced(world: World, rollout: Rollout, state: RolloutState) -> None:

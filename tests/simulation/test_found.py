@@ -117,6 +117,35 @@ def test_harm_that_goes_on_after_steps_back_is_paused() -> None:
     assert [("advance", 0.2), ("advance", 0.3), ("step_back", 0.2), ("step_back", 0.1), ("pause", None)] == played.actions
 
 
+def test_a_silence_that_goes_on_after_a_step_back_pauses() -> None:
+    """A silence leads back once; where the smaller share does not end it, the rollout waits for somebody, told once."""
+    terms = policy(
+        guardrails=[{"when": "no_data for 5s", "then": "step_back"}],
+        stages=[{"share": f"{share}%", "for": "8s"} for share in (10, 20, 50)],
+    )
+    lost = lambda variation, s: float(variation == "treatment" and s >= 20.0)  # noqa: E731
+    world = World(seconds=60.0, rps=60.0, share=lambda s: 0.2, timed=False, lost=lost)
+    played = Course().play([opened(terms), *world.entries()])
+    back, paused = played.made[-2:]
+
+    assert [("advance", 0.2), ("advance", 0.5), ("step_back", 0.2), ("pause", None)] == played.actions
+    assert ["exposures"] * 2 == [one.evidence.silence for one in (back, paused) if one.evidence is not None]
+    assert 5.0 <= played.when("pause") - played.when("step_back") < 6.0
+    assert "the step back has not ended it" in paused.explanation
+
+
+def test_a_stage_is_not_left_before_anything_of_it_was_read() -> None:
+    """Starts count for leaving a stage when their outcomes have been read: nothing completes without being looked into."""
+    slow = lambda rng, variation, failed: 8_000.0 if rng.uniform() < 0.05 else 80.0  # noqa: E731
+    traffic = Traffic(seconds=40, rps=150, share=lambda s: 0.5, latency_ms=slow, seed=5)
+    stages = [{"share": "10%", "for": "20s"}, {"share": "50%"}]
+    played = Course().play([opened(policy(stages=stages)), *telemetry(traffic.requests(), exposures=True)])
+
+    assert ["advance", "complete"] == [one.action for one in played.made]
+    lag_s = played.views[-1].lag_ms / 1_000
+    assert 5.0 < lag_s < played.when("complete") - played.when("advance")
+
+
 def until_resume() -> list[Decision]:
     """Harm that is paused in the first stage, and a person's resume while it goes on."""
     terms = policy(
