@@ -420,7 +420,7 @@ async def test_a_taken_port_is_an_error_that_names_it(given):
 
 async def test_sigterm_ends_it_with_streams_open(given):
     """
-    The process ends within 2 s of SIGTERM though pages are open; their streams end properly, and nothing is logged.
+    The process ends within the 5 s that everything has after SIGTERM though pages are open; their streams end properly, and nothing is logged.
     """
     await ensure_topics(given)
     process = await asyncio.create_subprocess_exec(
@@ -448,5 +448,5 @@ async def test_sigterm_ends_it_with_streams_open(given):
         if process.returncode is None:
             process.kill()
 
-    assert took_s < 2.0
+    assert took_s < 5.0
     assert complaints == b""
