@@ -10,7 +10,7 @@ from guardian.blame import NOBODY, Blame, blame, is_over
 from guardian.decisions import Action as ActionName
 from guardian.decisions import Decision, Evidence
 from guardian.evidence import Breach
-from guardian.explain import explain
+from guardian.explain import Mode, explain
 from guardian.grants import EVERYBODY, Grant, grant_of, parts_of
 from guardian.measured import Watched
 from guardian.names import Millis, decision_id, split_rollout_key
@@ -257,9 +257,15 @@ def record(
     caused_by: str = "",
     grant: Grant | None = None,
     from_share: float | None = None,
+    mode: Mode | None = None,
 ) -> Decision:
-    """Write a decision down: its deterministic id, its sentence, the outbox, the status it leads to."""
+    """
+    Write a decision down: its deterministic id, its sentence, the outbox, the status it leads to.
+
+    Its ``mode`` is the policy's, but for what people want.
+    """
     state.sequence += 1
+    mode = mode or policy.mode
     environment, flag_key = split_rollout_key(state.key)
     name = cast("ActionName", str(action))
     from_ms, to_ms = span_ms or (now_ms, now_ms)
@@ -268,7 +274,7 @@ def record(
     decision = Decision(
         decision_id=decision_id(state.key, variation, state.sequence),
         flag_key=flag_key, environment=environment, variant=variation, control=policy.control,
-        action=name, mode=policy.mode, guardrail=guardrail, signal=what.name if what is not None else "",
+        action=name, mode=mode, guardrail=guardrail, signal=what.name if what is not None else "",
         decided_at=iso(now_ms), evidence_from=iso(min(from_ms, now_ms)), evidence_to=iso(min(to_ms, now_ms)),
         evidence=evidence, policy_hash=state.policy_hash, owner=policy.owner,
         share=share, from_share=from_share, rings=rings,
@@ -276,22 +282,23 @@ def record(
         caused_by=caused_by,
         explanation=explain(
             name, flag_key, variation, environment, policy.control, evidence,
-            mode=policy.mode, guardrail=guardrail, budget=budget, reason=reason, share=share, rings=rings,
+            mode=mode, guardrail=guardrail, budget=budget, reason=reason, share=share, rings=rings,
             since_ms=from_ms if from_ms < now_ms else None, what=what,
         ),
     )  # fmt: skip
     about = "" if name == "kill_flag" else variation
     state.outbox.append(Pending(decision.decision_id, decision.model_dump_json().encode(), now_ms, about))
     state.last_decision, state.explanation = decision.decision_id, decision.explanation
-    _enter(state, policy, name, variation, decision.decision_id)
+    _enter(state, decision)
     if name in _MOVES:
         for course in concerned(state, name, variation):
             course.move(name, now_ms)
     return decision
 
 
-def _enter(state: RolloutState, policy: Policy, action: str, variation: str, made: str) -> None:
-    if action in ("kill", "kill_flag") and policy.mode == "enforce":
+def _enter(state: RolloutState, decision: Decision) -> None:
+    action, variation, made = decision.action, decision.variant, decision.decision_id
+    if action in ("kill", "kill_flag") and decision.mode == "enforce":
         killed = [variation] if action == "kill" else sorted(state.variations)
         for name in killed:
             state.verify[name] = Verify(made)
@@ -302,7 +309,7 @@ def _enter(state: RolloutState, policy: Policy, action: str, variation: str, mad
             course.status = after(course.status, event)
         if not variation or action == "kill_flag":
             state.joins = after(state.joins, event)
-    if action == Action.STEP_BACK:
+    if action == "step_back":
         course = state.course(variation)
         course.awaits = made
         if course.backs.get(course.stage + 1, 0) >= BACKS_MOST:

@@ -232,7 +232,11 @@ def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
 
 
 def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect]:
-    """A person's wish always wins; it is recorded as a decision with the name and the reason."""
+    """
+    A person's wish always wins; it is recorded as a decision with the name and the reason.
+
+    In shadow mode, too, it is carried out: it is the guardian's own decisions that do nothing there.
+    """
     policy = state.policy
     if entry.action == "changed":
         _take_change(state, entry, now)
@@ -256,8 +260,9 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
     variation = entry.variation or (variations[0] if len(variations) == 1 else "")
     action = "kill_flag" if entry.action == "kill" and not entry.variation and len(variations) != 1 else entry.action
     decision = record(
-        state, policy, now.at_ms, action=action, variation=variation, guardrail="", reason=said, caused_by=entry.id
-    )
+        state, policy, now.at_ms, action=action, variation=variation, guardrail="", reason=said, caused_by=entry.id,
+        mode="enforce",
+    )  # fmt: skip
     if entry.action == "kill" and policy.mode == "shadow":
         turned_off(state, decision.decision_id, variations, entry.by, now.at_ms)
     return [Decide(decision)]

@@ -255,6 +255,21 @@ def test_a_person_always_wins() -> None:
     assert ["treatment"] == bank.rollouts[KEY].alive()
 
 
+def test_what_a_person_wants_is_carried_out_in_shadow_mode() -> None:
+    """Of a rollout in shadow mode the guardian's own decisions are only told; a person's are to be carried out."""
+    wishes = [
+        Override(at_ms=T0_MS + at_ms, key=KEY, action=action, variation="treatment", by="ann", reason="why", id=action)
+        for at_ms, action in ((30_000, "kill"), (40_000, "resume"), (50_000, "pause"))
+    ]
+    given = sorted([*entries(BUG.requests(), exposures=True), *wishes], key=lambda one: one.at_ms)
+    made = judged(given, terms=policy(mode="shadow"))
+    wanted = {one.action: one for one in made if one.caused_by}
+
+    assert {"shadow"} == {one.mode for one in made if not one.caused_by}
+    assert {"kill": "enforce", "resume": "enforce", "pause": "enforce"} == {name: one.mode for name, one in wanted.items()}
+    assert wanted["kill"].explanation.startswith("Killed ")
+
+
 def test_shadow_mode_decides_the_same() -> None:
     """Shadow mode takes the decision of enforce mode and marks it."""
     enforced = judged(entries(BUG.requests(), exposures=True))

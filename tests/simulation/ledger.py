@@ -150,7 +150,7 @@ class Ledger:
         if decision.action in ("advance", "step_back") and policy.stages:
             self._given(state, decision)
         if decision.action == "advance" and state.course(decision.variant).stage > 0:
-            self._check(_is_calm(state, decision.variant), f"{said}: it is not calm")
+            self._check(is_calm(state, decision.variant), f"{said}: it is not calm")
         if decision.action == "advance" or not decision.guardrail:
             by = self.wishes.get(decision.caused_by)
             person = by is not None and bool(by.by) and by.by in decision.explanation
@@ -263,7 +263,8 @@ def given_by(policy: Policy, stage: int) -> dict[str, float]:
     return given
 
 
-def _is_calm(state: RolloutState, variation: str) -> bool:
+def is_calm(state: RolloutState, variation: str) -> bool:
+    """Whether nothing points at harm by a variation, and something is watched."""
     lanes = [lane for held in standing(state, state.policy, variation) for lane in held.lanes]
     is_silent = any(name.endswith(("@", f"@{variation}")) for name in state.silent)
     is_watched = bool(lanes) if state.lines.accounts else not is_silent

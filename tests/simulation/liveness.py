@@ -11,7 +11,7 @@ from guardian.effects import Decide
 from guardian.journal import decode
 from guardian.rollout import Status
 from guardian.state import RolloutState
-from tests.simulation.ledger import KILLS, given_by, is_killed
+from tests.simulation.ledger import KILLS, given_by, is_calm, is_killed
 from tests.simulation.scene import CONTROL, TREATMENT, Rollout
 from tests.support.traffic import T0_MS
 
@@ -109,8 +109,10 @@ def _advanced(world: World, rollout: Rollout, state: RolloutState) -> None:
     if rollout.harm or state.status != Status.RUNNING or len(state.policy.stages) < 2:
         return
     courses = state.courses.values()
-    # People have set another share and nobody has agreed to go on from there, or few start at it; or it was taken back.
+    # People have set another share and nobody has agreed to go on from there, or few start at it; or it was taken back;
+    # or chance has brought evidence that is not yet gone.
     is_few = rollout.flag in world.shelf.edited and any(course.starts < state.policy.min_starts for course in courses)
-    is_excused = is_few or any(course.edited is not None or course.backs for course in courses)
+    is_calm_now = any(is_calm(state, variation) for variation in state.alive())
+    is_excused = is_few or not is_calm_now or any(course.edited is not None or course.backs for course in courses)
     left = any(course.stage > 0 for course in courses)
     world.check(left or is_excused, f"{state.key} is healthy and still in its first stage beside {CONTROL}")
