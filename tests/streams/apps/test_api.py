@@ -420,7 +420,8 @@ async def test_a_taken_port_is_an_error_that_names_it(given):
 
 async def test_sigterm_ends_it_with_streams_open(given):
     """
-    The process ends within the 5 s that everything has after SIGTERM though pages are open; their streams end properly, and nothing is logged.
+    The process ends within the 5 s that all have after SIGTERM, though pages are open; their streams end properly, and
+    nothing is logged.
     """
     await ensure_topics(given)
     process = await asyncio.create_subprocess_exec(
