@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -154,11 +155,16 @@ class Judge:
         self._stack.close()
 
     def behind_s(self) -> float:
-        """Return how long, on average of the last second, entries of the journal had waited when they were judged."""
+        """
+        Return how long, on average of the last second, entries of the journal had waited when they were judged.
+
+        Infinity where none was judged: who judges nothing has not caught up.
+        """
         first = _journal_seconds(self._port)
         time.sleep(1.0)
         second = _journal_seconds(self._port)
-        return (second[0] - first[0]) / max(second[1] - first[1], 1.0)
+        judged = second[1] - first[1]
+        return (second[0] - first[0]) / judged if judged else math.inf
 
     def catch_up(self) -> tuple[list[float], float]:
         """Return megabytes each second until it has caught up, and how long that took."""
