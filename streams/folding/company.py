@@ -12,18 +12,15 @@ from guardian.summaries import Tick
 from streams.codecs import OUTCOME
 from streams.folding.chunk import Chunk, spread
 from streams.folding.companies import ALONE
+from streams.folding.counting import counted
 from streams.folding.names import Names
 
 Int64s = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 COMPANIONS_MAX = 16
 """Other flags that are told of in a flush, of each flag: those with which it shares most outcomes."""
 VARIATIONS_MAX = 8
 """Variations of each of them that are told of, likewise."""
-_DENSE_FLOOR = 65_536
-_DENSE_PER_ITEM = 8
-"""A dense table may have this many cells an item, as in ``sums``."""
 
 
 def add_company(chunk: Chunk, group: Int64s, arm: Int64s, names: Names, ticks: Sequence[Tick]) -> None:
@@ -37,7 +34,7 @@ def add_company(chunk: Chunk, group: Int64s, arm: Int64s, names: Names, ticks: S
     pairs = np.flatnonzero(((chunk.kind == OUTCOME) & (chunk.company != ALONE))[chunk.event])
     event = chunk.event[pairs]
     cell = (group[pairs] * len(names.companies) + chunk.company[event]) * 2 + chunk.error[event]
-    cells, counts = _counts(cell, arm.size * len(names.companies) * 2, chunk.weight[event])
+    cells, counts = counted(cell, chunk.weight_of(pairs), arm.size * len(names.companies) * 2)
     in_group, company = np.divmod(cells // 2, len(names.companies))
     owner, other = _others(in_group, company, arm, names)
     key, which = np.unique(in_group[owner] * len(names) + other, return_inverse=True)
@@ -50,16 +47,6 @@ def add_company(chunk: Chunk, group: Int64s, arm: Int64s, names: Names, ticks: S
         _, flag = split_rollout_key(names.flag_keys[int(names.flag_of_arm[with_arm])])
         rows = ticks[at].company.setdefault(flag, {})
         rows.setdefault(names.variations[int(arm[at])], {})[names.variations[with_arm]] = n, x
-
-
-def _counts(cell: Int64s, size: int, weight: Int64s) -> tuple[Int64s, Floats]:
-    """Return the distinct cells, and the sum of the weights in each."""
-    if size <= _DENSE_FLOOR + _DENSE_PER_ITEM * cell.size:
-        table = np.bincount(cell, weights=weight, minlength=size)
-        cells: Int64s = np.flatnonzero(table)
-        return cells, table[cells].astype(np.float64)
-    cells, which = np.unique(cell, return_inverse=True)
-    return cells, np.bincount(which, weights=weight, minlength=cells.size).astype(np.float64)
 
 
 def _others(in_group: Int64s, company: Int64s, arm: Int64s, names: Names) -> tuple[Int64s, Int64s]:

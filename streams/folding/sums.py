@@ -1,8 +1,7 @@
 """
 Pairs of a flush to sums per flag, tick and arm.
 
-One pass over arrays per kind of sum. Small key spaces are counted in a dense
-table, large ones are sorted first; both give the same sums.
+One pass over arrays per kind of sum.
 """
 
 from __future__ import annotations
@@ -18,14 +17,12 @@ from streams.codecs import OUTCOME
 from streams.folding.buckets import delay_buckets, latency_buckets
 from streams.folding.chunk import BUCKETED, FRESH, REPORTED, TIMED, Chunk
 from streams.folding.company import add_company
+from streams.folding.counting import counted, is_dense, totals
 from streams.folding.names import Names
 from streams.folding.rows import add_rows
 
 Int64s = npt.NDArray[np.int64]
 
-_DENSE_FLOOR = 65_536
-_DENSE_PER_ITEM = 8
-"""A dense table may have this many cells an item: zeroing a cell is about that much cheaper than sorting an item."""
 
 
 @dataclass(slots=True)
@@ -102,7 +99,7 @@ def _start_ms(tick: Tick) -> int:
 def _group(arm: Int64s, tick: Int64s) -> _Groups:
     first, span = int(tick.min()), int(tick.max() - tick.min()) + 1
     cells = (int(arm.max()) + 1) * span
-    if cells <= _DENSE_FLOOR + _DENSE_PER_ITEM * arm.size:
+    if is_dense(cells, arm.size):
         cell = arm * span + (tick - first)
         there = np.bincount(cell, minlength=cells) > 0
         number = np.cumsum(there) - 1
@@ -123,7 +120,7 @@ _NAMED_ERROR, _NAMELESS_ERROR, _CODES = 3, 4, 5
 def _arms(chunk: Chunk, groups: _Groups) -> list[Arm]:
     """Return the sums of each group that no plan has to want."""
     code = np.where(chunk.error, np.where(chunk.unit == 0, _NAMELESS_ERROR, _NAMED_ERROR), chunk.kind)[chunk.event]
-    counts = _bincount(groups.of_pair * _CODES + code, _weight(chunk), len(groups) * _CODES).reshape(-1, _CODES)
+    counts = totals(groups.of_pair * _CODES + code, chunk.weight_of(slice(None)), len(groups) * _CODES).reshape(-1, _CODES)
     arms = [
         Arm(exposures=shown, outcomes=ok + named + nameless, errors=named + nameless, anonymous=nameless, units=[], latency={})
         for shown, ok, _, named, nameless in counts.tolist()
@@ -132,15 +129,6 @@ def _arms(chunk: Chunk, groups: _Groups) -> list[Arm]:
     for group, units in _units(groups.of_pair[failed], chunk.unit[chunk.event[failed]]):
         arms[group].units = units
     return arms
-
-
-def _weight(chunk: Chunk, pairs: Int64s | slice = slice(None)) -> Int64s | None:
-    """Return the weight of each of these pairs; None where all weigh 1, as events mostly do: that is counted faster."""
-    return None if (chunk.weight == 1).all() else chunk.weight[chunk.event[pairs]]
-
-
-def _bincount(cell: Int64s, weight: Int64s | None, cells: int) -> Int64s:
-    return np.bincount(cell, weights=weight, minlength=cells).astype(np.int64)
 
 
 def _add_marked(chunk: Chunk, groups: _Groups, arms: list[Arm], fresh_shift: Int64s) -> None:
@@ -162,7 +150,7 @@ def _add_marked(chunk: Chunk, groups: _Groups, arms: list[Arm], fresh_shift: Int
 
 def _totals(groups: _Groups, pairs: Int64s, chunk: Chunk) -> Iterator[tuple[int, int]]:
     """Yield the weight of these pairs in each group that has any."""
-    total = _bincount(groups.of_pair[pairs], _weight(chunk, pairs), 0)
+    total = totals(groups.of_pair[pairs], chunk.weight_of(pairs), 0)
     there = np.flatnonzero(total)
     yield from zip(there.tolist(), total[there].tolist(), strict=True)
 
@@ -178,7 +166,7 @@ def _add_latencies(chunk: Chunk, groups: _Groups, arms: list[Arm], timed: Int64s
     needed[event] = True
     bucket = np.zeros(chunk.tick.size, dtype=np.int64)
     bucket[needed] = latency_buckets(chunk.latency_ms[needed])
-    for group, buckets in _histograms(groups.of_pair[pairs], len(groups), bucket[event], _weight(chunk, pairs)):
+    for group, buckets in _histograms(groups.of_pair[pairs], len(groups), bucket[event], chunk.weight_of(pairs)):
         arms[group].latency = buckets
 
 
@@ -186,7 +174,7 @@ def _add_delays(chunk: Chunk, names: Names, flags: dict[str, FlagSums]) -> None:
     pairs = np.flatnonzero((chunk.kind == OUTCOME)[chunk.event] & ~names.is_part[chunk.arm])
     event, arm = chunk.event[pairs], chunk.arm[pairs]
     bucket = delay_buckets(chunk.delay_ms)
-    for number, buckets in _histograms(arm, len(names), bucket[event], _weight(chunk, pairs)):
+    for number, buckets in _histograms(arm, len(names), bucket[event], chunk.weight_of(pairs)):
         key = names.flag_keys[int(names.flag_of_arm[number])]
         flags[key].delays[names.variations[number]] = buckets
 
@@ -198,14 +186,7 @@ def _histograms(
     if not group.size:
         return
     lowest, span = int(bucket.min()), int(bucket.max() - bucket.min()) + 1
-    cell = group * span + (bucket - lowest)
-    if groups * span <= _DENSE_FLOOR + _DENSE_PER_ITEM * group.size:
-        table = _bincount(cell, weight, groups * span)
-        cells = np.flatnonzero(table)
-        counts = table[cells]
-    else:
-        cells, which = np.unique(cell, return_inverse=True)
-        counts = _bincount(which, weight, 0)
+    cells, counts = counted(group * span + (bucket - lowest), weight, groups * span)
     owner, buckets, numbers = cells // span, (cells % span + lowest).tolist(), counts.tolist()
     for begin, end in _runs(owner):
         yield int(owner[begin]), dict(zip(buckets[begin:end], numbers[begin:end], strict=True))

@@ -67,8 +67,9 @@ class Wanted:
         """Take in flags that were numbered since."""
         for key in self.names.flag_keys[len(self._wishes) :]:
             plan = self._plans.get(key, NO_PLAN)
-            self._wishes.append(_wishes(plan))
-            self._marks.append(_marks(_wishes(plan)))
+            wishes = _wishes(plan)
+            self._wishes.append(wishes)
+            self._marks.append(_marks(wishes))
             self._add_bounds(sorted(set(plan.over_us)))
             self._add_ranges([name for name in sorted(plan.scores) if name.startswith(MEASURE)], plan)
 
