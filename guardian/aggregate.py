@@ -27,7 +27,7 @@ _COMPARE: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
 
 class Aggregate(msgspec.Struct, array_like=True):
     """
-    What a window over the starts in ``[from_ms, to_ms)`` held of both arms.
+    What was measured of both arms over the starts in ``[from_ms, to_ms)``, by a window or by a guardrail.
 
     ``n`` and ``events`` as in ``Evidence``, values in the signal's own unit; None where there is nothing to tell.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from guardian.aggregate import Aggregate
 from guardian.conditions import Absolute, Relative
 from guardian.decisions import Evidence, Interval, Part
 from guardian.evidence import Breach
@@ -33,17 +34,6 @@ class Testimony(NamedTuple):
     is_shared: bool
 
 
-class Figures(NamedTuple):
-    """What one guardrail measured of both arms: sizes, events, and the values in the signal's own unit."""
-
-    n: float
-    events: float
-    value: float | None
-    n_control: float
-    events_control: float
-    value_control: float | None
-
-
 def testimony(state: RolloutState, policy: Policy, variation: str, held: Held, breach: Breach) -> Testimony:
     """Return what speaks for a breach."""
     bound = held.guardrail.when.bound
@@ -51,11 +41,9 @@ def testimony(state: RolloutState, policy: Policy, variation: str, held: Held, b
     if held.line is None or held.since is None:
         stretch = state.history.onset(variation, policy.control, fixed)
         figures, units = _of_requests(stretch), stretch.arm.first
-        from_ms, to_ms = stretch.from_ms, stretch.to_ms
         intervals = _intervals(state, variation, stretch) if fixed is None else (None, None)
     else:
         figures, units = figures_of(held, held.since), held.since.t.x
-        from_ms, to_ms = held.since.from_ms, held.since.to_ms
         intervals = (None, None)
     if held.line is not None and held.line.kind == "fresh":
         fixed = configured_share(state)
@@ -70,21 +58,21 @@ def testimony(state: RolloutState, policy: Policy, variation: str, held: Held, b
         p=p_value(state, policy, held, part_of_budget(state, state.lines, held.at, held.segment)),
         parts=_parts(state, policy, variation, held),
     )  # fmt: skip
-    return Testimony(evidence, from_ms, to_ms, fixed is not None and _is_shared(held, figures, fixed))
+    return Testimony(evidence, figures.from_ms, figures.to_ms, fixed is not None and _is_shared(held, figures, fixed))
 
 
-def figures_of(held: Held, pair: Pair) -> Figures:
+def figures_of(held: Held, pair: Pair) -> Aggregate:
     """Return what a guardrail on a line measured in a pair of sums."""
     assert held.line is not None
-    kind, t, c = held.line.kind, pair.t, pair.c
+    kind, t, c, span_ms = held.line.kind, pair.t, pair.c, (pair.from_ms, pair.to_ms)
     value, base = values_of(held, pair)
     if kind == "latency":
         at = _quantile_key(held, c)
         x_t, x_c = (0.0 if at is None else count_above(arm.counts, at) for arm in (t, c))
-        return Figures(t.n, x_t, value, c.n, x_c, base)
+        return Aggregate(*span_ms, t.n, x_t, value, c.n, x_c, base)
     if kind == "fresh":
-        return Figures(t.n, 0.0, value, c.n, 0.0, base)
-    return Figures(t.n, t.x, value, c.n, c.x, base)
+        return Aggregate(*span_ms, t.n, 0.0, value, c.n, 0.0, base)
+    return Aggregate(*span_ms, t.n, t.x, value, c.n, c.x, base)
 
 
 def values_of(held: Held, pair: Pair) -> tuple[float | None, float | None]:
@@ -106,11 +94,11 @@ def _quantile_key(held: Held, tally: Tally) -> int | None:
     return quantile_key(tally.counts, held.guardrail.when.signal.quantile or 0.5) if tally.counts else None
 
 
-def _of_requests(stretch: Stretch) -> Figures:
+def _of_requests(stretch: Stretch) -> Aggregate:
     arm, base = stretch.arm, stretch.control
     n_t, n_c = max(arm.outcomes, arm.errors), max(base.outcomes, base.errors)
     value, value_control = arm.errors / n_t if n_t else 0.0, base.errors / n_c if n_c else None
-    return Figures(n_t, arm.errors, value, n_c, base.errors, value_control)
+    return Aggregate(stretch.from_ms, stretch.to_ms, n_t, arm.errors, value, n_c, base.errors, value_control)
 
 
 def _intervals(state: RolloutState, variation: str, stretch: Stretch) -> tuple[Interval | None, Interval | None]:
@@ -137,7 +125,7 @@ def _holds(interval: Interval, value: float) -> bool:
     return (low is None or low <= value) and (high is None or value <= high)
 
 
-def _is_shared(held: Held, figures: Figures, fixed: float) -> bool:
+def _is_shared(held: Held, figures: Aggregate, fixed: float) -> bool:
     base = figures.value_control
     if base is None or figures.n_control < INCIDENT_UNITS:
         return False
