@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import struct
 
-from guardian.decisions import Decision
-from guardian.effects import Decide, Effect, Show
+from guardian.decisions import Decision, RolloutView
+from guardian.effects import Decide, Effect
 from guardian.engine import (
     JudgeConfig,
     Now,
     advance_time,
     is_due,
     is_waiting,
+    lag_of,
     take_override,
     take_policy,
     take_receipt,
@@ -23,12 +24,13 @@ from guardian.sources import Sources
 from guardian.state import RolloutState, packed_document
 from guardian.storm import kills_before
 from guardian.summaries import FlagSums
+from guardian.views import view
 
 __all__ = ["Bank", "JudgeConfig"]
 
 SHOW_COST_MS = 5
 """Showing one rollout may take a fifth of this time; so all of them together take a fifth of the worker at most."""
-LOOK_MS = 50
+LOOK_MS = 100
 """How often rollouts that wait for time to pass are looked at, in journal time; one that has news, always."""
 SWEEP_MS = 1_000
 """How often rollouts that nothing was said of are looked at, in journal time."""
@@ -80,10 +82,13 @@ class Bank:
         seen = self.rollouts.keys() if swept else self._waiting | touched if looked else touched
         for key in sorted(seen):
             state = self.rollouts[key]
-            if key in touched or (state.offset < offset and is_due(state, now, self.config)):
+            if state.offset >= offset and key not in touched:
+                continue
+            due = is_due(state, now, self.config)
+            if due or key in touched:
                 state.offset = offset
                 self._changed.add(key)
-                if is_due(state, now, self.config):
+                if due:
                     effects += advance_time(state, now, self.config)
                 (self._waiting.add if is_waiting(state) else self._waiting.discard)(key)
         return effects
@@ -164,6 +169,16 @@ class Bank:
         (self._waiting.add if is_waiting(state) else self._waiting.discard)(part)
         return True
 
+    def view(self, key: str) -> RolloutView:
+        """
+        Return a rollout as people see it now, by the journal's clock.
+
+        Raises:
+            KeyError: nothing is known of it.
+        """
+        state = self.rollouts[key]
+        return view(state, state.policy, self.sources.now_ms, self.passed_ms(), lag_of(state, self.config))
+
     def outbox(self) -> list[Decision]:
         """Return the decisions that no receipt has answered yet, oldest first."""
         pending = [p for _, state in sorted(self.rollouts.items()) for p in state.outbox]
@@ -190,8 +205,3 @@ def _check_offset(inside: int, outside: int) -> None:
 def decisions_of(effects: list[Effect]) -> list[Decision]:
     """Return the decisions among effects."""
     return [effect.decision for effect in effects if isinstance(effect, Decide)]
-
-
-def views_of(effects: list[Effect]) -> list[Show]:
-    """Return what is to be shown among effects."""
-    return [effect for effect in effects if isinstance(effect, Show)]

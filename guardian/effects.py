@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from guardian.decisions import Decision, Receipt, RolloutView
+from guardian.decisions import Decision, Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """Publish a rollout as it is now."""
+    """Publish a rollout as it is by then (``Bank.view``): of several in a row only the last is worth making."""
 
-    view: RolloutView
+    key: str
 
 
 Effect = Decide | Confirm | Show

@@ -37,7 +37,7 @@ from guardian.state import Pending, RolloutState, packed_document
 from guardian.summaries import FlagSums
 from guardian.variation import VariationWatch
 from guardian.verify import WINDOW_MS, applied, confirm
-from guardian.views import STALE_MS, view
+from guardian.views import STALE_MS
 from guardian.watch import Watch, tested
 from guardian.windowing import renew
 
@@ -120,7 +120,7 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
     effects += resend(state, now, config)
     if effects or _show_due(state, now):
         state.shown_ms, state.to_show = now.at_ms, False
-        effects.append(Show(view(state, policy, now.at_ms, now.passed_ms, lag_of(state, config))))
+        effects.append(Show(state.key))
     return effects
 
 
@@ -133,16 +133,16 @@ def is_waiting(state: RolloutState) -> bool:
 
 def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
     """Say whether letting time pass would change the state now; where not, it is left alone, snapshot and all."""
-    waiting = state.population.waiting
+    waiting, mature_ms = state.population.waiting, now.passed_ms - lag_of(state, config)
     return (
-        (bool(waiting) and min(waiting) <= now.passed_ms - lag_of(state, config))
+        bool(state.failures.fresh)
+        or (bool(waiting) and min(waiting) <= mature_ms)
+        or _show_due(state, now)
         or _hanging_due(state, now)
-        or _step_due(state, now.passed_ms - lag_of(state, config))
+        or _step_due(state, mature_ms)
         or _has_waited(state, now)
         or any(_resend_due(pending, now, config) for pending in state.outbox)
         or any(v.applied_ms and now.passed_ms >= v.applied_ms + WINDOW_MS for v in state.verify.values())
-        or bool(state.failures.fresh)
-        or _show_due(state, now)
         or bool(clear(state, state.policy, now.at_ms))
         or is_news(state, state.policy, now.at_ms)
         or state.mixing.is_due(now.passed_ms)

@@ -37,7 +37,7 @@ import msgspec
 import structlog
 
 from guardian.bank import Bank
-from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision, RolloutView
+from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.journal import Entry, decode
 from guardian.names import rollout_key
@@ -51,7 +51,7 @@ log = structlog.get_logger()
 
 SOURCE = "/guardian/judge"
 SHOWN_A_ROUND = 200
-"""At most so many rollouts are shown at once; of one rollout only the newest view."""
+"""At most so many rollouts are shown at once: whoever has a backlog judges first."""
 RESEND_AFTER_S = 1.0
 """From an assignment to the outbox: most receipts that the snapshot has not seen are read within it."""
 STALE_S = 5.0
@@ -67,7 +67,7 @@ class Judge:
         self._topics = topics
         self._held: dict[int, Partition] = {}
         self._assigned: frozenset[int] | None = None
-        self._views: dict[str, RolloutView] = {}
+        self._to_show: dict[str, Partition] = {}
         self._posted: set[asyncio.Task[None]] = set()
         self._not_applied = 0
         self._resending: asyncio.Task[None] | None = None
@@ -82,6 +82,7 @@ class Judge:
     def revoked(self) -> None:
         """Ignore entries until the next ``recovered``: what is buffered now comes again then, in order."""
         self._assigned = None
+        self._to_show.clear()
         if self._resending:
             self._resending.cancel()
         for held in self._held.values():
@@ -144,10 +145,8 @@ class Judge:
                 event = to_event(RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE)
                 key = rollout_key(receipt.environment, receipt.flag_key)
                 await self._owe(held, Owed(self._topics.receipts, key, event, CONTENT_TYPE))
-            case Show(view):
-                # Taken out and put in again: the dictionary stays in order of the newest change.
-                self._views.pop(view.key, None)
-                self._views[view.key] = view
+            case Show(key):
+                self._to_show.setdefault(key, held)
 
     async def _decide(self, decision: Decision) -> None:
         event = to_event(DECISION_TYPE, decision, id=decision.decision_id, time=decision.decided_at, source=SOURCE)
@@ -178,9 +177,14 @@ class Judge:
             log.warning("not_delivered", reason=str(error))
 
     async def show(self) -> None:
-        """Publish the newest views of rollouts that changed, the oldest change first."""
-        for key in list(self._views)[:SHOWN_A_ROUND]:
-            view = self._views.pop(key)
+        """Publish rollouts that changed as they are now, those that have waited longest first."""
+        for key in list(self._to_show)[:SHOWN_A_ROUND]:
+            try:
+                view = self._to_show.pop(key).bank.view(key)
+            except Exception:
+                # A defect, too, and all others are still to be seen.
+                log.exception("not_shown", rollout=key)
+                continue
             event = to_event(ROLLOUT_TYPE, view, id=f"{key}|{view.at}", time=view.at, source=SOURCE)
             self._posting(await self._outlet.post(self._topics.rollouts, key, event, headers=CONTENT_TYPE))
 

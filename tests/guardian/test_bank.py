@@ -39,8 +39,10 @@ def receipts(effects: Sequence[Sequence[Effect]]) -> list[Receipt]:
     return [e.receipt for step in effects for e in step if isinstance(e, Confirm)]
 
 
-def last_view(effects: Sequence[Sequence[Effect]]) -> RolloutView:
-    return [e.view for step in effects for e in step if isinstance(e, Show)][-1]
+def last_view(bank: Bank, given: Sequence[Entry], first: int = 0) -> RolloutView:
+    """What was shown last while the bank took these entries."""
+    shown = [bank.view(e.key) for i, entry in enumerate(given) for e in bank.apply(first + i, entry) if isinstance(e, Show)]
+    return shown[-1]
 
 
 BUG = Traffic(seconds=25, rps=200, error=lambda v, s: 0.2 if v == "treatment" and s > 8 else 0.01, seed=5)
@@ -295,10 +297,10 @@ def test_no_data_is_no_good_news() -> None:
     stages = [{"share": "10%", "for": "10s"}, {"share": "50%"}]
     quiet = [r for r in HEALTHY.requests() if r.start_ms < T0_MS + 6_000]
     given_entries = [policy_entry(policy(stages=stages)), *entries(quiet, exposures=True, linger_ms=30_000)]
-    effects = run(bank, given_entries)
+    shown = last_view(bank, given_entries)
 
-    assert [] == decisions(effects)
-    assert "stale" == last_view(effects).telemetry
+    assert "stale" == shown.telemetry
+    assert [] == bank.outbox()
     assert bank.rollouts[KEY].variations["treatment"].offered < 0.001 + 1e-6
 
 
@@ -313,7 +315,7 @@ def test_unknown_rollouts_are_counted() -> None:
 
 def test_view_shows_both_arms() -> None:
     """The view of a running rollout holds both arms with rates, intervals, shares and standing evidence."""
-    seen = last_view(run(Bank(JudgeConfig()), journal(HEALTHY)))
+    seen = last_view(Bank(JudgeConfig()), journal(HEALTHY))
 
     assert "running" == seen.status
     assert ["control", "treatment"] == [a.variation for a in seen.arms]
@@ -342,7 +344,7 @@ def test_a_changed_policy_is_shown_without_telemetry() -> None:
     beats: list[Entry] = [Beat(source="a/0", at_ms=T0_MS + at, passed_ms=T0_MS + at) for at in range(0, 5_000, 100)]
     run(bank, [policy_entry(policy()), *beats])
     later: list[Entry] = [Beat(source="a/0", at_ms=T0_MS + at, passed_ms=T0_MS + at) for at in range(5_100, 9_000, 100)]
-    shown = last_view(run(bank, [policy_entry(terms, T0_MS + 5_000), *later], first=100))
+    shown = last_view(bank, [policy_entry(terms, T0_MS + 5_000), *later], first=100)
 
     assert policy_hash(terms) == shown.policy_hash
     assert [RATING] == list(shown.plan["scores"])
@@ -357,7 +359,7 @@ def test_a_persons_wish_is_shown_without_telemetry(action: str, status: str) -> 
     bank = Bank(JudgeConfig())
     run(bank, [policy_entry(policy()), *beats])
 
-    assert status == last_view(run(bank, [wish, *later], first=100)).status
+    assert status == last_view(bank, [wish, *later], first=100).status
 
 
 def test_a_noticed_policy_never_replaces_another() -> None:

@@ -15,7 +15,7 @@ import pytest
 from guardian.aggregate import LITERAL_LEAST, is_beyond
 from guardian.bank import Bank, JudgeConfig
 from guardian.conditions import Absolute, Margin
-from guardian.decisions import Decision, GuardrailView
+from guardian.decisions import Decision, GuardrailView, RolloutView
 from guardian.effects import Decide, Effect, Show
 from guardian.journal import Beat, Entry, Override, PolicyEntry, Summary
 from guardian.lines import lines_of, plan_of
@@ -42,6 +42,7 @@ class Run:
 
     bank: Bank
     effects: list[Effect]
+    views: list[RolloutView]
 
     @property
     def decisions(self) -> list[Decision]:
@@ -50,7 +51,7 @@ class Run:
 
     @property
     def rows(self) -> list[list[GuardrailView]]:
-        return [list(one.view.guardrails) for one in self.effects if isinstance(one, Show)]
+        return [list(view.guardrails) for view in self.views]
 
     @property
     def state(self) -> RolloutState:
@@ -60,14 +61,16 @@ class Run:
 def run(entries: Sequence[Entry], terms: Policy, crash_every: int = 0) -> Run:
     """Judge entries; with ``crash_every``, by banks that each begin from the snapshots of the one before."""
     first = PolicyEntry(at_ms=T0_MS, key=terms.key, hash=policy_hash(terms), document=terms.to_document())
-    bank, effects = Bank(JudgeConfig()), []
+    bank, effects, views = Bank(JudgeConfig()), [], []
     for offset, entry in enumerate([first, *entries]):
-        effects += bank.apply(offset, entry)
+        fresh = bank.apply(offset, entry)
+        effects += fresh
+        views += [bank.view(one.key) for one in fresh if isinstance(one, Show)]
         if crash_every and offset % crash_every == 0:
             parts = {part: bank.snapshot(part) for part in (KEY, Bank.SOURCES)}
             bank = Bank(JudgeConfig())
             assert all(bank.load(part, raw) for part, raw in parts.items())
-    return Run(bank, effects)
+    return Run(bank, effects, views)
 
 
 def ms(at: str) -> int:
@@ -308,7 +311,7 @@ def test_beside_a_test_the_row_says_both() -> None:
 def test_why_nothing_happened_names_literal_rules() -> None:
     """Why nothing has happened is told of literal rules by their values and where they stand, not as missing evidence."""
     made = run(list(World(timed=False).entries()), ruled("error_rate > 5% for 10s"))
-    told = why_not([one.view for one in made.effects if isinstance(one, Show)][-10])
+    told = why_not(made.views[-10])
 
     assert re.search(r"“error_rate > 5% for 10s” on treatment reads [\d.]+ % against [\d.]+ % \(quiet\)", told)
     assert "nothing yet to judge" not in told

@@ -317,6 +317,30 @@ async def test_only_the_newest_view_of_a_rollout_is_shown(bench):
     assert ["2026-11-21T01:00:01Z"] == [from_event(one.value, RolloutView).at for one in shown]
 
 
+async def test_only_who_judges_a_rollout_shows_it(bench):
+    """What was to be shown when partitions were taken away is not: whoever judges it now knows better."""
+    await bench.take(override("show", "2026-11-21T01:00:00Z"))
+    bench.judge.revoked()
+    bench.judge.recovered([0], lambda held: 0)
+    await bench.judge.show()
+    await bench.take(override("show", "2026-11-21T01:00:01Z"))
+    await bench.judge.show()
+    shown = await until(lambda: bench.outlet.on(TOPICS.rollouts))
+
+    assert ["2026-11-21T01:00:01Z"] == [from_event(one.value, RolloutView).at for one in shown]
+
+
+async def test_a_view_that_fails_keeps_no_one_else_waiting(bench):
+    """A defect in the view of a rollout is logged; what comes after it is shown."""
+    await bench.take(override("show", "fail"))
+    await bench.judge.show()
+    await bench.take(override("show", "2026-11-21T01:00:01Z"))
+    await bench.judge.show()
+    shown = await until(lambda: bench.outlet.on(TOPICS.rollouts))
+
+    assert ["2026-11-21T01:00:01Z"] == [from_event(one.value, RolloutView).at for one in shown]
+
+
 async def test_judge_is_ready_while_entries_come(bench):
     """Without entries for five seconds judge says that it is blind; before any partition, that it waits."""
     assert (True, "") == bench.judge.readiness()[:2]

@@ -74,7 +74,7 @@ class Course:
         fresh = []
         for effect in self.bank.apply(offset, entry):
             if isinstance(effect, Show):
-                self.views.append(effect.view)
+                self.views.append(self.bank.view(effect.key))
             elif isinstance(effect, Decide) and effect.decision.decision_id not in {one.decision_id for one in self.made}:
                 fresh.append(effect.decision)
         self.made += fresh

@@ -17,6 +17,9 @@ from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.journal import Entry, Override, ReceiptEntry
 from streams.outlet import NotDelivered
 
+KEY = "production|checkout"
+FAIL = "fail"
+"""What a ``CountingBank`` cannot take, or show."""
 EVERY = 10
 """A ``CountingBank`` decides at every so many entries."""
 
@@ -59,7 +62,7 @@ def receipt(number: int = 1) -> Receipt:
 
 def view(at: str) -> RolloutView:
     return RolloutView(
-        key="production|checkout",
+        key=KEY,
         flag_key="checkout",
         environment="production",
         control="control",
@@ -82,6 +85,7 @@ class CountingBank(Bank):
         self.pending: dict[str, Decision] = {}
         self.padding = 0
         self._unsaved = False
+        self._seen_at = ""
 
     def apply(self, offset: int, entry: Entry) -> list[Effect]:
         if offset <= self.offset:
@@ -100,13 +104,22 @@ class CountingBank(Bank):
         return [Decide(decided)]
 
     def _special(self, entry: Override) -> list[Effect]:
-        if entry.action == "fail":
+        if entry.action == FAIL:
             raise RuntimeError("a defect")
         if entry.action == "grow":
             self.padding = int(entry.reason)
         if entry.action == "confirm":
             return [Confirm(receipt())]
-        return [Show(view(entry.reason))] if entry.action == "show" else []
+        if entry.action != "show":
+            return []
+        self._seen_at = entry.reason
+        return [Show(KEY)]
+
+    def view(self, key: str) -> RolloutView:
+        assert key == KEY
+        if self._seen_at == FAIL:
+            raise RuntimeError("a defect")
+        return view(self._seen_at)
 
     def dirty(self) -> dict[str, bytes]:
         if not self._unsaved:
