@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from streams.snapshots import SnapshotTable, snapshot_table
 from streams.status import Status
 from streams.topics import Topics
 
-SHOW_EVERY_S = 0.1
+SHOW_LEAST_S = 0.02
+SHOW_REST = 5.0
+"""So many times as long as a round of views took, others have their turn: whoever has a backlog judges first."""
 NOTICE_EVERY_S = 1.0
 SAVE_PAUSE_S = 0.1
 """Between two rounds of snapshots, however many decisions ask for one."""
@@ -112,8 +115,9 @@ async def _saving(judge: Judge, keeper: Keeper, every_s: float) -> None:
 
 async def _showing(judge: Judge) -> None:
     while True:
+        began_s = time.perf_counter()
         await judge.show()
-        await asyncio.sleep(SHOW_EVERY_S)
+        await asyncio.sleep(max(SHOW_LEAST_S, SHOW_REST * (time.perf_counter() - began_s)))
 
 
 async def _noticing(judge: Judge, registry: Registry) -> None:

@@ -50,8 +50,8 @@ from streams.topics import Topics
 log = structlog.get_logger()
 
 SOURCE = "/guardian/judge"
-SHOWN_A_ROUND = 200
-"""At most so many rollouts are shown at once: whoever has a backlog judges first."""
+SHOWN_A_ROUND = 50
+"""At most so many rollouts are shown at once, some 10 ms of work: no decision waits longer for that."""
 RESEND_AFTER_S = 1.0
 """From an assignment to the outbox: most receipts that the snapshot has not seen are read within it."""
 STALE_S = 5.0
