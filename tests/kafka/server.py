@@ -26,13 +26,26 @@ ASK_S = 1.0
 
 
 class KafkaServer:
-    """A broker process; its data survives ``kill`` and ``restart``, and stays in *workdir* when it ends."""
+    """
+    A broker process; its data survives ``kill`` and ``restart``, and stays in *workdir* when it ends.
 
-    def __init__(self, workdir: Path, *, properties: Mapping[str, str] | None = None, heap_mb: int = 768) -> None:
-        port, controller_port = free_ports(2)
+    *ports* are those of clients and of controllers, free ones by default; brokers of one *cluster* share its id.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        properties: Mapping[str, str] | None = None,
+        heap_mb: int = 768,
+        ports: tuple[int, int] | None = None,
+        cluster: str = "",
+    ) -> None:
+        port, controller_port = ports or free_ports(2)
         self.bootstrap = f"127.0.0.1:{port}"
         self.workdir = workdir
         self._heap_mb = heap_mb
+        self._cluster = cluster or new_cluster_id()
         self._properties = {
             "process.roles": "broker,controller",
             "node.id": "1",
@@ -66,12 +79,22 @@ class KafkaServer:
             RuntimeError: it cannot be had or does not start; the text holds what it said.
         """
         server = cls(workdir, properties=properties, heap_mb=heap_mb)
-        server._format()
+        server.format()
         server.restart()
         return server
 
     def restart(self) -> None:
         """Start the broker again, on the same ports with the same data, after ``stop`` or ``kill``."""
+        self.launch()
+        self.wait()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was launched and neither stopped nor killed since."""
+        return self._process is not None
+
+    def launch(self) -> None:
+        """Start the broker's process, and do not wait for it."""
         assert self._process is None, "the broker runs already"
         with Path(self.workdir, "kafka.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -82,7 +105,6 @@ class KafkaServer:
                 start_new_session=True,  # a Ctrl-C is for the tests, which then stop it in good order
                 preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509
             )
-        self._wait()
 
     def stop(self) -> None:
         """End the broker in good order; nothing if it does not run."""
@@ -104,12 +126,16 @@ class KafkaServer:
     def _file(self) -> Path:
         return self.workdir / "server.properties"
 
-    def _format(self) -> None:
+    def format(self) -> None:
+        """
+        Make the folder in which it keeps its data.
+
+        Raises:
+            RuntimeError: that did not work; the text holds what it said.
+        """
         self.workdir.mkdir(parents=True, exist_ok=True)
         self._file.write_text("".join(f"{name}={value}\n" for name, value in self._properties.items()))
-        # Kafka writes a UUID as 22 characters of base64 and refuses a leading dash; hexadecimal digits are both.
-        cluster = uuid.uuid4().hex[:22]
-        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._file))
+        command = self._java("kafka.tools.StorageTool", "format", "-t", self._cluster, "-c", str(self._file))
         done = subprocess.run(command, capture_output=True, text=True, timeout=READY_S, check=False)
         if done.returncode:
             raise RuntimeError(f"Kafka's storage could not be made:\n{done.stdout}{done.stderr}")
@@ -118,8 +144,14 @@ class KafkaServer:
         # A short-lived broker gains more from a quick start than from the best garbage collector.
         return ["java", f"-Xmx{self._heap_mb}m", "-XX:+UseSerialGC", "-cp", f"{jars()}/*", *command]
 
-    def _wait(self) -> None:
-        assert self._process is not None
+    def wait(self) -> None:
+        """
+        Return once it takes requests.
+
+        Raises:
+            RuntimeError: it does not; the text holds what it said.
+        """
+        assert self._process is not None, "launch it first"
         deadline_s = time.monotonic() + READY_S
         while not takes_requests(self.bootstrap):
             if self._process.poll() is not None or time.monotonic() > deadline_s:
@@ -137,6 +169,11 @@ class KafkaServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def new_cluster_id() -> str:
+    """Kafka writes a UUID as 22 characters of base64 and refuses a leading dash; hexadecimal digits are both."""
+    return uuid.uuid4().hex[:22]
 
 
 def takes_requests(bootstrap: str) -> bool:

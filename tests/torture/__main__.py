@@ -1,0 +1,42 @@
+"""``python -m tests.torture``: strike a guardian, and count what became of every event."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.kafka import NoKafkaError, can_own, find_way
+from tests.torture.trial import run_trial
+
+
+def main() -> int:
+    """Print what was done and what was found; 1 if anything was lost, doubled or late, 2 if it cannot be tried here."""
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--folder", type=Path, help="where to keep everything that was written (default: nowhere)")
+    given = parser.parse_args()
+    try:
+        find_way()
+    except NoKafkaError as error:
+        print(f"three brokers of one's own are needed: {error}", file=sys.stderr)
+        return 2
+    if not can_own():
+        print("three brokers of one's own are needed: install Java 17 or newer and Maven", file=sys.stderr)
+        return 2
+    print(f"seed {given.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="guardian-torture-") as made:
+        folder = given.folder or Path(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = run_trial(folder, given.seed, given.kills, lambda text: print(text, flush=True))
+    print(found)
+    for text in found.wrong:
+        print(f"WRONG {text}")
+    return 1 if found.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
