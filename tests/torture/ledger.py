@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord
@@ -10,7 +11,7 @@ from aiokafka import ConsumerRecord
 from guardian.bank import Bank
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt
 from guardian.journal import Beat, Summary, decode
-from guardian.names import rollout_key, split_rollout_key
+from guardian.names import Millis, rollout_key, split_rollout_key
 from guardian.state import RolloutState
 from streams.changelog import changelog_topic
 from streams.cloudevents import from_event
@@ -59,20 +60,28 @@ class Ledger:
 
     # ------------------------------------------------------------------ events
 
-    def summed(self) -> Totals:
-        """What the journal says there was, in all."""
+    def summed(self, since_ms: Mapping[str, Millis] | None = None) -> Totals:
+        """What the journal says there was, in all; or since each flag's rollout began, by when requests started."""
         totals: Totals = Counter()
         for record in self.records[self.settings.topics.journal]:
             entry = decode(record.value)
             for sums in entry.flags if isinstance(entry, Summary) else ():
                 _, flag = split_rollout_key(sums.key)
                 for tick in sums.ticks:
+                    if since_ms is not None and tick.start_ms < since_ms.get(flag, 0):
+                        continue
                     for variation, arm in tick.arms.items():
                         totals.update({(flag, variation, kind): getattr(arm, kind) for kind in KINDS})
         return totals
 
-    def judged(self) -> Totals:
-        """What judge's newest snapshots say there was, in all."""
+    def judged(self) -> tuple[Totals, dict[str, Millis]]:
+        """
+        What judge's newest snapshots say there was, and since when: each rollout's first allocation epoch.
+
+        Who started before the treatment's first known start is no part of the rollout (a source that is read late may
+        tell of such requests); they stand in the journal.
+        """
+        since_ms: dict[str, Millis] = {}
         newest: dict[str, tuple[int, bytes]] = {}
         for record in self.records[changelog_topic(self.settings)]:
             _, part = split_table_key(record.key)
@@ -82,10 +91,12 @@ class Ledger:
         totals: Totals = Counter()
         for part, (_, raw) in newest.items():
             _, flag = split_rollout_key(part)
-            for epoch in RolloutState.restore(raw[8:]).population.epochs:
+            epochs = RolloutState.restore(raw[8:]).population.epochs
+            since_ms[flag] = epochs[0].start_ms if epochs else 0
+            for epoch in epochs:
                 for variation, cell in epoch.arms.items():
                     totals.update({(flag, variation, kind): getattr(cell, kind) for kind in KINDS})
-        return totals
+        return totals, since_ms
 
     def dead(self) -> Counter[bytes]:
         """How often each unreadable record stands among the dead letters."""

@@ -202,11 +202,14 @@ def compared(story: Story, calm: Ledger, struck: Ledger, strikes: list[Struck], 
     wrong: list[str] = []
     lost = doubled = 0
     for name, ledger in (("calm", calm), ("struck", struck)):
-        for what, totals in (("the journal", ledger.summed()), ("judge", ledger.judged())):
-            less, more, texts = differences(story.totals, totals)
+        judged, since_ms = ledger.judged()
+        for what, expected, totals in (
+            ("the journal", story.totals, ledger.summed()), ("judge", ledger.summed(since_ms), judged),
+        ):  # fmt: skip
+            less, more, texts = differences(expected, totals)
             wrong += [f"{name}: {what}: {text}" for text in texts]
-            if (name, what) == ("struck", "judge"):
-                lost, doubled = less, more
+            if name == "struck":
+                lost, doubled = lost + less, doubled + more
         dead = ledger.dead()
         if len(dead) != story.malformed or set(dead.values()) - {1}:
             often = {value: times for value, times in dead.items() if times > 1}
@@ -214,9 +217,9 @@ def compared(story: Story, calm: Ledger, struck: Ledger, strikes: list[Struck], 
         ledger.check_effects()
         wrong += [f"{name}: {text}" for text in ledger.wrong]
     verdicts, again = calm.verdicts(), struck.verdicts()
-    expected = {(flag, "treatment", "kill") for flag in story.harm_from_s}
-    if set(verdicts) != expected:
-        wrong.append(f"calm: decided {sorted(set(verdicts) ^ expected)} otherwise than the story has it")
+    kills_told = {(flag, "treatment", "kill") for flag in story.harm_from_s}
+    if set(verdicts) != kills_told:
+        wrong.append(f"calm: decided {sorted(set(verdicts) ^ kills_told)} otherwise than the story has it")
     if set(again) != set(verdicts):
         wrong.append(f"struck: decided {sorted(set(verdicts) ^ set(again))} otherwise than undisturbed")
     late_s = [again[verdict] - at_s for verdict, at_s in verdicts.items() if verdict in again]
@@ -229,7 +232,7 @@ def compared(story: Story, calm: Ledger, struck: Ledger, strikes: list[Struck], 
         for worker, times in takeover_s.items() for took in times if took > TAKEOVER_MOST_S
     ]  # fmt: skip
     sent = sum(times for (*_, kind), times in story.totals.items() if kind != "errors")
-    counted = sum(times for (*_, kind), times in struck.judged().items() if kind != "errors")
+    counted = sum(times for (*_, kind), times in struck.summed().items() if kind != "errors")
     return Found(
         seed, sum(one.fault.is_kill for one in strikes), strikes, sent, story.malformed, counted, lost, doubled,
         len(again), late_s, in_store_s, takeover_s, wrong,
