@@ -35,6 +35,11 @@ STEADY_S = 30.0
 SILENT_S = 10.0
 STARTING_S = 20.0
 """More time for a child that has just been started: importing on a busy machine takes seconds."""
+STARTING_MOST_S = 320.0
+"""
+A child that never got that far has twice the time in its next life, up to this: on a machine that is full, killing
+whoever is slow to start only makes it fuller.
+"""
 KILL_AFTER_S = 4.5
 
 Overrides = dict[str, dict[str, Any]]
@@ -51,6 +56,7 @@ class Child:
     numbers: dict[str, Any] = field(default_factory=dict)
     restarts: int = 0
     silent_from_s: float = 0.0
+    starting_s: float = STARTING_S
 
     @property
     def alive(self) -> bool:
@@ -69,6 +75,8 @@ class Child:
         except ValueError:
             return
         self.silent_from_s = max(self.silent_from_s, time.monotonic() + SILENT_S)
+        if status["ready"]:
+            self.starting_s = STARTING_S
         if status["ready"] != self.ready:
             word = "child_ready" if status["ready"] else "child_not_ready"
             log.info(word, child=self.name, why=status["why"])
@@ -163,7 +171,7 @@ class Supervisor:
             )
             async with self._starting:
                 await asyncio.to_thread(process.start)
-            child.silent_from_s = time.monotonic() + STARTING_S
+            child.silent_from_s = time.monotonic() + child.starting_s
             child.process = process
             says.close()
             hears_go.close()
@@ -207,7 +215,7 @@ class Supervisor:
 
     async def _send_go(self, child: Child, says_go: Connection) -> None:
         line = await asyncio.shield(self._go)
-        child.silent_from_s = max(child.silent_from_s, time.monotonic() + STARTING_S)
+        child.silent_from_s = max(child.silent_from_s, time.monotonic() + child.starting_s)
         with contextlib.suppress(BrokenPipeError):
             os.write(says_go.fileno(), line)
         await asyncio.Event().wait()
@@ -219,6 +227,8 @@ class Supervisor:
             for child in self.children:
                 if child.alive and time.monotonic() > child.silent_from_s:
                     log.error("child_hangs", child=child.name, silent_s=SILENT_S)
+                    if not child.ready:
+                        child.starting_s = min(2 * child.starting_s, STARTING_MOST_S)
                     child.signal("kill")
 
 

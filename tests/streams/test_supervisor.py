@@ -109,6 +109,30 @@ async def test_child_that_hangs_is_killed_and_started_again(tmp_path, flags, emb
     assert not child.alive
 
 
+async def test_child_that_is_slow_to_start_has_more_time_in_its_next_life(tmp_path, flags, embedded_kafka, monkeypatch):
+    """On a machine that is full nobody is killed again and again for starting slowly; once ready, all is as before."""
+    monkeypatch.setattr(supervisor, "SILENT_S", 2.5)
+    config = tmp_path / "guardian.yaml"
+    kafka = {"bootstrap": embedded_kafka, "embedded": True}
+    config.write_text(yaml.safe_dump({**flags, "kafka": kafka, "log": {"level": "error"}}))
+    forking.warm_up()
+    supervised = supervisor.Supervisor(["store"], str(config))
+    [child] = supervised.children
+    child.starting_s = 3.0
+    supervised.start()
+    supervised.go({})
+    try:
+        await until(lambda: child.alive, within_s=40, what="started")
+        os.kill(child.process.pid, signal.SIGSTOP)
+        await until(lambda: child.restarts == 1, within_s=40, what="killed for saying nothing")
+        given_s = child.starting_s
+        await until(lambda: child.ready, within_s=40, what="ready")
+    finally:
+        await supervised.stop()
+
+    assert (6.0, supervisor.STARTING_S) == (given_s, child.starting_s)
+
+
 @pytest.mark.parametrize(
     ("arguments", "settings", "said"),
     [
