@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka import KafkaServer, NoKafkaError, can_own, find_way, running_kafka
+from tests.kafka import Brokers, KafkaServer, NoKafkaError, can_own, find_way, running_kafka
 from tests.support.cluster import Cluster
 
 pytest_plugins = ["tests.support.page"]
 
 _NOT_TESTED = "no real Kafka: "
+_OWN = {"kafka_server", "three_brokers"}
+"""Fixtures that need brokers of one's own."""
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +54,13 @@ def kafka_server(tmp_path: Path) -> Iterator[KafkaServer]:
         yield server
 
 
+@pytest.fixture
+def three_brokers(tmp_path: Path) -> Iterator[Brokers]:
+    """A cluster of this test's own; each of its brokers it may kill and start again."""
+    with Brokers.start(tmp_path / "kafka") as brokers:
+        yield brokers
+
+
 @pytest.fixture(scope="session", params=["embedded", pytest.param("real", marks=pytest.mark.kafka)])
 def kafka(request: pytest.FixtureRequest) -> Cluster:
     """Runs the test on the embedded broker, and again on a real Kafka."""
@@ -73,7 +82,7 @@ def dice() -> random.Random:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that ask for a real Kafka are the Kafka tier, whether they say so or not."""
     for item in items:
-        if {"real_kafka", "kafka_server"} & set(getattr(item, "fixturenames", ())):
+        if {"real_kafka", *_OWN} & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
 
 
@@ -81,7 +90,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Run the Kafka tier where a real Kafka can be had: else it fails in CI, and elsewhere that is said at the end."""
     if item.get_closest_marker("kafka") is None:
         return
-    reason = _why_no_kafka(own="kafka_server" in getattr(item, "fixturenames", ()))
+    reason = _why_no_kafka(own=bool(_OWN & set(getattr(item, "fixturenames", ()))))
     if reason and os.environ.get("CI"):
         pytest.fail(f"CI must run the Kafka tier: {reason}", pytrace=False)
     if reason:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.kafka.brokers import Brokers
 from tests.kafka.docker import container
 from tests.kafka.server import KafkaServer, takes_requests
 from tests.kafka.ways import NoKafkaError, Way, can_own, find_way
 
-__all__ = ["KafkaServer", "NoKafkaError", "Way", "can_own", "find_way", "running_kafka"]
+__all__ = ["Brokers", "KafkaServer", "NoKafkaError", "Way", "can_own", "find_way", "running_kafka"]
 
 ASKED = 5
 """Times that a given broker is asked, for a second each, before it counts as away."""

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.kafka import NoKafkaError, can_own, find_way
+from tests.kafka import Brokers, NoKafkaError, can_own, find_way
 from tests.torture.trial import run_trial
 
 
@@ -31,7 +31,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="guardian-torture-") as made:
         folder = given.folder or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
-        found = run_trial(folder, given.seed, given.kills, lambda text: print(text, flush=True))
+        with Brokers.start(folder / "kafka") as brokers:
+            found = run_trial(brokers, folder, given.seed, given.kills, lambda text: print(text, flush=True))
     print(found)
     for text in found.wrong:
         print(f"WRONG {text}")

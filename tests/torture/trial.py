@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,53 +21,33 @@ from streams.snapshots import split_table_key, unpacked
 from tests.kafka.brokers import Brokers
 from tests.support.cluster import Cluster
 from tests.torture.faults import Fault, schedule
+from tests.torture.findings import Found, compared
 from tests.torture.hosts import Host
 from tests.torture.ledger import Ledger
-from tests.torture.story import Story, Totals, Written
-from tests.torture.striking import Striker, Struck
+from tests.torture.story import Story, Written
+from tests.torture.striking import Striker
 
 HOSTS, BROKERS = 2, 3
 READY_S, SETTLE_S = 120.0, 180.0
 BROKER_S = 8.0
 """About how long a broker's fault holds up the next one."""
 REST_S = 6.0
-LATE_MOST_S, STORE_MOST_S, TAKEOVER_MOST_S = 10.0, 15.0, 10.0
 Say = Callable[[str], None]
 
 
-@dataclass
-class Found:
-    """What a trial found; nothing in ``wrong``, and it has passed."""
-
-    seed: int
-    kills: int
-    struck: list[Struck]
-    sent: int
-    repeated_or_dead: int
-    counted: int
-    lost: int
-    doubled: int
-    verdicts: int
-    late_s: list[float]
-    in_store_s: list[float]
-    takeover_s: dict[str, list[float]]
-    wrong: list[str] = field(default_factory=list)
-
-
-def run_trial(folder: Path, seed: int, kills: int, say: Say = print) -> Found:
+def run_trial(brokers: Brokers, folder: Path, seed: int, kills: int, say: Say = print) -> Found:
     """Strike until so many kills, and count; takes about three seconds a kill, and a minute more."""
     faults = list(schedule(seed, kills, HOSTS, BROKERS))
     seconds = sum(f.after_s + (BROKER_S if f.kind == "broker" else 0.0) for f in faults) + REST_S
     story = Story(seed, seconds, flags=2 * max(round(seconds / 12.0), 2))
-    with Brokers.start(folder / "kafka") as brokers:
-        say(f"three brokers at {brokers.bootstrap}; {len(faults)} faults over {seconds:.0f} s, {story.flags} flags")
-        trial = Trial(folder, brokers, story, say)
-        try:
-            trial.begin()
-            trial.go(faults)
-            return trial.end(seed, kills)
-        finally:
-            trial.stop()
+    say(f"{len(faults)} faults over {seconds:.0f} s, {story.flags} flags, on {brokers.bootstrap}")
+    trial = Trial(folder, brokers, story, say)
+    try:
+        trial.begin()
+        trial.go(faults)
+        return trial.end(seed)
+    finally:
+        trial.stop()
 
 
 class Trial:
@@ -115,11 +93,11 @@ class Trial:
         self._striker.mend()
         self._wait(SETTLE_S)
 
-    def end(self, seed: int, kills: int) -> Found:
+    def end(self, seed: int) -> Found:
         """Wait until everything written was read and judged; count."""
         asyncio.run(self._settled())
         calm, struck = (asyncio.run(Ledger.read(settings)) for settings in (self.calm, self.struck))
-        return compared(self._story, calm, struck, self._striker.struck, seed, kills)
+        return compared(self._story, calm, struck, self._striker, seed)
 
     def _wait(self, within_s: float) -> None:
         deadline_s = time.monotonic() + within_s
@@ -192,75 +170,3 @@ async def _is_judged(settings: Settings, ends: dict[TopicPartition, int]) -> boo
         if part == Bank.SOURCES:
             seen[partition] = Bank.offset_of(unpacked(value))
     return all(seen.get(at.partition, -1) >= end - 2 for at, end in ends.items() if end)
-
-
-# ---------------------------------------------------------------------------- counting
-
-
-def compared(story: Story, calm: Ledger, struck: Ledger, strikes: list[Struck], seed: int, kills: int) -> Found:
-    """Compare what came of the same events with and without faults."""
-    wrong: list[str] = []
-    lost = doubled = 0
-    for name, ledger in (("calm", calm), ("struck", struck)):
-        judged, since_ms = ledger.judged()
-        for what, expected, totals in (
-            ("the journal", story.totals, ledger.summed()), ("judge", ledger.summed(since_ms), judged),
-        ):  # fmt: skip
-            less, more, texts = differences(expected, totals)
-            wrong += [f"{name}: {what}: {text}" for text in texts]
-            if name == "struck":
-                lost, doubled = lost + less, doubled + more
-        dead = ledger.dead()
-        if len(dead) != story.malformed or set(dead.values()) - {1}:
-            often = {value: times for value, times in dead.items() if times > 1}
-            wrong.append(f"{name}: {len(dead)} unreadable records of {story.malformed} as dead letters, several times {often}")
-        ledger.check_effects()
-        wrong += [f"{name}: {text}" for text in ledger.wrong]
-    verdicts, again = calm.verdicts(), struck.verdicts()
-    kills_told = {(flag, "treatment", "kill") for flag in story.harm_from_s}
-    if set(verdicts) != kills_told:
-        wrong.append(f"calm: decided {sorted(set(verdicts) ^ kills_told)} otherwise than the story has it")
-    if set(again) != set(verdicts):
-        wrong.append(f"struck: decided {sorted(set(verdicts) ^ set(again))} otherwise than undisturbed")
-    late_s = [again[verdict] - at_s for verdict, at_s in verdicts.items() if verdict in again]
-    wrong += [f"struck: a verdict {late:.1f} s late" for late in late_s if late > LATE_MOST_S]
-    in_store_s = struck.in_store_after_s()
-    wrong += [f"struck: a kill in the store after {took:.1f} s" for took in in_store_s if took > STORE_MOST_S]
-    takeover_s = {worker: takeovers(struck.heard_s(worker), strikes, worker) for worker in ("observe", "judge")}
-    wrong += [
-        f"struck: {worker} took over after {took:.1f} s"
-        for worker, times in takeover_s.items() for took in times if took > TAKEOVER_MOST_S
-    ]  # fmt: skip
-    sent = sum(times for (*_, kind), times in story.totals.items() if kind != "errors")
-    counted = sum(times for (*_, kind), times in struck.summed().items() if kind != "errors")
-    return Found(
-        seed, sum(one.fault.is_kill for one in strikes), strikes, sent, story.malformed, counted, lost, doubled,
-        len(again), late_s, in_store_s, takeover_s, wrong,
-    )  # fmt: skip
-
-
-def differences(expected: Totals, found: Totals) -> tuple[int, int, list[str]]:
-    """Return how many are missing, how many too many, and where."""
-    texts, less, more = [], 0, 0
-    for cell in sorted(set(expected) | set(found)):
-        there, wanted = found[cell], expected[cell]
-        less, more = less + max(wanted - there, 0), more + max(there - wanted, 0)
-        if there != wanted:
-            texts.append(f"{' '.join(cell)}: {there} instead of {wanted}")
-    return less, more, texts
-
-
-def takeovers(heard_s: dict[str, list[float]], strikes: list[Struck], worker: str) -> list[float]:
-    """
-    Return for each kill of the worker, or of a host, how long it took until everything it is in charge of was heard of.
-
-    A kill that is followed by another one, or by a broker's, before that is left out: it cannot be told whose wait it was.
-    """
-    kills = sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host"))
-    others = sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host", "broker", "leave", "sleep"))
-    found = []
-    for at_s in kills:
-        again_s = [times[at] for times in heard_s.values() if (at := bisect_right(times, at_s)) < len(times)]
-        if len(again_s) == len(heard_s) and not any(at_s < other <= max(again_s) for other in others):
-            found.append(max(again_s) - at_s)
-    return found

@@ -1,0 +1,103 @@
+"""What a trial found: the same events, read with and without faults, compared."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from tests.torture.ledger import Ledger
+from tests.torture.story import Story, Totals
+from tests.torture.striking import Striker, Struck
+
+LATE_MOST_S, STORE_MOST_S, TAKEOVER_MOST_S = 10.0, 15.0, 10.0
+
+
+@dataclass
+class Found:
+    """What a trial found; nothing in ``wrong``, and it has passed."""
+
+    seed: int
+    kills: int
+    missed: int
+    struck: list[Struck]
+    sent: int
+    dead: int
+    counted: int
+    lost: int
+    doubled: int
+    verdicts: int
+    late_s: list[float]
+    in_store_s: list[float]
+    takeover_s: dict[str, list[float]]
+    wrong: list[str] = field(default_factory=list)
+
+
+def compared(story: Story, calm: Ledger, struck: Ledger, striker: Striker, seed: int) -> Found:
+    """Compare what came of the same events with and without faults."""
+    wrong: list[str] = []
+    strikes = striker.struck
+    lost = doubled = 0
+    for name, ledger in (("calm", calm), ("struck", struck)):
+        judged, since_ms = ledger.judged()
+        for what, expected, totals in (
+            ("the journal", story.totals, ledger.summed()), ("judge", ledger.summed(since_ms), judged),
+        ):  # fmt: skip
+            less, more, texts = differences(expected, totals)
+            wrong += [f"{name}: {what}: {text}" for text in texts]
+            if name == "struck":
+                lost, doubled = lost + less, doubled + more
+        dead = ledger.dead()
+        if len(dead) != story.malformed or set(dead.values()) - {1}:
+            often = {value: times for value, times in dead.items() if times > 1}
+            wrong.append(f"{name}: {len(dead)} unreadable records of {story.malformed} as dead letters, several times {often}")
+        ledger.check_effects()
+        wrong += [f"{name}: {text}" for text in ledger.wrong]
+    verdicts, again = calm.verdicts(), struck.verdicts()
+    kills_told = {(flag, "treatment", "kill") for flag in story.harm_from_s}
+    if set(verdicts) != kills_told:
+        wrong.append(f"calm: decided {sorted(set(verdicts) ^ kills_told)} otherwise than the story has it")
+    if set(again) != set(verdicts):
+        wrong.append(f"struck: decided {sorted(set(verdicts) ^ set(again))} otherwise than undisturbed")
+    late_s = [again[verdict] - at_s for verdict, at_s in verdicts.items() if verdict in again]
+    wrong += [f"struck: a verdict {late:.1f} s late" for late in late_s if late > LATE_MOST_S]
+    in_store_s = struck.in_store_after_s()
+    wrong += [f"struck: a kill in the store after {took:.1f} s" for took in in_store_s if took > STORE_MOST_S]
+    takeover_s = {worker: takeovers(struck.heard_s(worker), strikes, worker) for worker in ("observe", "judge")}
+    wrong += [
+        f"struck: {worker} took over after {took:.1f} s"
+        for worker, times in takeover_s.items() for took in times if took > TAKEOVER_MOST_S
+    ]  # fmt: skip
+    sent = sum(times for (*_, kind), times in story.totals.items() if kind != "errors")
+    counted = sum(times for (*_, kind), times in struck.summed().items() if kind != "errors")
+    kills, missed = sum(one.fault.is_kill for one in strikes), sum(fault.is_kill for fault in striker.missed)
+    return Found(
+        seed, kills, missed, strikes, sent, len(struck.dead()), counted, lost, doubled, len(again), late_s, in_store_s,
+        takeover_s, wrong,
+    )  # fmt: skip
+
+
+def differences(expected: Totals, found: Totals) -> tuple[int, int, list[str]]:
+    """Return how many are missing, how many too many, and where."""
+    texts, less, more = [], 0, 0
+    for cell in sorted(set(expected) | set(found)):
+        there, wanted = found[cell], expected[cell]
+        less, more = less + max(wanted - there, 0), more + max(there - wanted, 0)
+        if there != wanted:
+            texts.append(f"{' '.join(cell)}: {there} instead of {wanted}")
+    return less, more, texts
+
+
+def takeovers(heard_s: dict[str, list[float]], strikes: list[Struck], worker: str) -> list[float]:
+    """
+    Return for each kill of the worker, or of a host, how long it took until everything it is in charge of was heard of.
+
+    A kill that is followed by another one, or by a broker's, before that is left out: it cannot be told whose wait it was.
+    """
+    kills = sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host"))
+    others = sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host", "broker", "leave", "sleep"))
+    found = []
+    for at_s in kills:
+        again_s = [times[at] for times in heard_s.values() if (at := bisect_right(times, at_s)) < len(times)]
+        if len(again_s) == len(heard_s) and not any(at_s < other <= max(again_s) for other in others):
+            found.append(max(again_s) - at_s)
+    return found

@@ -1,0 +1,66 @@
+"""Killed at any moment, any of them, again and again: nothing is lost, nothing is doubled, no verdict is late."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from tests.torture.faults import KILLS, schedule
+from tests.torture.findings import Found, differences
+from tests.torture.story import Story
+from tests.torture.trial import run_trial
+
+SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10_000))
+
+
+def told(found: Found) -> str:
+    """What to read when it went wrong."""
+    return "\n".join([f"seed {found.seed}", *found.wrong, *(f"{one.at_s:.2f} {one.fault}" for one in found.struck)])
+
+
+@pytest.mark.timeout(400)
+def test_ten_kills(three_brokers, tmp_path):
+    """
+    Ten kills of observe, judge, act, hosts and brokers under load: every event is counted once, every decision has one
+    effect, and the verdicts are those of an undisturbed run on the same events, at most ten seconds later. ``SEED=n``
+    plays a schedule again.
+    """
+    found = run_trial(three_brokers, tmp_path, SEED, kills=10)
+
+    assert [] == found.wrong, told(found)
+    assert 10 == found.kills + found.missed
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_two_hundred_kills(three_brokers, tmp_path):
+    """The same for two hundred kills."""
+    found = run_trial(three_brokers, tmp_path, SEED, kills=200)
+
+    assert [] == found.wrong, told(found)
+    assert found.kills > 150
+
+
+def test_a_seed_plays_its_faults_and_its_story_again():
+    """The same seed gives the same schedule and the same events, another one others."""
+    faults = [list(schedule(seed, 20, 2, 3)) for seed in (1, 1, 2)]
+    stories = [[record.value for record in Story(seed, 5.0).tell()] for seed in (1, 1, 2)]
+
+    assert faults[0] == faults[1] != faults[2]
+    assert stories[0] == stories[1] != stories[2]
+    assert 20 == sum(fault.kind in KILLS for fault in faults[0])
+
+
+def test_the_ledger_tells_what_is_missing_and_what_is_too_much():
+    """One event more in one place and one less in another do not cancel out."""
+    story = Story(1, 5.0)
+    list(story.tell())
+    [first, second, *_] = sorted(story.totals)
+    found = story.totals.copy()
+    found[first] += 1
+    found[second] -= 1
+
+    assert (0, 0, []) == differences(story.totals, story.totals)
+    assert (1, 1, 2) == (*differences(story.totals, found)[:2], len(differences(story.totals, found)[2]))
