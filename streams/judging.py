@@ -133,6 +133,8 @@ class Judge:
             await self._bury(held, message, f"not applied: {error!r}")
             return
         held.applied_at_s = time.monotonic()
+        # It waits for a snapshot to be acknowledged, thousands of them where entries are many: without what it said.
+        event.value = message.value = None
         for effect in effects:
             await self._carry_out(held, effect)
         _count(entry)
