@@ -96,7 +96,7 @@ def run() -> dict[str, Any]:
 
 
 def described(samples: list[Sample]) -> dict[str, float]:
-    """Return memory at the start, the quarters and the end, the largest, and the slope a minute after the warm-up (or the first half)."""
+    """Return memory at the start, the quarters and the end, the largest, and the slope a minute once it is warm."""
     times, sizes = (np.array(one) for one in zip(*samples, strict=True))
     points = {f"at_{part}": float(sizes[int(len(sizes) * part / 100)]) for part in (25, 50, 75)}
     later = times >= (WARM_S if times[-1] >= 2 * WARM_S else times[-1] / 2)
