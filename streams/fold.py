@@ -46,19 +46,22 @@ class Fold:
 
     The sums depend on the sequence of events alone, not on how it was cut
     into batches. ``position`` and ``note`` are the committed offset and what
-    was written beside it (``Savepoint.note``). ``counts`` says what became of
-    the events, ``reached_ms`` is the event time that reading has reached.
-    ``plans`` say what is wanted of a flag beside requests and failures. One
-    thread, one owner.
+    was written beside it (``Savepoint.note``); from ``back_to`` on, an earlier
+    offset, events are read again for what they leave in memory, so that their
+    repeats are known for repeats. ``counts`` says what became of the events,
+    ``reached_ms`` is the event time that reading has reached. ``plans`` say
+    what is wanted of a flag beside requests and failures. One thread, one owner.
     """
 
-    def __init__(self, source: str, config: FoldConfig = _DEFAULT, *, position: int = 0, note: str = "") -> None:
+    def __init__(
+        self, source: str, config: FoldConfig = _DEFAULT, *, position: int = 0, note: str = "", back_to: int | None = None
+    ) -> None:
         self.source = source
         self.config = config
         self.counts = Counts()
         self._cadence = resumed(position, note)
         self._resume = position
-        self._next = min(self._cadence.sent)
+        self._next = min(*self._cadence.sent, position if back_to is None else back_to)
         self.reached_ms: Millis = 0
         self._codec = Codec(bare=config.bare)
         self._repeats = Memory(config.duplicates_window)
@@ -77,7 +80,7 @@ class Fold:
         """
         The offset from which to read on.
 
-        At first it is the committed one, or one before it where sums had been held back.
+        At first it is the committed one, or one before it where sums had been held back or memory is to be had.
         """
         return self._next
 
@@ -98,11 +101,11 @@ class Fold:
 
     @property
     def is_due(self) -> bool:
-        """Whether a flush may be made: not while what had been held back is read again."""
+        """Whether a flush may be made: not while what lies before the committed offset is read again."""
         return self._next >= self._resume
 
     def pass_gap(self) -> None:
-        """What had been held back is no longer there to be read again: go on at the committed offset."""
+        """What was to be read again is no longer there: go on at the committed offset."""
         self._next = max(self._next, self._resume)
 
     @property
@@ -119,7 +122,7 @@ class Fold:
         """
         early = sum(record.offset < self._resume for record in records) if self._next < self._resume else 0
         if early:
-            # Read again for the sums that were held back; counted and dead-lettered before.
+            # Read again for memory, and for the sums that were held back; counted and dead-lettered before.
             before = copy(self.counts)
             self._take(records[:early], arrival_ms if isinstance(arrival_ms, int) else arrival_ms[:early], early=True)
             self.counts = before

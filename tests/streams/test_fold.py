@@ -185,6 +185,33 @@ def test_a_repeat_within_the_window_counts_once():
     assert (103, 100) == (fold.counts.outcomes, fold.counts.duplicates)
 
 
+@given(st.integers(0, 40), st.integers(0, 40), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_who_reads_on_remembers_what_was_read_before(at: int, before: int, exposed: bool):
+    """
+    Whoever reads on from a committed offset, and again what lies before it, takes repeats of that for repeats, whatever
+    stands between them; nothing that is read again is summed or counted again.
+    """
+    make = exposure if exposed else outcome
+    sent = [make(id=str(n), context_id=f"u-{n % 7}") for n in range(40)]
+    sent += [make(id=str(n), context_id=f"u-{n % 7}") for n in range(30, 50)]
+    records = [line(event, offset) for offset, event in enumerate(sent)]
+    first, straight = Fold("t/0"), Fold("t/0")
+    first.take(records[:at], NOON_MS)
+    straight.take(records, NOON_MS)
+    back_to = max(at - before, 0)
+    second = Fold("t/0", position=at, back_to=back_to)
+    begins = second.position, second.is_due
+    second.take(records[back_to:], NOON_MS)
+    found = totals([*first.flush(), *second.flush()])
+
+    assert (back_to, back_to == at) == begins
+    assert len(records) == sum((one.counts.outcomes + one.counts.exposures + one.counts.duplicates) for one in (first, second))
+    if before >= min(at, 20):
+        assert totals(straight.flush()) == found
+        assert straight.counts.duplicates == first.counts.duplicates + second.counts.duplicates
+
+
 def test_an_event_of_the_future_counts_as_of_now():
     """
     A clock that runs ahead by more than the tolerance gives an event of the moment, and is counted.
