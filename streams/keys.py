@@ -31,7 +31,11 @@ _ID_DIGITS = 16
 
 
 class SignatureError(EventError):
-    """It is not signed, or by nobody whom we trust, or it was changed after it was signed; the text says which."""
+    """It is not signed (``is_missing``), or by nobody whom we trust, or it was changed since; the text says which."""
+
+    def __init__(self, why: str, *, is_missing: bool = False) -> None:
+        self.is_missing = is_missing
+        super().__init__(why)
 
 
 class Keys:
@@ -63,7 +67,7 @@ class Keys:
         if not self.trusted:
             return
         if not named or not signature:
-            raise SignatureError("signature: is missing; only what the guardian has signed counts")
+            raise SignatureError("signature: is missing; only what the guardian has signed counts", is_missing=True)
         if (key := self.trusted.get(named)) is None:
             raise SignatureError(f"keyid: {named!r}: is not one of the trusted keys, {', '.join(sorted(self.trusted))}")
         try:
