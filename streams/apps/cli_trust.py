@@ -30,6 +30,26 @@ def verify(
     raise typer.Exit(answered(lambda: check(load_settings(config), sys.stdout, recompute=recompute), sys.stderr))
 
 
+@trust.command()
+def acls(
+    only: Annotated[str, typer.Option(help="Comma-separated: store, observe, judge, act, report, api.")] = "",
+    config: Config = None,
+) -> None:
+    """Print what each processor may do in Kafka, as lines for kafka-acls; nothing else is needed."""
+    from streams.apps.client import answered
+    from streams.apps.run import processors
+    from streams.rights import commands
+    from streams.settings import load_settings
+
+    def work() -> int:
+        settings = load_settings(config)
+        for line in commands(settings, processors(only), settings.kafka.bootstrap):
+            typer.echo(line)
+        return 0
+
+    raise typer.Exit(answered(work, sys.stderr))
+
+
 @keys.command()
 def new(file: Annotated[Path, typer.Argument(help="Where to put the private key; the public one gets .pub at its end.")]) -> None:
     """Make a key: FILE is for the guardian alone, FILE.pub for whoever checks."""
