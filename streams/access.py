@@ -26,7 +26,7 @@ ASK_S = 10.0
 KNOCK_S = 3.0
 RETRY_S = 1.0
 _NOT_GRANTED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
-_SAYS_NOTHING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)  # noqa: SLF001 - librdkafka's own errors are called so
+_SAYS_NOTHING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
 _OPERATIONS = {"Read": "READ", "Write": "WRITE", "Describe": "DESCRIBE", "DescribeConfigs": "DESCRIBE_CONFIGS"}
 
 Tell = Callable[[str], None]

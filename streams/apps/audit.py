@@ -30,12 +30,18 @@ BEFORE_SIGNING = "they were written before anything in their partition was signe
 class Record(Protocol):
     """A record as aiokafka hands it on; ``timestamp`` in milliseconds since the epoch."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
+    @property
+    def topic(self) -> str: ...  # noqa: D102 - Kafka's own words
+    @property
+    def partition(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
 
 
 @dataclass(slots=True)

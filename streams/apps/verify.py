@@ -46,8 +46,7 @@ def tell(audit: Audit, trusted: Any, out: TextIO) -> int:
         out.write(f"{count(len(open_ones))} without a receipt yet: {_some(open_ones)}\n")
     if not trusted:
         out.write("signatures were not checked: no key is trusted (signing: of the settings)\n")
-    for why, times in sorted(audit.untold.items()):
-        out.write(f"not checked, {count(times)}×: {why}\n")
+    out.writelines(f"not checked, {count(times)}×: {why}\n" for why, times in sorted(audit.untold.items()))
     if not breaks:
         out.write("the chain holds\n")
         return DONE

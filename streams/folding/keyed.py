@@ -44,17 +44,18 @@ def _siphash(message: Keys, key: bytes) -> Keys:
     spare = np.empty(message.size, np.uint64)
     for block in (message, _LENGTH):
         state[3] ^= block
-        _round(*state, spare)
+        _round(state, spare)
         state[0] ^= block
     state[2] ^= _END
     for _ in range(_END_ROUNDS):
-        _round(*state, spare)
+        _round(state, spare)
     found: Keys = state[0] ^ state[1] ^ state[2] ^ state[3]
     return found
 
 
-def _round(v0: Keys, v1: Keys, v2: Keys, v3: Keys, spare: Keys) -> None:
+def _round(state: list[Keys], spare: Keys) -> None:
     """One SipRound, in place."""
+    v0, v1, v2, v3 = state
     _half(v0, v1, 13, spare)
     _turn(v0, 32, spare)
     _half(v2, v3, 16, spare)

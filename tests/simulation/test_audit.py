@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_what_an_honest_guardian_leaves_behind_holds(seed: int) -> None:
     assert [] == left_by(seed).breaks(recompute=True)
 
 
-def rewritten(left: Left, change: Callable[[dict], object], of_type: str) -> Left:
+def rewritten(left: Left, change: Callable[[dict[str, Any]], object], of_type: str) -> Left:
     """With each journal entry of a type changed, or taken away where *change* returns False."""
     kept = []
     for value in left.journal:
@@ -64,41 +65,58 @@ def more_receipts(left: Left, **fields: object) -> Left:
     return replace(left, receipts=[*left.receipts, found.model_copy(update=fields)])
 
 
+def weaker(left: Left) -> Left:
+    return evidence(left, log_e=-0.1)
+
+
+def failed(left: Left) -> Left:
+    told = [one.model_copy(update={"status": "failed", "receipt_id": f"{one.decision_id}|failed"}) for one in left.receipts]
+    return replace(left, receipts=told)
+
+
+def late_policy(left: Left) -> Left:
+    return rewritten(left, lambda entry: entry.update(at_ms=9_000_000_000_000), "policy")
+
+
+def other_policy(left: Left) -> Left:
+    return rewritten(left, lambda entry: entry["document"].update(owner="me"), "policy")
+
+
+def same_number(left: Left) -> Left:
+    return forged(left, decision_id=kill(left).decision_id.replace("|treatment|", "|other|"), variant="other")
+
+
+def taken_away(left: Left) -> Left:
+    return replace(left, decisions=left.decisions[:KILL] + left.decisions[KILL + 1 :])
+
+
 CHANGES: dict[str, tuple[Callable[[Left], Left], str]] = {
-    "less evidence than is asked for": (lambda left: evidence(left, log_e=-0.1), "its evidence is -0.1, and had to be"),
+    "less evidence than is asked for": (weaker, "its evidence is -0.1, and had to be"),
     "no number as evidence": (lambda left: evidence(left, log_e=float("nan")), "data.evidence.log_e: "),
-    "evidence after the decision": (lambda left: left.changed(KILL, evidence_to="2030-01-01T00:00:00.000Z"), "its evidence is from"),
+    "evidence after the decision": (
+        lambda left: left.changed(KILL, evidence_to="2030-01-01T00:00:00.000Z"), "its evidence is from",
+    ),
     "a kill without evidence": (lambda left: forged(left, evidence=None), "without evidence, and nobody has asked for it"),
-    "a kill that names nobody's wish": (lambda left: forged(left, evidence=None, caused_by="x"), "nobody has asked for it"),
+    "a kill by nobody's wish": (lambda left: forged(left, evidence=None, caused_by="x"), "nobody has asked for it"),
     "another policy": (lambda left: left.changed(KILL, policy_hash="sha256:1"), "no policy of"),
     "another guardrail": (lambda left: left.changed(KILL, guardrail="csat < 4"), "no guardrail csat < 4"),
-    "more than the guardrail asks for": (lambda left: left.changed(KILL, action="kill_flag"), "is more than its guardrail asks for"),
+    "more than is asked for": (lambda left: left.changed(KILL, action="kill_flag"), "is more than its guardrail asks for"),
     "another mode": (lambda left: left.changed(KILL, mode="shadow"), "its mode is shadow"),
     "another control": (lambda left: left.changed(KILL, control="treatment"), "compares with treatment"),
     "another flag": (lambda left: left.changed(KILL, flag_key="rival"), "stands under the key"),
     "an id of another form": (lambda left: left.changed(KILL, decision_id="x"), "is no id of a decision"),
-    "two decisions under one id": (lambda left: forged(left, decision_id=kill(left).decision_id, owner="me"), "under the same id"),
-    "two decisions under one number": (
-        lambda left: forged(left, decision_id=kill(left).decision_id.replace("|treatment|", "|other|"), variant="other"),
-        "has the number 4, too",
-    ),
-    "a decision taken away": (lambda left: replace(left, decisions=left.decisions[:KILL] + left.decisions[KILL + 1 :]), "decision 4 of"),
-    "a policy that was changed": (
-        lambda left: rewritten(left, lambda entry: entry["document"].update(owner="me"), "policy"), "is said to be sha256:",
-    ),
-    "a policy that came later": (lambda left: rewritten(left, lambda entry: entry.update(at_ms=9_000_000_000_000), "policy"), "came after it"),
+    "two under one id": (lambda left: forged(left, decision_id=kill(left).decision_id, owner="me"), "under the same id"),
+    "two under one number": (same_number, "has the number 4, too"),
+    "a decision taken away": (taken_away, "decision 4 of"),
+    "a policy that was changed": (other_policy, "is said to be sha256:"),
+    "a policy that came later": (late_policy, "came after it"),
     "receipts taken away": (without_receipts, "the journal has an answer, and there is no receipt"),
     "a receipt of no decision": (lambda left: more_receipts(left, decision_id="a|b|c|1"), "there is no decision a|b|c|1"),
-    "a receipt about another variation": (lambda left: more_receipts(left, variant="x", status="applied"), "is about kill of 'x'"),
+    "a receipt of another variation": (lambda left: more_receipts(left, variant="x", status="applied"), "is about kill of 'x'"),
     "a receipt about another flag": (lambda left: more_receipts(left, flag_key="x"), "its decision is not"),
     "a receipt before its decision": (lambda left: more_receipts(left, at="2001-01-01T00:00:00Z"), "before its decision"),
     "a receipt under another id": (lambda left: more_receipts(left, receipt_id="x"), "its id should be"),
-    "judge was told that it is done": (
-        lambda left: replace(left, receipts=[
-            one.model_copy(update={"status": "failed", "receipt_id": f"{one.decision_id}|failed"}) for one in left.receipts
-        ]),
-        "the receipts say failed",
-    ),
+    "judge was told that it is done": (failed, "the receipts say failed"),
 }  # fmt: skip
 
 
@@ -125,7 +143,7 @@ def test_a_wish_that_was_taken_away_is_missed() -> None:
     [
         (lambda left: evidence(left, events=10_000), "the journal leads to another evidence"),
         (forged, "the journal does not lead to it"),
-        (lambda left: replace(left, decisions=left.decisions[:KILL]), "the journal leads to it, and it is not among the decisions"),
+        (lambda left: replace(left, decisions=left.decisions[:KILL]), "leads to it, and it is not among the decisions"),
     ],
 )
 def test_what_fits_together_and_is_not_true_is_found_by_judging_again(change: Callable[[Left], Left], said: str) -> None:

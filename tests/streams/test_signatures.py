@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
-from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt, Refusal
+from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt
 from guardian.errors import ConfigError
 from guardian.journal import Override, encode
 from streams.acting import Acting
@@ -38,7 +39,8 @@ FLAG = {
 
 def signed(keys: Keys = OURS, made: Decision | None = None, **more: Any) -> bytes:
     made = made or decision(7)
-    return to_event(DECISION_TYPE, made, **{"id": made.decision_id, "time": made.decided_at, "source": "/judge", **more}, keys=keys)
+    named = {"id": made.decision_id, "time": made.decided_at, "source": "/judge", **more}
+    return to_event(DECISION_TYPE, made, **named, keys=keys)
 
 
 def changed(raw: bytes, **fields: Any) -> bytes:
@@ -95,6 +97,10 @@ def test_a_receipt_cannot_be_passed_off_as_a_decision():
         from_event(changed(raw, type=DECISION_TYPE), Decision, keys=OURS)
 
 
+class Nothing(BaseModel):
+    """Any data is read as this."""
+
+
 NAME = st.text(st.characters(codec="utf-8"), max_size=8)
 
 
@@ -108,10 +114,10 @@ def test_no_signature_fits_two_events(first, second):
     one, other = event(first), event(second)
     swapped = json.dumps(one | {"signature": other["signature"]}).encode()
     if first == second:
-        from_event(swapped, Refusal.__base__, keys=OURS)
+        from_event(swapped, Nothing, keys=OURS)
     else:
         with pytest.raises(SignatureError):
-            from_event(swapped, Refusal.__base__, keys=OURS)
+            from_event(swapped, Nothing, keys=OURS)
 
 
 def test_keys_are_replaced_without_a_gap():
@@ -160,7 +166,8 @@ async def test_act_does_nothing_on_what_is_not_signed(raw):
     A decision that no trusted key has signed changes no flag and gets no receipt, which could be taken for that of the
     true decision under the same id: it is a dead letter with the reason, and what comes after it is carried out.
     """
-    store, outlet, acked = MemoryFlagStore({"flags": {"checkout": FLAG}}), MemoryOutlet(), []
+    store, outlet = MemoryFlagStore({"flags": {"checkout": FLAG}}), MemoryOutlet()
+    acked: list[int] = []
     acting = Acting(store, outlet, TOPICS, deadline_s=2.0, keys=OURS)  # type: ignore[arg-type]
     for event in events(TOPICS.decisions, [raw]):
         event.acked = acked
@@ -201,7 +208,7 @@ async def test_somebody_is_woken_once_an_hour_by_what_is_not_signed():
     within the hour of the log.
     """
     channel = Memory()
-    reporter = Reporter(Dispatch([channel]))  # type: ignore[list-item]
+    reporter = Reporter(Dispatch([channel]))
     forged = signed(THEIRS, decision(7, explanation="buy now"))
     began_s = 1_795_000_000.0 // 3600 * 3600
     for number, event in enumerate(events(TOPICS.decisions, [forged] * 1_001)):
@@ -248,7 +255,8 @@ def test_settings_name_one_key_to_sign_with_and_several_to_trust(tmp_path):
     (tmp_path / "own.pem").write_bytes(private_pem(own))
     CliRunner().invoke(app, ["keys", "new", str(tmp_path / "other.pem")])
     file = tmp_path / "guardian.yaml"
-    file.write_text(json.dumps({"signing": {"key_file": str(tmp_path / "own.pem"), "trusted": [str(tmp_path / "other.pem.pub")]}}))
+    signing = {"key_file": str(tmp_path / "own.pem"), "trusted": [str(tmp_path / "other.pem.pub")]}
+    file.write_text(json.dumps({"signing": signing}))
 
     keys = load_settings(file, {}).signing.keys
 

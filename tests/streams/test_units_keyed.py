@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def sums(fold: Fold) -> list[FlagSums]:
     """Of 400 users who were shown a variation and had an outcome, a fifth of them an error."""
     events = []
     for number in range(400):
-        who = {"context_id": f"u-{number}", "time": NOON_MS}
+        who: dict[str, Any] = {"context_id": f"u-{number}", "time": NOON_MS}
         variation = ("control", "treatment")[number % 2]
         flags = {"checkout-v2": variation}
         events += [exposure(variant=variation, **who), outcome(flags, outcome="ok" if number % 5 else "error", **who)]
