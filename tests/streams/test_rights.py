@@ -40,7 +40,8 @@ def test_the_documented_table_is_that_of_the_code(processor):
 
 
 def _names(rights: tuple[Right, ...], operation: str, kind: str) -> set[str]:
-    return {f"{right.name}{'*' if right.is_prefix else ''}" for right in rights if (right.operation, right.kind) == (operation, kind)}
+    named = [right for right in rights if (right.operation, right.kind) == (operation, kind)]
+    return {f"{right.name}{'*' if right.is_prefix else ''}" for right in named}
 
 
 def _listed(cell: str) -> set[str]:
