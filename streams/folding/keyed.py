@@ -2,7 +2,7 @@
 Unit hashes that nobody can tell whose they are without the salt: SipHash-1-3 over the plain hash, many at a time.
 
 A plain hash of a user's id hides nothing: whoever has a list of users hashes them all and looks. Keyed, that takes the
-salt. The plain hash stays below, as it is what costs; this adds one or two percent to a fold
+salt. The plain hash stays below, as it is what costs; this adds one or two percent to a fold of thousands
 (docs/decisions/0017-units-are-hashed-with-a-key.md).
 """
 
