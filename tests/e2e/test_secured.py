@@ -13,14 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import confluent_kafka
 import pytest
-from confluent_kafka import KafkaError, Producer
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from confluent_kafka import Producer
 
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt
 from streams.access import NotGranted, check_access
 from streams.admin import ensure_topics
 from streams.changelog import changelog_topic
 from streams.cloudevents import from_event, to_event
+from streams.observing.transactions import Transactions
 from streams.rights import Right, rights_of
 from streams.settings import Settings, load_settings
 from tests.kafka.authority import Authority
@@ -31,10 +35,11 @@ from tests.support.secured import PROCESSES, USERS, Pager, Secured, unit
 TOPICS = Settings().topics
 ALL = [*TOPICS.own, *TOPICS.inputs, changelog_topic(Settings())]
 NAMES = [f"guardian-{name}" for name in PROCESSES]
+DENIED = confluent_kafka.KafkaError.TOPIC_AUTHORIZATION_FAILED
 TRIED = "guardian-tried"
 """The name under which rights are tried one by one."""
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +134,7 @@ def test_who_is_not_the_guardian_writes_nothing_of_its_own(secured, user):
     producer.flush(30)
 
     assert {*TOPICS.own, changelog_topic(Settings())} == refused.keys()
-    assert {KafkaError.TOPIC_AUTHORIZATION_FAILED} == {error and error.code() for error in refused.values()}
+    assert {DENIED} == {error and error.code() for error in refused.values()}
 
 
 def test_a_forged_decision_does_nothing_and_wakes_somebody(secured):
@@ -231,6 +236,16 @@ def test_a_guardian_without_a_right_ends_and_says_which(secured):
 
     assert 1 == ended.returncode
     assert f"Write on topic {TOPICS.receipts} (for act)" in ended.stdout + ended.stderr
+
+
+async def test_a_transactional_id_that_is_not_granted_is_named(secured):
+    """Of transactional ids Kafka tells nothing beforehand: observe is told when it begins to write, and by which id."""
+    settings = secured.settings(TRIED)
+    source = TopicPartition(TOPICS.outcomes[0], 0)
+    transactions = Transactions(settings, "guardian-observe", source)
+
+    with pytest.raises(KafkaError, match=f"Transactional.*{transactions.transactional_id}"):
+        await transactions.start()
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ class Secured:
         """Run a command of the guardian as a user."""
         command = [sys.executable, "-m", "streams.apps.cli", *arguments, "--config", str(self.config(user))]
         environment = os.environ | self.environment(user)
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
     @contextmanager
     def running(self) -> Iterator[None]:
