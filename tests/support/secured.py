@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from demo.ports import free_ports
@@ -214,21 +214,23 @@ class Secured:
 
     def records(self, topic: str) -> list[Any]:
         """All that stands in a topic, aborted transactions too, as the administrator reads it."""
-        given = {"group.id": "none", "enable.auto.commit": False, "isolation.level": "read_uncommitted"}
-        consumer = Consumer({**self.kafka.librdkafka("admin"), **given})
-        found = []
+        given = {"group.id": "none", "enable.auto.commit": False, "enable.partition.eof": True}
+        consumer = Consumer({**self.kafka.librdkafka("admin"), **given, "isolation.level": "read_uncommitted"})
+        found: list[Any] = []
         try:
-            for partition in consumer.list_topics(topic, timeout=READ_S).topics[topic].partitions:
-                first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=READ_S)
-                consumer.assign([TopicPartition(topic, partition, first)])
-                while first < end:
-                    record = consumer.poll(0.5)
-                    if record is not None and not record.error():
-                        found.append(record)
-                    (at,) = consumer.position([TopicPartition(topic, partition)])
-                    first = max(first, at.offset)
-                    if record is None and first <= 0:
-                        break
+            partitions = consumer.list_topics(topic, timeout=READ_S).topics[topic].partitions
+            consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
+            unread, deadline_s = set(partitions), time.monotonic() + READ_S
+            while unread:
+                assert time.monotonic() < deadline_s, f"{topic}: not read to its end within {READ_S:g} s"
+                record = consumer.poll(0.5)
+                if record is None:
+                    continue
+                if record.error() is None:
+                    found.append(record)
+                else:
+                    assert record.error().code() == KafkaError._PARTITION_EOF, record.error()
+                    unread.discard(record.partition())
         finally:
             consumer.close()
         return found
