@@ -21,7 +21,10 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
   --allow-unsafe --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: help setup lock test test-long lint demo bench calibrate clean
+# Its tools come with an environment of their own, from their own lock.
+AUDIT = $(PY) -m uv run --quiet --isolated --no-project --with-requirements requirements-audit.lock
+
+.PHONY: help setup lock test test-long lint sbom audit demo bench calibrate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +46,7 @@ $(READY): requirements.lock pyproject.toml
 lock: ## pin the newest versions that pyproject.toml allows (needs the network)
 	$(PY) -m uv pip compile pyproject.toml --upgrade $(LOCK) --all-extras -o requirements.lock
 	$(PY) -m uv pip compile pyproject.toml $(LOCK) --extra build --extra demo --extra instrument -c requirements.lock -o requirements-run.lock
+	$(PY) -m uv pip compile requirements-audit.in --upgrade $(LOCK) -o requirements-audit.lock
 
 test: setup ## every test tier that this machine can run
 	$(PY) -m pytest $(SIDE_BY_SIDE)
@@ -54,6 +58,13 @@ lint: setup ## style, types, and the arrows between modules
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy $(CODE)
 	$(VENV)/bin/lint-imports
+
+sbom: setup ## what an installation is made of, as CycloneDX: build/sbom.json, from requirements-run.lock
+	@mkdir -p build
+	$(AUDIT) cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.json requirements-run.lock
+
+audit: setup ## known holes in the locked packages; needs the network
+	$(AUDIT) pip-audit --strict --require-hashes --disable-pip -r requirements-run.lock
 
 demo: setup ## a shop ships a bug to 10 % of its users; DEMO_SECONDS=n ends it by itself
 	$(PY) -m demo

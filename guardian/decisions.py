@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 DECISION_TYPE = "dev.rolloutguardian.decision.v1"
 RECEIPT_TYPE = "dev.rolloutguardian.receipt.v1"
 ROLLOUT_TYPE = "dev.rolloutguardian.rollout.v1"
+REFUSAL_TYPE = "dev.rolloutguardian.refusal.v1"
 
 
 class _Out(BaseModel):
@@ -171,6 +172,19 @@ class Receipt(_Out):
     attempts: int = 1
     waited_s: float = 0.0
     share: float | None = None
+
+
+class Refusal(_Out):
+    """
+    A record in the place of a decision or a receipt that the guardian has not signed: for people, not on a topic.
+
+    Nothing of what it says is here, as somebody else has written it.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
 
 
 class ArmView(_Out):

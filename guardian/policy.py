@@ -158,7 +158,12 @@ AnyTerms = TypeVar("AnyTerms", bound=Terms)
 
 def policy_hash(policy: Policy) -> str:
     """``sha256:…`` over the canonical JSON of the document; two policies of one hash say the same."""
-    canonical = json.dumps(policy.to_document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return document_hash(policy.to_document())
+
+
+def document_hash(document: dict[str, Any]) -> str:
+    """Return the hash of the policy whose ``to_document`` this is."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 

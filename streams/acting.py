@@ -28,6 +28,7 @@ from streams.cloudevents import CONTENT_TYPE, from_event, to_event
 from streams.commands import command_for
 from streams.deadletters import DeadLetter
 from streams.in_order import InOrder
+from streams.keys import UNSIGNED, Keys
 from streams.outlet import Headers, NotDelivered, Outlet, dead_letter_of
 from streams.sending import ATTEMPT_S, FIRST_WAIT_S, Answer, Sending
 from streams.telemetry import COMMAND_SECONDS, COMMANDS
@@ -67,15 +68,26 @@ class Acting:
     A command that gets no answer is sent again, ever more slowly; a store reads back before it changes anything, so a
     command that had been carried out is found so. After *deadline_s* an advance is given up; anything else stays open,
     a receipt tells once that it is waiting, and another one what became of it. What will not help is not tried again.
+
+    Where *keys* trust any key, a decision that none of them has signed is a dead letter: nothing is done, and no receipt
+    is written, which could be taken for that of the decision whose id it bears.
     """
 
     def __init__(
-        self, store: FlagStore, outlet: Outlet, topics: Topics, *, deadline_s: float, store_name: str = ""
+        self,
+        store: FlagStore,
+        outlet: Outlet,
+        topics: Topics,
+        *,
+        deadline_s: float,
+        store_name: str = "",
+        keys: Keys = UNSIGNED,
     ) -> None:
         self._store = store
         self._store_name = store_name
         self._outlet = outlet
         self._topics = topics
+        self._keys = keys
         self._deadline_s = deadline_s
         self._sending = Sending(store, deadline_s=deadline_s)
         self._order = InOrder()
@@ -89,7 +101,7 @@ class Acting:
         message = event.message
         finish = self._order.begin(event)
         try:
-            decision = from_event(message.value, Decision, type=DECISION_TYPE)
+            decision = from_event(message.value, Decision, type=DECISION_TYPE, keys=self._keys)
         except EventError as error:
             self._run(self._bury(dead_letter_of(message, str(error)), finish))
             return
@@ -223,7 +235,9 @@ class Acting:
             version=answer.version,
             share=answer.share,
         )
-        event = to_event(RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE)
+        event = to_event(
+            RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE, keys=self._keys
+        )
         log.info("answered", decision=decision.decision_id, status=answer.status, detail=detail)
         await asyncio.gather(
             self._write(self._topics.journal, key, encode(entry), ()),

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from guardian.errors import GuardianError
 from streams.changelog import KEPT, changelog_topic
@@ -88,7 +88,8 @@ async def _make(admin: AIOKafkaAdminClient, settings: Settings, wanted: Mapping[
         elif error.retriable:
             raise error(one["error_message"])
         elif error is not TopicAlreadyExistsError:  # another worker was quicker
-            refused.append(f"{name}: cannot be made: {one['error_message'] or error.__name__}")
+            hint = "; Create on it, or on the cluster, is not granted" if error is TopicAuthorizationFailedError else ""
+            refused.append(f"{name}: cannot be made: {one['error_message'] or error.__name__}{hint}")
     if refused:
         raise TopicsError("; ".join(refused))
 

@@ -22,6 +22,7 @@ from streams.folding.ahead import Ahead
 from streams.folding.cadence import FLUSHES, resumed
 from streams.folding.chunk import Chunk, joined
 from streams.folding.columns import Batch, columns_of, read
+from streams.folding.keyed import keyed
 from streams.folding.memory import Memory
 from streams.folding.names import Names, Settings
 from streams.folding.planned import Planned
@@ -139,7 +140,7 @@ class Fold:
 
     def take_events(self, events: Sequence[Event], arrivals_ms: Sequence[Millis]) -> None:
         """Take decoded events with the time at which each arrived; raises ValueError for one that is not valid."""
-        batch = columns_of(events, self._settings, self._planned.details)
+        batch = self._private(columns_of(events, self._settings, self._planned.details))
         self._add(batch, np.array(arrivals_ms, dtype=np.int64)[batch.at])
 
     def decode(self, records: Sequence[Message]) -> Batch:
@@ -148,7 +149,12 @@ class Fold:
 
         They are valid until the next ``decode``, other plans, or a flush after which nothing waits.
         """
-        return read(records, self._codec, self._settings, self._planned.details)
+        return self._private(read(records, self._codec, self._settings, self._planned.details))
+
+    def _private(self, batch: Batch) -> Batch:
+        """From here on nobody knows whose a unit is without the key."""
+        batch.unit = keyed(batch.unit, self.config.unit_key)
+        return batch
 
     def shown(self, batch: Batch) -> dict[tuple[str, str], set[int]]:
         """Return by flag key and variation the units (hashes of their ids) that a batch of ``decode`` shows it to."""

@@ -58,7 +58,7 @@ async def run_judge(settings: Settings, status: Status, bank: type[Bank] = Bank)
         changelog = changelog_topic(settings)
         app = build_app(settings, "judge", table=SnapshotTable)
         table = snapshot_table(app, changelog, await _same_partitions(outlet, topics, changelog), bank.offset_of)
-        judge = Judge(lambda: bank(config), outlet, topics)
+        judge = Judge(lambda: bank(config), outlet, topics, settings.signing.keys)
         keeper = Keeper(
             outlet, table, changelog, refresh_s=REFRESH_EMBEDDED_S if settings.kafka.embedded else REFRESH_S
         )

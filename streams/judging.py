@@ -43,6 +43,7 @@ from guardian.journal import Entry, decode
 from guardian.names import rollout_key
 from streams.cloudevents import CONTENT_TYPE, to_event
 from streams.keeper import Owed, Partition
+from streams.keys import UNSIGNED, Keys
 from streams.outlet import Outlet, dead_letter_of
 from streams.telemetry import DECISIONS, JOURNAL_ENTRIES, JOURNAL_SECONDS
 from streams.topics import Topics
@@ -61,10 +62,11 @@ STALE_S = 5.0
 class Judge:
     """Entries in, effects out; one for a process. Faust tells it of entries and assignments."""
 
-    def __init__(self, new_bank: Callable[[], Bank], outlet: Outlet, topics: Topics) -> None:
+    def __init__(self, new_bank: Callable[[], Bank], outlet: Outlet, topics: Topics, keys: Keys = UNSIGNED) -> None:
         self._new_bank = new_bank
         self._outlet = outlet
         self._topics = topics
+        self._keys = keys
         self._held: dict[int, Partition] = {}
         self._assigned: frozenset[int] | None = None
         self._to_show: dict[str, Partition] = {}
@@ -144,14 +146,17 @@ class Judge:
             case Decide(decision):
                 await self._decide(decision)
             case Confirm(receipt):
-                event = to_event(RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE)
+                event = to_event(
+                    RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE, keys=self._keys
+                )
                 key = rollout_key(receipt.environment, receipt.flag_key)
                 await self._owe(held, Owed(self._topics.receipts, key, event, CONTENT_TYPE))
             case Show(key):
                 self._to_show.setdefault(key, held)
 
     async def _decide(self, decision: Decision) -> None:
-        event = to_event(DECISION_TYPE, decision, id=decision.decision_id, time=decision.decided_at, source=SOURCE)
+        made = {"id": decision.decision_id, "time": decision.decided_at}
+        event = to_event(DECISION_TYPE, decision, **made, source=SOURCE, keys=self._keys)
         key = rollout_key(decision.environment, decision.flag_key)
         self._posting(await self._outlet.post(self._topics.decisions, key, event, headers=CONTENT_TYPE))
         DECISIONS.labels(decision.action, decision.mode).inc()

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from guardian.errors import GuardianError
 from streams.deadletters import DeadLetter, Origin
@@ -148,6 +148,8 @@ class Outlet:
             self._failing_from_s = time.monotonic()
         timed_out = type(error) is TimeoutError
         reason = f"not acknowledged within {self._timeout_s:g} s" if timed_out else repr(error)
+        if isinstance(error, TopicAuthorizationFailedError):
+            reason = f"Write on topic {topic} is not granted"
         raise NotDelivered(f"{topic}: {key}: {reason}") from error
 
 

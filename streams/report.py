@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import aiohttp
 import structlog
 
-from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt
+from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, REFUSAL_TYPE, Decision, Receipt, Refusal
 from guardian.errors import EventError
 from guardian.explain import explain_receipt
 from streams.alerts.base import Channel, Report
@@ -25,6 +26,7 @@ from streams.alerts.pagerduty import PagerDuty
 from streams.alerts.webhook import Webhook
 from streams.cloudevents import from_event
 from streams.faust_app import build_app, raw_topic, run_app
+from streams.keys import UNSIGNED, Keys, SignatureError
 from streams.settings import Settings
 from streams.status import Status
 from streams.telemetry import DEAD_LETTERS
@@ -38,6 +40,7 @@ IN_FLIGHT = 500
 """Notices told at the same time; when channels are down, reading waits here rather than filling memory."""
 DRAIN_S = 0.4
 """With the 2.5 s that Faust may take to stop it ends within 3 s."""
+_HOUR = len("2026-11-21T01")
 _KILLS = frozenset({"kill", "kill_flag"})
 
 T = TypeVar("T")
@@ -86,6 +89,28 @@ class Reporter:
             at=receipt.at,
             variation=receipt.variant,
             data=receipt,
+        )
+        await self._once(notice)
+
+    async def handle_refused(self, refusal: Refusal, at: str) -> None:
+        """
+        Log it, and wake somebody: who else writes decisions? Once an hour and topic, however many there are.
+
+        *at* is when the record was written (RFC 3339).
+        """
+        where = f"{refusal.topic}/{refusal.partition}/{refusal.offset}"
+        notice = Report(
+            notice_id=f"refusal:{refusal.topic}:{at[:_HOUR]}",
+            flag_key="",
+            environment="",
+            owner="",
+            urgent=True,
+            text=f"Somebody else has written what looks like one of the guardian's records: {where}: {refusal.reason}. "
+            "Nothing was done on it; see who may write there.",
+            type=REFUSAL_TYPE,
+            at=at,
+            variation=refusal.topic,
+            data=refusal,
         )
         await self._once(notice)
 
@@ -150,30 +175,37 @@ class InOrder:
         await stream.ack(event)
 
 
-def register(app: Any, reporter: Reporter, topics: Topics) -> None:
-    """Let *app* read decisions and receipts for *reporter*."""
+def register(app: Any, reporter: Reporter, topics: Topics, keys: Keys = UNSIGNED) -> None:
+    """Let *app* read decisions and receipts for *reporter*; where *keys* trust any, signed ones alone."""
     in_order = InOrder(IN_FLIGHT)
 
     @app.agent(raw_topic(app, topics.decisions), name="report_decisions")
     async def decisions(stream: Any) -> None:
         stream = stream.noack()
         async for event in stream.events():
-            work = read(event, Decision, DECISION_TYPE, reporter.handle_decision)
+            work = read(event, Decision, DECISION_TYPE, reporter.handle_decision, reporter, keys)
             await in_order.handle(stream, event, work)
 
     @app.agent(raw_topic(app, topics.receipts), name="report_receipts")
     async def receipts(stream: Any) -> None:
         stream = stream.noack()
         async for event in stream.events():
-            work = read(event, Receipt, RECEIPT_TYPE, reporter.handle_receipt)
+            work = read(event, Receipt, RECEIPT_TYPE, reporter.handle_receipt, reporter, keys)
             await in_order.handle(stream, event, work)
 
 
-async def read(event: Any, model: type[Any], type: str, handle: Callable[[Any], Awaitable[None]]) -> None:  # noqa: A002
-    """Decode an event and handle it; what cannot be read is logged and counted."""
+async def read(
+    event: Any,
+    model: type[Any],
+    type: str,  # noqa: A002
+    handle: Callable[[Any], Awaitable[None]],
+    reporter: Reporter,
+    keys: Keys = UNSIGNED,
+) -> None:
+    """Decode an event and handle it; what cannot be read is logged and counted, and what is not signed is told, too."""
     message = event.message
     try:
-        given = from_event(event.value, model, type=type)
+        given = from_event(event.value, model, type=type, keys=keys)
     except EventError as error:
         DEAD_LETTERS.labels(message.topic).inc()
         log.warning(
@@ -183,6 +215,12 @@ async def read(event: Any, model: type[Any], type: str, handle: Callable[[Any], 
             offset=message.offset,
             reason=str(error),
         )
+        if isinstance(error, SignatureError):
+            at = datetime.fromtimestamp(message.timestamp, UTC).isoformat(timespec="milliseconds")
+            refusal = Refusal(
+                topic=message.topic, partition=message.partition, offset=message.offset, reason=str(error)
+            )
+            await reporter.handle_refused(refusal, at.replace("+00:00", "Z"))
         return
     await handle(given)
 
@@ -216,7 +254,7 @@ async def run_report(settings: Settings, status: Status) -> None:
         log.info("report_started", channels=[channel.name for channel in told])
         reporter = Reporter(Dispatch(told))
         app = build_app(settings, "report")
-        register(app, reporter, settings.topics)
+        register(app, reporter, settings.topics, settings.signing.keys)
         watch = asyncio.create_task(_say_ready(_assigned(app), status))
         running = asyncio.create_task(run_app(app))
         try:
@@ -254,6 +292,9 @@ def _assigned(app: Any) -> asyncio.Event:
 
 def _log(notice: Report) -> None:
     event = notice.data
+    if isinstance(event, Refusal):
+        log.error("refused", text=notice.text, at=notice.at, **event.model_dump())
+        return
     fields: dict[str, Any] = {
         "rollout": notice.order,
         "variation": notice.variation,

@@ -123,6 +123,10 @@ class Supervisor:
         ready = not self.waiting_for and all(child.ready for child in self.children)
         return {"ready": ready, "waiting_for": self.waiting_for, "children": children}
 
+    def wait_for(self, what: str) -> None:
+        """Say what is waited for before the children may go."""
+        self.waiting_for = what
+
     async def stop(self) -> None:
         """Tell all children to end; whichever has not within ``KILL_AFTER_S`` is killed."""
         self._stopping.set()

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from prometheus_client import Counter
 
-from guardian.decisions import Decision, Receipt
+from guardian.decisions import Decision, Receipt, Refusal
 from guardian.errors import GuardianError
 from guardian.ports import Notice
 
@@ -48,7 +48,7 @@ class Refused(ChannelError):
 @dataclass(frozen=True, slots=True)
 class Report(Notice):
     """
-    A notice with the decision or receipt that it is about.
+    A notice with the decision, the receipt or the refused record that it is about.
 
     *type* is the CloudEvents type, *at* when it happened (RFC 3339). ``urgent`` says that it should wake
     someone; ``text`` is its one sentence.
@@ -57,7 +57,7 @@ class Report(Notice):
     type: str
     at: str
     variation: str
-    data: Decision | Receipt
+    data: Decision | Receipt | Refusal
 
     @property
     def order(self) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from guardian.decisions import Decision
+from guardian.decisions import Decision, Receipt, Refusal
 from streams.alerts.base import Report
 from streams.alerts.http import checked_url, post_json
 
@@ -25,7 +25,7 @@ class PagerDuty:
     Pages for what is urgent; the same variation's news join its open incident.
 
     A kill that was carried out as it should is an ``error`` (customers are safe, someone has to look); a
-    kill that failed or did not take effect is ``critical``.
+    kill that failed or did not take effect, or a record that somebody else wrote in the guardian's place, is ``critical``.
 
     Raises:
         ValueError: no address, or a routing key that is not 32 characters long. Neither is shown.
@@ -83,7 +83,7 @@ class PagerDuty:
                 "custom_details": {"owner": notice.owner} | notice.data.model_dump(mode="json", exclude={"sources"}),
             },
         }
-        if self._page_url:
+        if self._page_url and not isinstance(notice.data, Refusal):
             link = f"{self._page_url}/#/decisions/{quote(notice.data.decision_id, safe='')}"
             event |= {"client_url": self._page_url, "links": [{"href": link, "text": "The decision"}]}
         return event
@@ -122,7 +122,13 @@ def dedup_key(notice: Report, variation: str) -> str:
 
 
 def _class(notice: Report) -> str:
-    return notice.data.signal if isinstance(notice.data, Decision) else f"{notice.data.action} {notice.data.status}"
+    match notice.data:
+        case Decision(signal=signal):
+            return signal
+        case Receipt(action=action, status=status):
+            return f"{action} {status}"
+        case Refusal():
+            return "not signed"
 
 
 def _short(text: str, longest: int) -> str:

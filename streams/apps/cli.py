@@ -14,6 +14,7 @@ import typer
 
 from streams.apps.cli_letters import letters
 from streams.apps.cli_people import Config, people
+from streams.apps.cli_trust import trust
 from streams.apps.simulate_given import Given
 from streams.environment import METRICS_VARIABLE, WORKER_VARIABLE
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 
 app.add_typer(people)
 app.add_typer(letters)
+app.add_typer(trust)
 
 _GIVEN = Given()
 

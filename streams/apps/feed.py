@@ -20,7 +20,7 @@ from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decisi
 from guardian.errors import EventError
 from streams.apps.board import Board, RolloutNow
 from streams.apps.live import Hub
-from streams.cloudevents import from_event
+from streams.cloudevents import Data, from_event
 from streams.settings import Settings
 from streams.status import Status
 from streams.telemetry import DEAD_LETTERS
@@ -154,13 +154,16 @@ class Feed:
         if record.topic == topics.rollouts:
             self._take_rollout((record.key or b"").decode(errors="replace"), record.value)
         elif record.topic == topics.decisions:
-            decision = self._board.take_decision(from_event(record.value, Decision, type=DECISION_TYPE))
+            decision = self._board.take_decision(self._signed(record, Decision, DECISION_TYPE))
             if decision is not None:
                 self._hub.publish("decision", decision.decision_id, decision)
         else:
-            receipt = self._board.take_receipt(from_event(record.value, Receipt, type=RECEIPT_TYPE))
+            receipt = self._board.take_receipt(self._signed(record, Receipt, RECEIPT_TYPE))
             if receipt is not None:
                 self._hub.publish("receipt", receipt.decision_id, receipt)
+
+    def _signed(self, record: ConsumerRecord[Any, Any], model: type[Data], of_type: str) -> Data:
+        return from_event(record.value, model, type=of_type, keys=self._settings.signing.keys)
 
     def _take_rollout(self, key: str, value: bytes | None) -> None:
         if value is None:

@@ -19,6 +19,7 @@ import structlog
 from guardian.errors import ConfigError, GuardianError, Problem, ProblemsError
 from guardian.policy import Policy
 from streams import telemetry
+from streams.access import check_access
 from streams.admin import ensure_topics
 from streams.apps.check import besides
 from streams.apps.reload import Reload
@@ -147,8 +148,13 @@ async def _work(supervisor: Supervisor, settings: Settings, policies: Sequence[P
             bootstrap, ended = await stack.enter_async_context(_embedded_broker(settings))
             overrides = {"kafka": {"bootstrap": bootstrap, "embedded": True}}
             settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update=overrides["kafka"])})
+        names = [child.name for child in supervisor.children]
+        supervisor.waiting_for = f"Kafka at {settings.kafka.bootstrap}"
+        await check_access(settings, names, supervisor.wait_for)
         supervisor.waiting_for = f"topics in Kafka at {settings.kafka.bootstrap}"
         await ensure_topics(settings, inputs=settings.kafka.embedded)
+        # Again: before, some topics may not have been there.
+        await check_access(settings, names, supervisor.wait_for)
         supervisor.waiting_for = "policies to be published"
         await _publish(settings, policies)
         supervisor.go(overrides)
@@ -183,6 +189,8 @@ async def _embedded_broker(settings: Settings) -> AsyncIterator[tuple[str, Await
 
 
 async def _publish(settings: Settings, policies: Sequence[Policy]) -> None:
+    if not policies:
+        return  # a guardian without policies of its own needs no right to write any
     async with open_outlet(settings, "policies", Status("policies")) as outlet:
         while True:
             try:

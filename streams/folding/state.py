@@ -28,6 +28,7 @@ class FoldConfig:
     ``bare``: records may be flat JSON. ``duplicates_window``: events within
     which a repeat of (source, id) is found. ``units_max``: pairs (flag, unit)
     remembered. ``rows_max``: active flags up to which all go out each flush.
+    ``unit_key``: what units are hashed with (``keyed.unit_key``), empty for their plain hashes.
     """
 
     bare: bool = False
@@ -35,6 +36,7 @@ class FoldConfig:
     future_tolerance_ms: int = 5_000
     units_max: int = 200_000
     rows_max: int = 400
+    unit_key: bytes = b""
 
 
 class Counts(msgspec.Struct):

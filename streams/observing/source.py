@@ -20,6 +20,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from guardian.journal import Beat, encode
 from streams.fold import Counts, Fold, FoldConfig, Savepoint
+from streams.folding.keyed import unit_key
 from streams.observing.entries import Journalist, dead_letters
 from streams.observing.metrics import count_events
 from streams.observing.offsets import Offsets
@@ -272,4 +273,5 @@ def fold_config(settings: Settings, topic: str) -> FoldConfig:
         bare=topic in settings.observe.bare_topics,
         duplicates_window=settings.observe.duplicates_window,
         future_tolerance_ms=settings.observe.future_tolerance_ms,
+        unit_key=unit_key(settings.privacy.salt.get_secret_value()),
     )

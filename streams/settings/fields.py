@@ -17,7 +17,9 @@ _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 class Section(BaseModel):
     """Settings that belong together. Unknown names are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=False, hide_input_in_errors=True
+    )
 
 
 def _items(value: Any) -> Any:

@@ -37,6 +37,10 @@ class Security(Section):
             raise wrong(f"protocol {self.protocol} is not encrypted; write SSL or SASL_SSL, or drop the files")
         if bool(self.cert_file) != bool(self.key_file):
             raise wrong("cert_file and key_file go together; write both or neither")
+        try:
+            self.tls()
+        except (ssl.SSLError, OSError) as error:
+            raise wrong(f"ca_file, cert_file and key_file cannot be used: {error}") from None
         return self
 
     def tls(self) -> ssl.SSLContext | None:
@@ -76,6 +80,19 @@ class Kafka(Section):
             options["sasl_mechanism"] = security.sasl_mechanism
             options["sasl_plain_username"] = security.username
             options["sasl_plain_password"] = security.password.get_secret_value()
+        return options
+
+    def librdkafka_options(self) -> dict[str, str]:
+        """The same as ``client_options`` for a client of librdkafka (confluent-kafka)."""
+        security = self.security
+        options = {"bootstrap.servers": self.bootstrap, "security.protocol": security.protocol}
+        if security.protocol.startswith("SASL"):
+            options["sasl.mechanisms"] = security.sasl_mechanism
+            options["sasl.username"] = security.username
+            options["sasl.password"] = security.password.get_secret_value()
+        if security.protocol.endswith("SSL"):
+            files = {"ca": security.ca_file, "certificate": security.cert_file, "key": security.key_file}
+            options |= {f"ssl.{name}.location": file for name, file in files.items() if file}
         return options
 
     def faust_credentials(self) -> CredentialsT | None:

@@ -30,6 +30,7 @@ class KafkaServer:
     A broker process; its data survives ``kill`` and ``restart``, and stays in *workdir* when it ends.
 
     *ports* are those of clients and of controllers, free ones by default; brokers of one *cluster* share its id.
+    *users* may log in by SCRAM, each with a password; *client* is how librdkafka asks whether the broker is up.
     """
 
     def __init__(
@@ -40,12 +41,16 @@ class KafkaServer:
         heap_mb: int = 768,
         ports: tuple[int, int] | None = None,
         cluster: str = "",
+        users: Mapping[str, str] | None = None,
+        client: Mapping[str, str] | None = None,
     ) -> None:
         port, controller_port = ports or free_ports(2)
         self.bootstrap = f"127.0.0.1:{port}"
         self.workdir = workdir
         self._heap_mb = heap_mb
         self._cluster = cluster or new_cluster_id()
+        self._users = users or {}
+        self._client = client or {"bootstrap.servers": self.bootstrap}
         self._properties = {
             "process.roles": "broker,controller",
             "node.id": "1",
@@ -79,9 +84,18 @@ class KafkaServer:
             RuntimeError: it cannot be had or does not start; the text holds what it said.
         """
         server = cls(workdir, properties=properties, heap_mb=heap_mb)
-        server.format()
-        server.restart()
+        server.begin()
         return server
+
+    def begin(self) -> None:
+        """
+        Start the broker for the first time; return once it takes requests.
+
+        Raises:
+            RuntimeError: as ``start``.
+        """
+        self.format()
+        self.restart()
 
     def restart(self) -> None:
         """Start the broker again, on the same ports with the same data, after ``stop`` or ``kill``."""
@@ -135,7 +149,9 @@ class KafkaServer:
         """
         self.workdir.mkdir(parents=True, exist_ok=True)
         self._file.write_text("".join(f"{name}={value}\n" for name, value in self._properties.items()))
-        command = self._java("kafka.tools.StorageTool", "format", "-t", self._cluster, "-c", str(self._file))
+        users = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in self._users.items()]
+        more = [word for user in users for word in ("--add-scram", user)]
+        command = self._java("kafka.tools.StorageTool", "format", "-t", self._cluster, "-c", str(self._file), *more)
         done = subprocess.run(command, capture_output=True, text=True, timeout=READY_S, check=False)
         if done.returncode:
             raise RuntimeError(f"Kafka's storage could not be made:\n{done.stdout}{done.stderr}")
@@ -153,7 +169,7 @@ class KafkaServer:
         """
         assert self._process is not None, "launch it first"
         deadline_s = time.monotonic() + READY_S
-        while not takes_requests(self.bootstrap):
+        while not takes_requests(**self._client):
             if self._process.poll() is not None or time.monotonic() > deadline_s:
                 self.kill()
                 said = Path(self.workdir, "kafka.log").read_text(errors="replace")[-4000:]
@@ -176,9 +192,10 @@ def new_cluster_id() -> str:
     return uuid.uuid4().hex[:22]
 
 
-def takes_requests(bootstrap: str) -> bool:
-    """Whether a broker answers there, asked for up to a second."""
-    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
+def takes_requests(bootstrap: str = "", **options: str) -> bool:
+    """Whether a broker answers there, asked for up to a second; *options* are more that librdkafka is told."""
+    named = {"bootstrap.servers": bootstrap} if bootstrap else {}
+    client = AdminClient({**named, **options, "log_level": 0, "reconnect.backoff.max.ms": 200})
     try:
         return bool(client.list_topics(timeout=ASK_S).brokers)
     except KafkaException:

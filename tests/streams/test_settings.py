@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
 from guardian.errors import ConfigError
+from streams.keys import new_private, private_pem
 from streams.settings import Settings, load_settings
 from streams.settings.sections import TopicNames
 from streams.topics import Topics
@@ -231,7 +232,9 @@ def test_there_are_secrets():
     """
     The tests below have something to test.
     """
-    assert ["kafka.security.password", "alerts.pagerduty.routing_key", "alerts.webhook.secret"] == SECRETS
+    assert [
+        "kafka.security.password", "signing.key", "privacy.salt", "alerts.pagerduty.routing_key", "alerts.webhook.secret",
+    ] == SECRETS  # fmt: skip
 
 
 def nested(name: str, value: str) -> str:
@@ -258,12 +261,15 @@ def test_a_secret_comes_from_a_file_or_from_the_environment(tmp_path, name):
     """
     A secret is read from the file that is named beside it; its own variable beats that.
     """
+    in_file, in_variable = "from the file, long", "from the variable"
+    if name == "signing.key":
+        in_file, in_variable = (private_pem(new_private()).decode().strip() for _ in range(2))
     kept = tmp_path / "kept"
-    kept.write_text("from the file\n")
+    kept.write_text(f"{in_file}\n")
     path = write(tmp_path, nested(f"{name}_file", str(kept)))
     variable = f"GUARDIAN_{name.replace('.', '__').upper()}"
 
-    for environ, expected in (({}, "from the file"), ({variable: "from the variable"}, "from the variable")):
+    for environ, expected in (({}, in_file), ({variable: in_variable}, in_variable)):
         settings: Any = load_settings(path, environ)
         for part in name.split("."):
             settings = getattr(settings, part)

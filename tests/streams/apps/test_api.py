@@ -20,6 +20,7 @@ from guardian.policy import Policy, policy_hash
 from streams.admin import ensure_topics
 from streams.broker.embedded import EmbeddedBroker
 from streams.cloudevents import to_event
+from streams.keys import new_private, private_pem
 from streams.outlet import Outlet
 from streams.partitioning import partition_of
 from streams.settings import Settings
@@ -109,6 +110,24 @@ async def test_what_was_published_before_is_served(kafka: Cluster):
     assert [one["status"] for one in told["receipts"]] == ["applied"]
     assert len(lines["t"]) == 2
     assert (kind, news["status"]) == ("receipt", "effective")
+
+
+async def test_only_what_is_signed_is_shown(embedded_kafka: str):
+    """
+    With a key, a decision that nobody has signed is not on the page; one that is signed is.
+    """
+    key = private_pem(new_private()).decode()
+    given = Cluster(embedded_kafka, embedded=True).settings(api={"port": 0}, signing={"key": key})
+    forged, true = decision(1, at_ms=now_ms()), decision(2, at_ms=now_ms())
+    async with hand(given) as publish, page(given) as url, aiohttp.ClientSession(url) as http:
+        await publish.decision(forged)
+        event = to_event(
+            DECISION_TYPE, true, id=true.decision_id, time=true.decided_at, source="/test", keys=given.signing.keys
+        )
+        await publish.raw(given.topics.decisions, KEY, event)
+        shown = await eventually(http, "/api/decisions", lambda found: found)
+
+    assert [true.decision_id] == [one["decision_id"] for one in shown]
 
 
 async def test_only_what_is_committed_is_shown(real_cluster: Cluster):
