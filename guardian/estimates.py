@@ -39,7 +39,7 @@ SHARE_STEP, GUESS_STEP = 0.2, 0.4
 """How finely shares and guesses are told apart, in log odds."""
 SHARE_STEPS_MAX, GUESS_MIN = 60, 1e-9
 """Shares beyond six in a million count as that; guesses below one in a billion as none."""
-TABLES_MAX = 1_024
+TABLES_MAX = 512
 """Shares and guesses whose worth is remembered: 6 kB each."""
 READ_MAX = 64
 """Rollouts' evidence whose reading is remembered: both intervals of one are asked for together."""
