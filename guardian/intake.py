@@ -40,6 +40,8 @@ def take(state: RolloutState, policy: Policy, sums: FlagSums, now_ms: Millis, la
             epoch = state.population.epoch_of(tick.start_ms)
             take_lines(state, lines, tick, firsts, now_ms, late=late, epoch=epoch)
     state.lag.learn(sums.delays, now_ms)
+    if lines.plan.fresh:
+        state.arrivals.learn(sums.ticks, now_ms)
     look(state.population, state.history, state.alive(), policy.control, now_ms)
 
 
@@ -162,7 +164,7 @@ def _take_arm(
     if state.lines.wait_ms:
         state.hanging.take(tick.end_ms, variation, arm.exposures, arm.outcomes)
     if state.lines.silences and (arm.exposures or arm.outcomes):
-        hear(state, variation, arm, now_ms)
+        hear(state, variation, tick, now_ms)
     _verify(state, policy, tick, variation, arm)
 
 

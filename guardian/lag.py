@@ -9,6 +9,7 @@ Within one allocation epoch every lag is valid; the lag only keeps a
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,6 +30,13 @@ def delay_bucket(delay_ms: float) -> int:
 
 UNKNOWN_MS = 1_000
 """The lag while no variation has shown its delays."""
+
+
+class Lags(NamedTuple):
+    """How long to wait for outcomes of what began, and for the exposures that began beside it."""
+
+    outcomes_ms: Millis
+    arrivals_ms: Millis
 
 
 class Lag(msgspec.Struct):

@@ -11,6 +11,8 @@ from tests.gauntlet.offline import found_s
 from tests.gauntlet.rollouts import SILENT_S, Labelled, policy_of
 from tests.support.recorded import T0_MS, Recording, record
 
+NEW_UNITS = "sample_ratio off"
+"""What reads new units, which it need not wait for outcomes for."""
 GOES_ON = frozenset({"advance", "complete"})
 
 
@@ -53,7 +55,8 @@ def judged(rollout: Labelled, *, offline: bool = True) -> Verdict:
         at_s = _second(made)
         # The end of a recording is a silence, too, and none of the service's.
         if made.action not in GOES_ON and at_s < rollout.world.seconds:
-            closed_ms = replay._bank.rollouts[policy.key].population.closed_ms
+            state = replay._bank.rollouts[policy.key]
+            closed_ms = (state.arrivals if made.guardrail == NEW_UNITS else state.population).closed_ms
             known_s = _offline(recording, rollout) if offline and rollout.harm else None
             read_s = (closed_ms - T0_MS) / 1_000
             return Verdict(rollout, made.action, made.guardrail, made.explanation, at_s, read_s, known_s)
