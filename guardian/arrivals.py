@@ -31,8 +31,8 @@ class Arrivals(msgspec.Struct):
     closed_ms: Millis = 0
     lag: Lag = msgspec.field(default_factory=Lag)
 
-    def learn(self, ticks: list[Tick], now_ms: Millis) -> None:
-        """Learn from one flush how late exposures come; it is exact to the length of a tick."""
+    def learn(self, ticks: list[Tick], now_ms: Millis, most_ms: Millis) -> None:
+        """Learn from one flush how late exposures come (``Lag.learn``); it is exact to the length of a tick."""
         delays: dict[str, dict[int, int]] = {}
         for tick in ticks:
             bucket = delay_bucket(now_ms - tick.end_ms)
@@ -40,7 +40,7 @@ class Arrivals(msgspec.Struct):
                 if arm.exposures:
                     mine = delays.setdefault(variation, {})
                     mine[bucket] = mine.get(bucket, 0) + arm.exposures
-        self.lag.learn(delays, now_ms)
+        self.lag.learn(delays, now_ms, most_ms)
 
     def wait(self, tick: Tick, variation: str, count: int) -> None:
         """Keep new units of a tick until it is mature."""

@@ -108,6 +108,9 @@ def take_sums(
         seen[1] = max(seen[1], offsets[-1])
     count_time(state, now.at_ms)
     take(state, policy, sums, now.at_ms, lag_of(state, config))
+    state.lag.learn(sums.delays, now.at_ms, config.lag_max_ms)
+    if state.lines.plan.fresh:
+        state.arrivals.learn(sums.ticks, now.at_ms, config.lag_max_ms)
     begin_rings(state, policy)
     begin(state)
     begin_stages(state, now.at_ms)

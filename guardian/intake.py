@@ -39,9 +39,6 @@ def take(state: RolloutState, policy: Policy, sums: FlagSums, now_ms: Millis, la
         if lines:
             epoch = state.population.epoch_of(tick.start_ms)
             take_lines(state, lines, tick, firsts, now_ms, late=late, epoch=epoch)
-    state.lag.learn(sums.delays, now_ms)
-    if lines.plan.fresh:
-        state.arrivals.learn(sums.ticks, now_ms)
     look(state.population, state.history, state.alive(), policy.control, now_ms)
 
 
