@@ -280,15 +280,15 @@ def test_slow_outcomes_are_no_silence() -> None:
     assert [] == made
 
 
-def test_a_clock_that_is_ahead_hides_no_outcomes() -> None:
-    """An outcome whose start lies an hour ahead does not make all later ones look old."""
-    told = list(World(timed=False).entries())
-    ahead = Tick(start_ms=T0_MS + 3_600_000, arms={"treatment": Arm(outcomes=1)})
-    first = told[50]
+@pytest.mark.parametrize(("mute_s", "actions"), [(30.0, ["kill"]), (1_000.0, [])])
+def test_a_clock_that_is_ahead_hides_no_silence(mute_s: float, actions: list[str]) -> None:
+    """One outcome whose start lies an hour ahead is no sign of life for an hour, nor are those after it old news."""
+    told = list(World(mute=lambda v, s: float(v == "treatment" and s >= mute_s), timed=False).entries())
+    first, ahead = told[50], Tick(start_ms=T0_MS + 3_600_000, arms={"treatment": Arm(outcomes=1)})
     assert isinstance(first, Summary)
     first.flags[0].ticks = [*first.flags[0].ticks, ahead]
 
-    assert [] == judged(told, terms=policy(guardrails=NO_DATA))
+    assert actions == [one.action for one in judged(told, terms=policy(guardrails=NO_DATA))]
 
 
 def test_requests_that_hang_break_a_bound_before_they_end() -> None:

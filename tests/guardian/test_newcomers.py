@@ -55,15 +55,15 @@ def test_nobody_counts_twice(large: list[int], small: list[int]) -> None:
         seen.add(unit)
 
 
-@pytest.mark.parametrize(("met", "least"), [(4_000, 0.95), (12_000, 0.9), (200_000, 0.2), (2_000_000, 0.008)])
+@pytest.mark.parametrize(("met", "least"), [(4_000, 0.9), (12_000, 0.85), (200_000, 0.2), (2_000_000, 0.004)])
 def test_of_ever_more_users_ever_fewer_count(dice: random.Random, met: int, least: float) -> None:
-    """Of those who come when so many were met at least this part counts, in 32 kB."""
+    """Of ten thousand who come when so many were met at least this part counts, in 32 kB."""
     newcomers = Newcomers()
     for unit in hashes(dice, met):
         newcomers.meet(unit)
     counted = sum(newcomers.meet(unit) for unit in hashes(dice, 10_000))
 
-    assert counted >= 10_000 * least - 4.0 * math.sqrt(10_000 * least * (1.0 - least))
+    assert counted >= 10_000 * least
     assert sum(map(len, newcomers.state())) <= 32_768
 
 
