@@ -19,7 +19,8 @@ def run() -> dict[str, Any]:
     Judge labelled rollouts (``tests.gauntlet``) by the real fold and engine: each harm in each world, and none.
 
     ``events``: starts read until harm is found, over those that the same tests need offline; ``time``: the same of the
-    time until the decision. Ratios of mean delays.
+    time until the decision; ``arrived``: the same over the time until all had arrived that is needed offline. Ratios of
+    mean delays.
     """
     began_s = time.process_time()
     found = [judged(one) for one in (*healthy(range(1, 4 * SEEDS + 1)), *harmful(range(1, SEEDS + 1)))]
@@ -31,7 +32,7 @@ def told(found: list[Verdict]) -> dict[str, Any]:
     harms = by((one for one in found if one.rollout.harm), lambda one: one.rollout.harm)
     worlds = by(found, lambda one: f"in {one.rollout.nasty}")
     return {
-        "unit": "found/harmful rollouts, false alarms; over offline: in events, in time",
+        "unit": "found/harmful rollouts, false alarms; over offline: in events, in time, arrived",
         **{name: _line(one) for name, one in ({"all": scored(found)} | harms | worlds).items()},
         "precision": scored(found).precision,
         "recall": scored(found).recall,
@@ -39,4 +40,4 @@ def told(found: list[Verdict]) -> dict[str, Any]:
 
 
 def _line(one: Scored) -> str:
-    return f"{one.right}/{one.harmful}, {len(one.false)} false; {one.in_events:.2f}, {one.in_time:.2f}"
+    return f"{one.right}/{one.harmful}, {len(one.false)} false; {one.in_events:.2f}, {one.in_time:.2f}, {one.in_arrivals:.2f}"

@@ -28,6 +28,7 @@ from guardian.evaluate import read_ready
 from guardian.gates import clear
 from guardian.intake import known_change, take
 from guardian.journal import Override, PolicyEntry, ReceiptEntry
+from guardian.lag import Lags
 from guardian.looking_back import look_back, turned_off
 from guardian.names import Millis
 from guardian.policy import Action, Policy
@@ -89,6 +90,14 @@ def lag_of(state: RolloutState, config: JudgeConfig) -> Millis:
     return state.lag.value_ms(config.lag_min_ms, config.lag_max_ms)
 
 
+def lags_of(state: RolloutState, config: JudgeConfig) -> Lags:
+    """Return the lags in force: that of outcomes, and that of who is new, which exposures tell where there are any."""
+    outcomes_ms = lag_of(state, config)
+    if not state.population.by_exposures:
+        return Lags(outcomes_ms, outcomes_ms)
+    return Lags(outcomes_ms, state.arrivals.lag.value_ms(config.lag_min_ms, config.lag_max_ms))
+
+
 def take_sums(
     state: RolloutState, source: str, offsets: list[int], sums: FlagSums, now: Now, config: JudgeConfig
 ) -> None:
@@ -99,6 +108,9 @@ def take_sums(
         seen[1] = max(seen[1], offsets[-1])
     count_time(state, now.at_ms)
     take(state, policy, sums, now.at_ms, lag_of(state, config))
+    state.lag.learn(sums.delays, now.at_ms, config.lag_max_ms)
+    if state.lines.plan.fresh:
+        state.arrivals.learn(sums.ticks, now.at_ms, config.lag_max_ms)
     begin_rings(state, policy)
     begin(state)
     begin_stages(state, now.at_ms)
@@ -109,7 +121,7 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
     """Let the tests read what is ready, decide, confirm, advance; then show the rollout if it is time."""
     policy = state.policy
     effects: list[Effect] = []
-    if read_ready(state, policy, now.passed_ms, lag_of(state, config)) or _has_waited(state, now):
+    if read_ready(state, policy, now.passed_ms, lags_of(state, config)) or _has_waited(state, now):
         is_storm = lambda: now.kills_before(state.key) >= config.storm_kills  # noqa: E731
         effects += [Decide(decision) for decision in decide(state, policy, now.at_ms, is_storm)]
     if state.lines.silences:
@@ -126,7 +138,8 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
 
 def is_waiting(state: RolloutState) -> bool:
     """Say whether time alone can change something here: ticks to mature, answers or stages to wait for."""
-    waiting = state.population.waiting or state.mixing.waiting or state.failures.fresh or state.hanging.open
+    ticks = state.population.waiting or state.arrivals.open or state.hanging.open
+    waiting = ticks or state.mixing.waiting or state.failures.fresh
     stepping = state.windows.due_ms is not None or any(watch.asked_ms for watch in state.variations.values())
     return bool(waiting or stepping or state.outbox or state.verify or state.to_show or _may_go_on(state))
 
@@ -137,6 +150,7 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
     return (
         bool(state.failures.fresh)
         or (bool(waiting) and min(waiting) <= mature_ms)
+        or _arrivals_due(state, now, config)
         or _show_due(state, now)
         or _hanging_due(state, now)
         or _step_due(state, mature_ms)
@@ -147,6 +161,11 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
         or is_news(state, state.policy, now.at_ms)
         or state.mixing.is_due(now.passed_ms)
     )
+
+
+def _arrivals_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
+    arrivals = state.arrivals.open
+    return bool(arrivals) and min(arrivals) <= now.passed_ms - lags_of(state, config).arrivals_ms
 
 
 def _hanging_due(state: RolloutState, now: Now) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from guardian.company import take_company
 from guardian.conditions import Absolute
 from guardian.estimates import Estimates
-from guardian.line_reading import part_of_all, read_hanging, read_lines
+from guardian.lag import Lags
+from guardian.line_reading import part_of_all, read_arrivals, read_hanging, read_lines
 from guardian.looking_back import read_afterwards
 from guardian.names import Millis
 from guardian.policy import Guardrail, Policy
@@ -18,7 +19,7 @@ from guardian.watch import Block, is_full, is_full_alone, tested
 from guardian.windowing import take_tick
 
 
-def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: Millis) -> bool:
+def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lags: Lags) -> bool:
     """
     Read every mature block and every fresh first failure; say whether there was anything to read.
 
@@ -26,12 +27,14 @@ def read_ready(state: RolloutState, policy: Policy, passed_ms: Millis, lag_ms: M
     """
     read = False
     lines = state.lines
-    for end_ms, tick in state.population.mature(passed_ms - lag_ms):
+    for end_ms, tick in state.population.mature(passed_ms - lags.outcomes_ms):
         epoch = state.population.epoch_of(tick.start_ms)
         if epoch is not None:
             read |= _read_mature(state, policy, end_ms, tick, epoch)
     if lines.rules:
         read |= close_steps(state, policy, lines, state.population.closed_ms)
+    if lines.plan.fresh:
+        read |= read_arrivals(state, lines, passed_ms - lags.arrivals_ms)
     if lines.wait_ms:
         read |= read_hanging(state, lines, passed_ms)
     by_exposures = state.population.by_exposures

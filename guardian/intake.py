@@ -39,7 +39,6 @@ def take(state: RolloutState, policy: Policy, sums: FlagSums, now_ms: Millis, la
         if lines:
             epoch = state.population.epoch_of(tick.start_ms)
             take_lines(state, lines, tick, firsts, now_ms, late=late, epoch=epoch)
-    state.lag.learn(sums.delays, now_ms)
     look(state.population, state.history, state.alive(), policy.control, now_ms)
 
 
@@ -162,7 +161,7 @@ def _take_arm(
     if state.lines.wait_ms:
         state.hanging.take(tick.end_ms, variation, arm.exposures, arm.outcomes)
     if state.lines.silences and (arm.exposures or arm.outcomes):
-        hear(state, variation, arm, now_ms)
+        hear(state, variation, tick, now_ms)
     _verify(state, policy, tick, variation, arm)
 
 

@@ -9,6 +9,7 @@ Within one allocation epoch every lag is valid; the lag only keeps a
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,6 +32,13 @@ UNKNOWN_MS = 1_000
 """The lag while no variation has shown its delays."""
 
 
+class Lags(NamedTuple):
+    """How long to wait for outcomes of what began, and for the exposures that began beside it."""
+
+    outcomes_ms: Millis
+    arrivals_ms: Millis
+
+
 class Lag(msgspec.Struct):
     """Decayed histogram of delays per variation, and the lag last learned from it."""
 
@@ -38,9 +46,9 @@ class Lag(msgspec.Struct):
     counts: dict[str, dict[int, float]] = {}
     learned_ms: Millis = UNKNOWN_MS
 
-    def learn(self, delays: dict[str, dict[int, int]], now_ms: Millis) -> None:
+    def learn(self, delays: dict[str, dict[int, int]], now_ms: Millis, most_ms: Millis) -> None:
         """
-        Add what one flush saw.
+        Add what one flush saw; nothing is waited for longer than ``most_ms``.
 
         Once a second the lag is learned anew, from what was added *before*
         this flush, and the past fades (half-life a minute). So the lag in
@@ -48,7 +56,7 @@ class Lag(msgspec.Struct):
         """
         since_ms = now_ms - self.decayed_ms
         if since_ms >= 1_000:
-            self.learned_ms = self._quantile_ms()
+            self.learned_ms = self._quantile_ms(most_ms)
             self._fade(0.5 ** (since_ms / HALF_LIFE_MS))
             self.decayed_ms = now_ms
         for variation, buckets in delays.items():
@@ -64,16 +72,24 @@ class Lag(msgspec.Struct):
         for variation, buckets in self.counts.items():
             self.counts[variation] = {k: c * factor for k, c in buckets.items() if c * factor > 0.01}
 
-    def _quantile_ms(self) -> Millis:
-        learned_ms = 0.0
-        for buckets in self.counts.values():
-            total = sum(buckets.values())
-            if total < LEARNED_AT:
-                continue
-            seen = 0.0
-            for bucket in sorted(buckets):
-                seen += buckets[bucket]
-                if seen >= QUANTILE * total:
-                    learned_ms = max(learned_ms, DELAY_GAMMA**bucket)
-                    break
-        return math.ceil(learned_ms) or UNKNOWN_MS
+    def _quantile_ms(self, most_ms: Millis) -> Millis:
+        known = [buckets for buckets in self.counts.values() if sum(buckets.values()) >= LEARNED_AT]
+        return math.ceil(max((_enough_ms(buckets, most_ms) for buckets in known), default=UNKNOWN_MS))
+
+
+def _enough_ms(buckets: dict[int, float], most_ms: Millis) -> float:
+    """
+    Return after how long all but one in a hundred have come of those that come within ``most_ms``.
+
+    What comes later still is late in any case: to wait for longer would bring next to nothing. Where hardly anything
+    comes in time, ``most_ms`` are waited.
+    """
+    within = [bucket for bucket in sorted(buckets) if DELAY_GAMMA**bucket <= most_ms]
+    total, seen = sum(buckets[bucket] for bucket in within), 0.0
+    if total < LEARNED_AT:
+        return float(most_ms)
+    for bucket in within:
+        seen += buckets[bucket]
+        if seen >= QUANTILE * total:
+            break
+    return DELAY_GAMMA**bucket

@@ -34,6 +34,9 @@ def take_lines(
             if variation != control and variation not in state.variations:
                 continue
             for line in readers:
+                if line.kind == "fresh":
+                    _take_new(state, line, tick, variation, arm, epoch)
+                    continue
                 tally = _tally(state, line, arm, firsts.get(variation, set()), now_ms)
                 if tally is None:
                     continue
@@ -43,6 +46,19 @@ def take_lines(
                 elif epoch is not None and not (line.kind == "over" and state.hanging.is_counted(tick.end_ms)):
                     _join(state, line, key, (tick.start_ms, tick.end_ms), variation, tally, epoch)
                     join(state, lines, key, tick.end_ms, variation, tally)
+
+
+def _take_new(state: RolloutState, line: Line, tick: Tick, variation: str, arm: Arm, epoch: Epoch | None) -> None:
+    """Take the units that the rollout has not met; what is looked back on reads them when their outcomes are mature."""
+    met = sum(state.newcomers.meet(unit) for unit in arm.fresh)
+    if not met:
+        return
+    if tick.end_ms > state.arrivals.closed_ms:
+        state.arrivals.wait(tick, variation, met)
+    elif epoch is not None:
+        _join(state, line, line.name, (tick.start_ms, tick.end_ms), variation, Tally(float(met)), epoch)
+    if state.hindsights and tick.end_ms > state.population.closed_ms:
+        state.population.wait_line(tick.start_ms, tick.end_ms, line.name, variation, Tally(float(met)))
 
 
 def _is_known(state: RolloutState, lines: Lines, segment: str) -> bool:
@@ -92,10 +108,7 @@ def _tally(state: RolloutState, line: Line, arm: Arm, firsts: set[int], now_ms: 
         return Tally(float(arm.timed), float(min(arm.over.get(line.over_us, 0), arm.timed))) if arm.timed else None
     if line.kind == "score":
         return _scores(line, arm, cluster)
-    if line.kind == "reports":
-        return _reports(state, arm, now_ms)
-    met = sum(state.newcomers.meet(unit) for unit in arm.fresh)
-    return Tally(float(met)) if met else None
+    return _reports(state, arm, now_ms)
 
 
 def _scores(line: Line, arm: Arm, cluster: float) -> Tally | None:

@@ -37,9 +37,7 @@ def read_lines(
     read = False
     for key, arms in tick.lines.items():
         found = lines.resolve(key)
-        if found is None or not found[0].readers(found[1]):
-            continue
-        if found[0].kind == "fresh" and tick.start_ms < settled_ms(state, epoch):
+        if found is None or found[0].kind == "fresh" or not found[0].readers(found[1]):
             continue
         both = arms.get(variation), arms.get(state.policy.control)
         read |= _feed(state, lines, found, variation, (tick.start_ms, end_ms), epoch, both)
@@ -55,6 +53,22 @@ def settled_ms(state: RolloutState, epoch: Epoch) -> Millis:
     told = [one.start_ms for one in state.population.epochs if one.why != MOVED and one.start_ms <= epoch.start_ms]
     is_unasked = epoch.why == MOVED and not (told and epoch.start_ms < told[-1] + FOLLOWS_MS)
     return epoch.start_ms if is_unasked else epoch.start_ms + SETTLED_MS
+
+
+def read_arrivals(state: RolloutState, lines: Lines, until_ms: Millis) -> bool:
+    """Let what counts new units read the ticks that end by ``until_ms``; say whether a guardrail read anything."""
+    read, control = False, state.policy.control
+    new = [line for line in lines.of(ALL) if line.kind == "fresh"]
+    for end_ms, came in state.arrivals.mature(until_ms):
+        epoch = state.population.epoch_of(came.start_ms)
+        if epoch is None or came.start_ms < settled_ms(state, epoch):
+            continue
+        tallies = {name: Tally(float(count)) for name, count in came.arms.items()}
+        for variation in state.alive():
+            both = tallies.get(variation), tallies.get(control)
+            for line in new:
+                read |= _feed(state, lines, (line, ALL), variation, (came.start_ms, end_ms), epoch, both)
+    return read
 
 
 def read_hanging(state: RolloutState, lines: Lines, passed_ms: Millis) -> bool:

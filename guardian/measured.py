@@ -141,7 +141,7 @@ def _silence(evidence: Evidence, guardrail: str, control: str, variation: str) -
         meanwhile = f" while {control} had {count(evidence.n_control)}" if evidence.n_control else ""
         return f"no exposure{of} was seen{for_s}{meanwhile}"
     if evidence.silence == "outcomes":
-        return f"exposures{of} go on, but no outcome came{for_s}"
+        return f"exposures{of} go on, but no outcome of new ones came{for_s}"
     if evidence.silence == "pipeline":
         return (
             f"nothing was heard of this flag{for_s}, neither of {control}: "

@@ -6,12 +6,15 @@ A format that is gone from here is refused, and its rollout begins anew.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from guardian.history import COARSE_MAX, STEPS_MAX
+from guardian.newcomers import Newcomers
+from guardian.packing import unpack
 from guardian.population import Cell
 from guardian.remembered import Remembered
 from guardian.rollout import Status
@@ -39,7 +42,29 @@ def _from_4(raw: bytes) -> Plain:
     plain["courses"] = {name: _course(watch, name, progress, at) for name, watch in plain["variations"].items()}
     # What one variation had come to (killed, completed, on its way back) is not where another one begins.
     plain["joins"] = status if status in _OF_ALL else Status.RUNNING.value
+    return _since_7(plain)
+
+
+def _from_7(raw: bytes) -> Plain:
+    """Format 7: new units told apart in a sample, which was thinned; of outcomes only when they last came."""
+    return _since_7(msgspec.msgpack.decode(unpack(raw), strict=False))
+
+
+def _since_7(plain: Plain) -> Plain:
+    plain["newcomers"] = _newcomers(*plain["newcomers"])
+    for heard in plain["heard"].values():
+        finished_ms = heard[1]
+        heard += [finished_ms, finished_ms]
     return plain
+
+
+def _newcomers(shift: int, sample: bytes) -> list[bytes]:
+    """Whoever was thinned out of the sample may have been met: nobody counts whose hash ends in fewer zeros."""
+    made = Newcomers()
+    for unit in array("Q", sample):
+        made.meet(unit)
+    made.close(shift)
+    return made.state()
 
 
 _OF_ALL = frozenset({Status.PLANNED.value, Status.PAUSED.value, Status.HOLDING.value})
@@ -66,5 +91,5 @@ def _remembered(written: Any) -> Any:
     return msgspec.to_builtins(made, builtin_types=(bytes,))
 
 
-OLDER: dict[int, Callable[[bytes], Plain]] = {4: _from_4}
+OLDER: dict[int, Callable[[bytes], Plain]] = {4: _from_4, 7: _from_7}
 """By format: from what was written to plain values. Formats 5 and 6 were never published."""

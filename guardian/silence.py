@@ -16,7 +16,7 @@ from guardian.names import Millis
 from guardian.policy import Action, Policy
 from guardian.population import MOVED, Epoch
 from guardian.state import Heard, RolloutState
-from guardian.summaries import Arm
+from guardian.summaries import Tick
 
 EXPOSURES, OUTCOMES, PIPELINE = "exposures", "outcomes", "pipeline"
 SURPRISING = 10.0
@@ -45,15 +45,19 @@ class Silent(NamedTuple):
         return f"{self.at}@{self.kind}@{self.variation}"
 
 
-def hear(state: RolloutState, variation: str, arm: Arm, now_ms: Millis) -> None:
+def hear(state: RolloutState, variation: str, tick: Tick, now_ms: Millis) -> None:
     """Note that something came of a variation."""
-    heard = state.heard.get(variation)
+    arm, heard = tick.arms[variation], state.heard.get(variation)
     if heard is None:
-        heard = state.heard[variation] = Heard(now_ms, now_ms)
+        heard = state.heard[variation] = Heard(now_ms, now_ms, min(tick.start_ms, now_ms), now_ms)
     if arm.exposures:
         heard.exposed_ms = now_ms
     if arm.outcomes:
         heard.finished_ms = now_ms
+        # A clock that is ahead must not keep all others from ever getting further.
+        reached_ms = min(tick.end_ms, now_ms)
+        if reached_ms > heard.reached_ms:
+            heard.reached_ms, heard.advanced_ms = reached_ms, now_ms
 
 
 def silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Silent]:
@@ -112,10 +116,10 @@ def _silences(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms
             if now_ms - base_ms >= for_ms:
                 return [Silent(at, PIPELINE, "", base_ms)]
             found += _not_exposed(state, variation, control, at, began_ms)
-        elif by_exposures and now_ms - heard.finished_ms >= for_ms:
-            if now_ms - base.finished_ms >= for_ms:
+        elif by_exposures and now_ms - heard.advanced_ms >= for_ms:
+            if min(now_ms - one.finished_ms for one in (heard, base)) >= for_ms:
                 return [Silent(at, PIPELINE, "", base.finished_ms)]
-            found += _not_finished(state, variation, control, at, heard.finished_ms)
+            found += _not_finished(state, variation, control, at, heard.reached_ms)
     return found
 
 
@@ -150,7 +154,11 @@ def _not_exposed(state: RolloutState, variation: str, control: str, at: int, sin
 
 
 def _not_finished(state: RolloutState, variation: str, control: str, at: int, since_ms: Millis) -> list[Silent]:
-    """One whose exposures have no outcomes is silent only if control's had so many that it should have had some."""
+    """
+    One whose exposures have no outcomes is silent only if control's had so many that it should have had some.
+
+    Outcomes of what began before may trickle in for long: ``since_ms`` is the newest start that has one.
+    """
     came = _since(state, since_ms, variation, control)
     expected = came.control.outcomes * came.arm.exposures / max(came.control.exposures, 1)
     if came.arm.exposures < SURPRISING or expected < SURPRISING:

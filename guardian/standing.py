@@ -85,13 +85,18 @@ def breaches(state: RolloutState, policy: Policy, variation: str) -> list[tuple[
         verdict = held.watch.verdict(True)
         if isinstance(verdict, Breach):
             found.append((held, verdict))
-        elif held.watch.full.read:
+        elif _is_asked_together(held):
             groups[held.guardrail.then].append(held)
     broken = {held.guardrail.then for held, _ in found}
     for action, group in groups.items():
         if len(group) > 1 and action not in broken and (breach := _pooled(group)) is not None:
             found.append((max(group, key=lambda held: held.watch.full.account.log_s()), breach))
     return found
+
+
+def _is_asked_together(held: Held) -> bool:
+    """Who is new is read ahead of outcomes: its account has another clock, and is asked alone."""
+    return held.watch.full.read and (held.line is None or held.line.kind != "fresh")
 
 
 def _pooled(group: list[Held]) -> Breach | None:
@@ -114,9 +119,9 @@ def is_enough(state: RolloutState, policy: Policy, variation: str, held: Held) -
 
 
 def together(state: RolloutState, policy: Policy, variation: str, action: Action) -> list[Held]:
-    """Return the guardrails of one action that have read anything."""
+    """Return the guardrails of one action that are asked together and have read anything."""
     found = standing(state, policy, variation)
-    return [held for held in found if held.guardrail.then == action and held.watch.full.read]
+    return [held for held in found if held.guardrail.then == action and _is_asked_together(held)]
 
 
 def horizon_budget(policy: Policy) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from guardian.arrivals import Arrivals
 from guardian.company import Company
 from guardian.decisions import Decision
 from guardian.failures import Failures
@@ -28,7 +29,7 @@ from guardian.units import FailedUnits
 from guardian.variation import VariationWatch
 from guardian.window import Windows
 
-FORMAT = 7
+FORMAT = 8
 POLICIES_MAX = 10_000
 
 
@@ -62,10 +63,16 @@ class Verify(msgspec.Struct):
 
 
 class Heard(msgspec.Struct, array_like=True):
-    """When exposures and outcomes of a variation last came (journal time); before the first, when it began."""
+    """
+    When exposures and outcomes of a variation last came (journal time); before the first, when it began.
+
+    ``reached_ms`` is the end of the newest tick of start of which an outcome came, ``advanced_ms`` when that was.
+    """
 
     exposed_ms: Millis
     finished_ms: Millis
+    reached_ms: Millis
+    advanced_ms: Millis
 
 
 class RolloutState(msgspec.Struct):
@@ -98,6 +105,7 @@ class RolloutState(msgspec.Struct):
     mixing: Mixing = msgspec.field(default_factory=Mixing)
     reported: FailedUnits = msgspec.field(default_factory=FailedUnits)
     newcomers: Newcomers = msgspec.field(default_factory=Newcomers)
+    arrivals: Arrivals = msgspec.field(default_factory=Arrivals)
     hanging: Hanging = msgspec.field(default_factory=Hanging)
     company: Company = {}
     segments: dict[str, list[str]] = {}

@@ -150,7 +150,7 @@ def _test(held: Held, lane: str) -> str:
 def _parts(state: RolloutState, policy: Policy, variation: str, held: Held) -> tuple[Part, ...]:
     """Return what the guardrails of the same action hold of the evidence between them, the largest first."""
     group = {one.name: one for one in together(state, policy, variation, held.guardrail.then)}
-    if len(group) < 2:
+    if held.name not in group or len(group) < 2:
         return ()
     shares = attribute({name: one.watch.full.account.log_s() for name, one in group.items()})
     named = [(group[part.name], part) for part in shares[:_PARTS_MAX]]

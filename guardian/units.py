@@ -40,10 +40,6 @@ class Units:
     def __len__(self) -> int:
         return len(self._sorted)
 
-    def thin(self, mask: int) -> None:
-        """Keep the units that have none of the bits of ``mask``."""
-        self._sorted = array("Q", [unit for unit in self._sorted if not unit & mask])
-
     def to_bytes(self) -> bytes:
         """Return the units, 8 bytes each, in order: the same for the same units."""
         return self._sorted.tobytes()

@@ -119,6 +119,11 @@ class Lanes:
         """What the full lane holds to be asked together with others, as log S; ``-inf`` before it has read anything."""
         return np.where(self._full.read, self._full.log_s, -np.inf)
 
+    @property
+    def is_asked_together(self) -> bool:
+        """Whether it has the clock of the others: who is new is read ahead of outcomes."""
+        return self.watched.kind != "fresh"
+
     def evidence(self) -> Floats:
         """Return the most evidence of harm that a lane of each run holds, in nats over what was deposited."""
         full = self._full.evidence()
@@ -162,11 +167,13 @@ def cries_of(group: Sequence[Lanes], failed: Floats, least: int, *, is_ended: bo
         enough = lanes.enough(failed, least)
         alone, soon = (cries & enough for cries in lanes.alarms())
         full, fast = full | alone, fast | soon
-        held = np.logaddexp(held, np.where(enough, lanes.pooled, -np.inf))
+        if lanes.is_asked_together:
+            held = np.logaddexp(held, np.where(enough, lanes.pooled, -np.inf))
         if not is_ended:
             lanes.reset(alone | soon)
     together = (held >= 0.0) & ~full & ~fast
     if not is_ended:
         for lanes in group:
-            lanes.reset(together)
+            if lanes.is_asked_together:
+                lanes.reset(together)
     return full | together, fast

@@ -13,7 +13,6 @@ from guardian.forecast.slow_effects import SIGMA
 from guardian.history import REACH_MS
 from guardian.levels import low_is_harm
 from guardian.lines import segments_of
-from guardian.newcomers import NEWCOMERS_MAX
 from guardian.policy import Guardrail, Policy
 from guardian.silence import SURPRISING
 
@@ -69,7 +68,7 @@ def split_note() -> list[str]:
     """Return what to know of the split of the traffic."""
     return [
         "a variation that never appears is not known yet, so nothing of it is tested",
-        f"units are counted once, in a sample of {NEWCOMERS_MAX:,}: of ever more users ever fewer are new to it",
+        "units are counted once, as far as 32 kB tell them apart: of ever more users ever fewer count as new",
     ]
 
 

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from guardian.forecast.harm import Harm
 from guardian.forecast.sums import Sums
-from guardian.newcomers import NEWCOMERS_MAX
+from guardian.newcomers import LAST, PLACES
 from guardian.sequential.checks import Bools, Floats
 
-"""Blocks that are drawn for each long step of reports."""
+PARTS = [0.5 ** (level + 1) for level in range(LAST)] + [0.5**LAST]
+"""Of all units, those of each level of places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +55,25 @@ def _beyond(rng: np.random.Generator, n: NDArray[np.int64], chances: Floats) -> 
 
 
 class Newcomers:
-    """The sample of units met in each run: of all that are new, those that it counts, as ``guardian.newcomers``."""
+    """The places taken in each run, by level: of all that are new, those count that find one, as ``guardian.newcomers``."""
 
     def __init__(self, runs: int) -> None:
-        self._met, self._shift = np.zeros(runs, dtype=np.int64), np.zeros(runs, dtype=np.int64)
+        self._taken = np.zeros((runs, len(PLACES)), dtype=np.int64)
 
     def meet(self, rng: np.random.Generator, drawn: Sums) -> None:
-        """Leave of those drawn, all of them new, those that the sample counts."""
-        part = 0.5**self._shift
-        for name in ("n_t", "n_c"):
-            setattr(drawn, name, rng.binomial(getattr(drawn, name).astype(np.int64), part).astype(np.float64))
-        self._met += (drawn.n_t + drawn.n_c).astype(np.int64)
-        while (over := self._met > NEWCOMERS_MAX).any():
-            self._met[over] = rng.binomial(self._met[over], 0.5)
-            self._shift += over
+        """Leave of those drawn, all of them new, those that count."""
+        came_t, came_c = (rng.multinomial(n.astype(np.int64), PARTS) for n in (drawn.n_t, drawn.n_c))
+        came, places, free = came_t + came_c, np.array(PLACES), PLACES - self._taken
+        # So many of the free places will be found by those who came, more than one of whom may find the same.
+        found = free * -np.expm1(came * np.log1p(-1.0 / places))
+        chance = np.minimum(found / np.maximum(came, 1), 1.0)
+        n_t, n_c = (rng.binomial(one, chance) for one in (came_t, came_c))
+        self._taken = np.minimum(self._taken + n_t + n_c, places)
+        drawn.n_t, drawn.n_c = (n.sum(axis=1).astype(np.float64) for n in (n_t, n_c))
 
     def drop(self, rows: Bools) -> None:
         """Take these runs out."""
-        self._met, self._shift = self._met[~rows], self._shift[~rows]
+        self._taken = self._taken[~rows]
 
 
 def starts_share(rate_t: Floats, rate_c: Floats) -> Floats:

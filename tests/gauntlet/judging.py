@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from guardian.decisions import Decision
 from guardian.events import parse_time
 from streams.apps.replay import REPLAYED, Observer, Replay, Report, entries, patience_ms
-from tests.gauntlet.offline import found_s
+from tests.gauntlet.offline import Known, found
 from tests.gauntlet.rollouts import SILENT_S, Labelled, policy_of
-from tests.support.recorded import T0_MS, Recording, record
+from tests.support.recorded import T0_MS, record
 
+NEW_UNITS = "sample_ratio off"
+"""What reads new units, which it need not wait for outcomes for."""
 GOES_ON = frozenset({"advance", "complete"})
 
 
@@ -19,7 +21,7 @@ class Verdict:
     """
     What was said of a rollout first: ``at_s`` is when, ``read_s`` up to which start the tests had read all outcomes.
 
-    Nothing was said where ``action`` is empty. ``offline_s`` is when the same tests knew it offline, None where they
+    Nothing was said where ``action`` is empty. ``offline`` is when the same tests knew it offline, None where they
     never did (of a healthy rollout it is not asked).
     """
 
@@ -29,7 +31,7 @@ class Verdict:
     said: str = ""
     at_s: float = 0.0
     read_s: float = 0.0
-    offline_s: float | None = None
+    offline: Known | None = None
 
     @property
     def is_right(self) -> bool:
@@ -53,15 +55,12 @@ def judged(rollout: Labelled, *, offline: bool = True) -> Verdict:
         at_s = _second(made)
         # The end of a recording is a silence, too, and none of the service's.
         if made.action not in GOES_ON and at_s < rollout.world.seconds:
-            closed_ms = replay._bank.rollouts[policy.key].population.closed_ms
-            known_s = _offline(recording, rollout) if offline and rollout.harm else None
+            state = replay._bank.rollouts[policy.key]
+            closed_ms = (state.arrivals if made.guardrail == NEW_UNITS else state.population).closed_ms
+            known = found(recording, policy, SILENT_S) if offline and rollout.harm else None
             read_s = (closed_ms - T0_MS) / 1_000
-            return Verdict(rollout, made.action, made.guardrail, made.explanation, at_s, read_s, known_s)
+            return Verdict(rollout, made.action, made.guardrail, made.explanation, at_s, read_s, known)
     return Verdict(rollout)
-
-
-def _offline(recording: Recording, rollout: Labelled) -> float | None:
-    return found_s(recording, policy_of(rollout.world), SILENT_S)
 
 
 def _second(made: Decision) -> float:

@@ -178,7 +178,7 @@ def test_each_signal_in_its_own_unit(evidence, guardrail, middle):
     [
         ("exposures", 1240, "no exposure of treatment was seen for 2m while control had 1,240."),
         ("exposures", 0, "no exposure of treatment was seen for 2m."),
-        ("outcomes", 0, "exposures of treatment go on, but no outcome came for 2m."),
+        ("outcomes", 0, "exposures of treatment go on, but no outcome of new ones came for 2m."),
         (
             "pipeline", 0,
             ("nothing was heard of this flag for 2m, neither of control: this looks like a broken pipeline, "

@@ -10,10 +10,11 @@ import pytest
 
 from guardian.bank import Bank, JudgeConfig
 from guardian.decisions import Decision
-from guardian.journal import Override, PolicyEntry
+from guardian.journal import Entry, Override, PolicyEntry, Summary
 from guardian.lines import lines_of, plan_of
 from guardian.plan import RATING, THUMB, Cut, Plan
 from guardian.policy import policy_hash
+from guardian.summaries import TICK_MS, Arm, Tick
 from tests.support.sums import Law, Rate, World, ratings
 from tests.support.traffic import KEY, T0_MS, judged, policy
 
@@ -247,6 +248,47 @@ def test_three_kinds_of_silence_are_told_apart(world: World, kind: str, action: 
     assert made[0].evidence is not None
     assert kind == made[0].evidence.silence
     assert BUG_S + 9.0 < seconds(made[0].decided_at) < BUG_S + 13.0
+
+
+def trickling(late_s: float, part: float, mute_s: float) -> list[Entry]:
+    """Half a minute in which a ``part`` of treatment's outcomes comes so much later; from ``mute_s`` on no new ones end."""
+    told, later = list(World(mute=lambda v, s: float(v == "treatment" and s >= mute_s), timed=False).entries()), round(5 * late_s)
+    for at in reversed(range(len(told))):
+        entry = told[at]
+        arms = entry.flags[0].ticks[0].arms if isinstance(entry, Summary) and entry.flags else {}
+        if "treatment" not in arms or at + later >= len(told) or not isinstance(then := told[at + later], Summary):
+            continue
+        held = round(part * arms["treatment"].outcomes)
+        arms["treatment"].outcomes -= held
+        tick = Tick(start_ms=T0_MS + at * TICK_MS, arms={"treatment": Arm(outcomes=held)})
+        then.flags[0].ticks = [tick, *then.flags[0].ticks]
+    return told
+
+
+def test_stragglers_do_not_hide_that_outcomes_stopped() -> None:
+    """Outcomes of what began before trickle in for half a minute: they are no sign of life of what began since."""
+    made = judged(trickling(30.0, 0.1, 40.0), terms=policy(guardrails=NO_DATA))
+
+    assert [("kill", "outcomes")] == [(one.action, one.evidence.silence) for one in made if one.evidence is not None]
+    assert 49.0 < seconds(made[0].decided_at) < 52.0
+
+
+def test_slow_outcomes_are_no_silence() -> None:
+    """A treatment all of whose outcomes take fifteen seconds, and which goes on, is not silent for ten."""
+    made = judged(trickling(15.0, 1.0, 1_000.0)[75:], terms=policy(guardrails=NO_DATA))
+
+    assert [] == made
+
+
+@pytest.mark.parametrize(("mute_s", "actions"), [(30.0, ["kill"]), (1_000.0, [])])
+def test_a_clock_that_is_ahead_hides_no_silence(mute_s: float, actions: list[str]) -> None:
+    """One outcome whose start lies an hour ahead is no sign of life for an hour, nor are those after it old news."""
+    told = list(World(mute=lambda v, s: float(v == "treatment" and s >= mute_s), timed=False).entries())
+    first, ahead = told[50], Tick(start_ms=T0_MS + 3_600_000, arms={"treatment": Arm(outcomes=1)})
+    assert isinstance(first, Summary)
+    first.flags[0].ticks = [*first.flags[0].ticks, ahead]
+
+    assert actions == [one.action for one in judged(told, terms=policy(guardrails=NO_DATA))]
 
 
 def test_requests_that_hang_break_a_bound_before_they_end() -> None:

@@ -130,10 +130,22 @@ def test_the_lag_follows_the_slower_variation() -> None:
     lag = Lag()
 
     assert UNKNOWN_MS == lag.value_ms(100, 15_000)
-    lag.learn({"control": {delay_bucket(80): 1_000}, "treatment": {delay_bucket(900): 1_000}}, T0_MS)
-    lag.learn({}, T0_MS + 1_000)
+    lag.learn({"control": {delay_bucket(80): 1_000}, "treatment": {delay_bucket(900): 1_000}}, T0_MS, 15_000)
+    lag.learn({}, T0_MS + 1_000, 15_000)
     assert 900 <= lag.value_ms(100, 15_000) <= 900 * 1.2 + 1
     assert 500 == lag.value_ms(100, 500)
+
+
+@pytest.mark.parametrize(("soon", "late", "least_ms", "most_ms"), [(950, 50, 200, 300), (10, 990, 1_000, 1_000)])
+def test_nothing_is_waited_for_that_does_not_come_in_time(soon: int, late: int, least_ms: int, most_ms: int) -> None:
+    """
+    Where some outcomes come later than the longest wait, the lag is that of all others; where nearly all do, the longest.
+    """
+    lag = Lag()
+    lag.learn({"control": {delay_bucket(200): soon, delay_bucket(9_000): late}}, T0_MS, 1_000)
+    lag.learn({}, T0_MS + 1_000, 1_000)
+
+    assert least_ms <= lag.value_ms(100, 1_000) <= most_ms
 
 
 @given(st.integers(1, 3_600_000))

@@ -84,7 +84,7 @@ def test_a_migrated_rollout_is_written_in_the_present_format() -> None:
 
 def test_an_unknown_format_is_named() -> None:
     """A snapshot of another version is refused with its number and those that are read."""
-    with pytest.raises(ValueError, match="snapshot format 250: this version reads 4, 7"):
+    with pytest.raises(ValueError, match="snapshot format 250: this version reads 4, 7, 8"):
         RolloutState.restore(bytes([250]) + b"rest")
 
 

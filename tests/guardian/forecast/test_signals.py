@@ -15,7 +15,7 @@ from guardian.forecast.said import silence_note
 from guardian.forecast.scene import Phase, watched_of
 from guardian.forecast.sums import Past, Sums
 from guardian.forecast.traffic import Newcomers
-from guardian.newcomers import NEWCOMERS_MAX
+from guardian.newcomers import Newcomers as Live
 from guardian.policy import Policy
 from tests.support.traffic import policy
 
@@ -106,17 +106,17 @@ def test_a_variation_that_never_appears_is_never_found() -> None:
     assert "never appears" in found.notes[0]
 
 
-def test_the_sample_of_units_is_bounded() -> None:
-    """Of a million units in a thousand steps the sample holds what it may, and counts ever fewer of those that come."""
-    newcomers, rng, counted = Newcomers(3), np.random.default_rng(5), []
-    for _ in range(1_000):
-        drawn = Sums(np.full(3, 400.0), np.zeros((3, 1)), np.full(3, 600.0), np.zeros((3, 1)))
+def test_the_forecast_counts_as_many_new_units_as_are_counted_live() -> None:
+    """Of half a million units in steps of a thousand as many count, all along, as find a place of their own."""
+    newcomers, rng, live = Newcomers(1), np.random.default_rng(5), Live()
+    foretold, counted = [], []
+    for _ in range(500):
+        drawn = Sums(np.full(1, 400.0), np.zeros((1, 1)), np.full(1, 600.0), np.zeros((1, 1)))
         newcomers.meet(rng, drawn)
-        counted.append(float((drawn.n_t + drawn.n_c).mean()))
+        foretold.append(float((drawn.n_t + drawn.n_c)[0]))
+        counted.append(sum(live.meet(unit) for unit in rng.integers(0, 1 << 52, 1_000).tolist()))
 
-    assert [1_000.0] * 4 == counted[:4]
-    assert np.mean(counted[-100:]) == pytest.approx(1_000 / 2**8, rel=0.3)
-    assert NEWCOMERS_MAX / 2 * 0.9 < 1e6 / 2**8 <= NEWCOMERS_MAX
+    assert np.add.reduceat(counted, range(0, 500, 50)) == pytest.approx(np.add.reduceat(foretold, range(0, 500, 50)), rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,13 @@ class Recording:
     A recorded rollout. ``lines[i]`` arrived at ``arrival_ms[i]``, which never falls.
 
     An event arrives when it happened, an outcome at its end; duplicates and late outcomes arrive later than their
-    ``time`` says. ``requests`` are those that the lines tell of.
+    ``time`` says. ``requests`` are those that the lines tell of, ``ended_ms`` when the outcome of each arrives, shape
+    ``(n,)``, if it does.
     """
 
     world: World
     requests: Requests = field(repr=False)
+    ended_ms: Ints = field(repr=False)
     arrival_ms: Ints = field(repr=False)
     lines: list[bytes] = field(repr=False)
 
@@ -61,7 +63,8 @@ def record(world: World) -> Recording:
     """Return what this world would have recorded; the same world, the same bytes."""
     rng = np.random.default_rng(world.seed)
     made = requests(world, rng)
-    columns = [*([_exposures(world, made)] if world.exposures else []), _outcomes(world, made, rng)]
+    ended_ms = _ended_ms(world, made, rng)
+    columns = [*([_exposures(world, made)] if world.exposures else []), _outcomes(world, made, ended_ms)]
     columns += _feedback(world, made, rng)
     arrival_ms = np.concatenate([column.arrival_ms for column in columns])
     lines = [line for column in columns for line in column.lines]
@@ -70,7 +73,7 @@ def record(world: World) -> Recording:
         later_ms = arrival_ms[again] + rng.integers(0, DUPLICATE_AFTER_MS, again.size)
         arrival_ms, lines = np.concatenate([arrival_ms, later_ms]), lines + [lines[at] for at in again.tolist()]
     order = np.argsort(arrival_ms, kind="stable")
-    return Recording(world, made, arrival_ms[order], [lines[at] for at in order.tolist()])
+    return Recording(world, made, ended_ms, arrival_ms[order], [lines[at] for at in order.tolist()])
 
 
 def _exposures(world: World, made: Requests) -> Column:
@@ -80,17 +83,24 @@ def _exposures(world: World, made: Requests) -> Column:
     return _column("exposure", "e", time_ms[at], made.is_treated[at], heads, _who(world, made, at))
 
 
-def _outcomes(world: World, made: Requests, rng: np.random.Generator) -> Column:
-    latency_ms = np.round(made.latency_ms, 3)
-    time_ms = _start_ms(made) + np.ceil(latency_ms).astype(np.int64)
-    late_ms = np.where(rng.random(time_ms.size) < world.late, round(1_000 * world.late_s), 0)
-    at = np.flatnonzero(made.is_ended & _arrives(world, time_ms + late_ms, of_outcomes=True))
+def _ended_ms(world: World, made: Requests, rng: np.random.Generator) -> Ints:
+    late_ms = np.where(rng.random(made.user.size) < world.late, round(1_000 * world.late_s), 0)
+    return np.asarray(_time_ms(made) + late_ms)
+
+
+def _time_ms(made: Requests) -> Ints:
+    return np.asarray(_start_ms(made) + np.ceil(np.round(made.latency_ms, 3)).astype(np.int64))
+
+
+def _outcomes(world: World, made: Requests, ended_ms: Ints) -> Column:
+    latency_ms, time_ms = np.round(made.latency_ms, 3), _time_ms(made)
+    at = np.flatnonzero(made.is_ended & _arrives(world, ended_ms, of_outcomes=True))
     codes, heads = _heads(world, made)
     ends = _who(world, made, at)
     ends = [f'"latency_ms":{ms},{end}' for ms, end in zip(latency_ms[at].tolist(), ends, strict=True)]
     ends = [f"{measures}{end}" for measures, end in zip(_measures(world, made, at), ends, strict=True)]
     told = _column("outcome", "o", time_ms[at], codes[at], heads, ends)
-    return Column(told.arrival_ms + late_ms[at], told.lines)
+    return Column(ended_ms[at], told.lines)
 
 
 def _feedback(world: World, made: Requests, rng: np.random.Generator) -> Iterator[Column]:
