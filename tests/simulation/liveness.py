@@ -15,7 +15,7 @@ from guardian.progress import Progress
 from guardian.rollout import Status
 from guardian.state import RolloutState
 from tests.simulation.ledger import KILLS, given_by, is_calm, is_killed
-from tests.simulation.scene import CONTROL, TREATMENT, USERS_REST_S, Rollout
+from tests.simulation.scene import CONTROL, LATEST_S, TREATMENT, USERS_REST_S, Rollout
 from tests.support.traffic import T0_MS
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def compare_whole(world: World, live: Bank) -> None:
 
 
 def _settled(world: World, state: RolloutState) -> None:
-    """Everything is answered, and the store serves what judge believes."""
+    """Everything is answered, what has come is read, and the store serves what judge believes."""
+    behind_s = world.scene.seconds - USERS_REST_S - _seconds(state.population.closed_ms)
+    world.check(behind_s < LATEST_S + FLUSH_S + SKEW_S, f"{state.key}: read to {behind_s:.1f} s before the last request")
     flag, waiting = state.key.partition("|")[2], [pending.decision_id for pending in state.outbox]
     world.check(not waiting, f"never answered: {waiting}")
     for variation in world.rollout(state.key).variations:
@@ -101,7 +103,7 @@ def _as_decided(world: World, state: RolloutState, shares: dict[str, float]) -> 
 
 def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
     """
-    Harm that many were shown while it was quiet is stopped as the policy says.
+    Harm that many were shown while it was quiet is stopped as the policy says, when their outcomes can have been read.
 
     Each smaller share is looked at anew: harm that goes on leads back once more, and pauses at last.
     """
@@ -114,7 +116,7 @@ def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
         shown = _shown(world, rollout, since_s, until_s)
         world.check(shown < SHOWN, f"{state.key}: {rollout.harm}, shown {shown} times before it stepped back at {until_s:.1f} s")
     since_s = max([quiet_s, *backs_s, *([_seconds(course.since_ms)] if course.moved == "step_back" else [])])
-    shown = _shown(world, rollout, since_s, math.inf)
+    shown = _shown(world, rollout, since_s, _seconds(state.population.closed_ms))
     if shown < SHOWN or (rollout.harm == "silent" and not _is_missed(world, rollout, since_s)):
         return
     kills = all(guardrail["then"] in KILLS for guardrail in seen_by)
@@ -141,14 +143,13 @@ def _is_missed(world: World, rollout: Rollout, since_s: float) -> bool:
 
 
 def _advanced(world: World, rollout: Rollout, state: RolloutState) -> None:
-    """A healthy variation that nobody stopped has left its first stage, once it had the time and the starts for it."""
+    """A healthy variation that nobody stopped leaves each stage, once it has had the time and the starts for it."""
     for name, course in state.courses.items() if len(state.policy.stages) >= 2 else ():
-        if course.status != Status.RUNNING:
-            continue
-        if course.stage >= 0:
+        if course.status == Status.RUNNING and course.stage >= 0:
             _counted(world, state, name, course)
-        if not rollout.harm and _is_over(world, state, course):
-            _went_on(world, rollout, state, name)
+        is_peoples = course.edited is not None and rollout.flag in world.shelf.edited
+        if not rollout.harm and not is_peoples and course.status in (Status.RUNNING, Status.COMPLETED):
+            _goes_on(world, state, name, course)
 
 
 def _counted(world: World, state: RolloutState, name: str, course: Progress) -> None:
@@ -169,15 +170,14 @@ def _is_over(world: World, state: RolloutState, course: Progress) -> bool:
     return is_enough and world.scene.seconds - USERS_REST_S > began_s + (stage.for_s or 0.0) + FLUSH_S
 
 
-def _went_on(world: World, rollout: Rollout, state: RolloutState, name: str) -> None:
-    """It has gone on, or waits for people who have set its share, or chance has brought evidence that is not yet gone."""
-    course, ledger = state.course(name), world.ledger
-    if course.edited is not None and rollout.flag in world.shelf.edited:
-        return
-    ledger.healthy += 1
-    is_unlucky = course.stage <= 0 and name in state.variations and not is_calm(state, name)
-    ledger.unlucky += is_unlucky
-    world.check(course.stage > 0 or is_unlucky, f"{state.key}: {name} is healthy and still in its first stage beside {CONTROL}")
+def _goes_on(world: World, state: RolloutState, name: str, course: Progress) -> None:
+    """It has left every stage that is over; but for what chance keeps there, whose evidence is not yet gone."""
+    is_stuck = course.status == Status.RUNNING and _is_over(world, state, course)
+    is_unlucky = is_stuck and name in state.variations and not is_calm(state, name)
+    world.ledger.healthy += is_stuck or course.stage > 0
+    world.ledger.unlucky += is_unlucky
+    said = f"{state.key}: {name} is healthy and still in stage {course.stage + 1} beside {CONTROL}"
+    world.check(not is_stuck or is_unlucky, said)
 
 
 def _seconds(at_ms: Millis) -> float:

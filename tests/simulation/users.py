@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tests.simulation.scene import CONTROL, ENVIRONMENT, RING, RING_EVERY, TREATMENT, UNITS, USERS_REST_S, Rollout
+from tests.simulation.scene import (
+    CONTROL,
+    ENVIRONMENT,
+    LATEST_S,
+    RING,
+    RING_EVERY,
+    TREATMENT,
+    UNITS,
+    USERS_REST_S,
+    Rollout,
+)
 from tests.simulation.shelf import EVERYBODY, Served
 
 if TYPE_CHECKING:
@@ -71,7 +81,7 @@ class Users:
         country = dice.choice(("DE", "FR"))
         flags = {flag: shown[flag] for flag in told}
         if flags and not self._happens(now_s, self._scene.faults.lost):
-            late_s = dice.uniform(0.5, 6.0) if self._happens(now_s, self._scene.faults.late) else 0.0
+            late_s = dice.uniform(0.5, LATEST_S) if self._happens(now_s, self._scene.faults.late) else 0.0
             self._say(now_s + latency_s, service, unit, "outcome", list(flags.items()), {
                 "flags": flags, "outcome": "error" if failed else "ok", "latency_ms": round(latency_s * 1_000, 1),
                 "attributes": {"country": country},
