@@ -122,7 +122,7 @@ def _silences(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms
     found = []
     for variation in state.alive():
         heard = state.heard.get(variation)
-        if heard is None:
+        if heard is None or _is_taken(state, variation):
             continue
         began_ms, base_ms = (one.exposed_ms if by_exposures else one.finished_ms for one in (heard, base))
         if now_ms - began_ms >= for_ms:
@@ -134,6 +134,12 @@ def _silences(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms
                 return [Silent(at, PIPELINE, "", base.finished_ms)]
             found += _not_finished(state, variation, control, at, heard.finished_ms)
     return found
+
+
+def _is_taken(state: RolloutState, variation: str) -> bool:
+    """Say whether the guardian has left a variation to nobody: then nothing of it is missing."""
+    course = state.courses.get(variation)
+    return course is not None and bool(course.grants) and not any(share for one in course.grants for share in one.values())
 
 
 def _since(state: RolloutState, since_ms: Millis, variation: str, control: str) -> Stretch:

@@ -169,6 +169,16 @@ def test_what_was_killed_is_not_missed_before_it_is_given_back() -> None:
     assert all(one.caused_by for one in made)
 
 
+def test_what_nobody_was_given_is_not_missed() -> None:
+    """An advance into the first ring that was given up is taken back from everybody: that the variation is gone is no silence."""
+    terms = policy(guardrails=NO_DATA, stages=[{"ring": "staff", "for": "8s"}, {"share": "50%"}], variations=["treatment"])
+    brief = World(seconds=40.0, rps=60.0, share=lambda s: 0.2, timed=False, lost=_gone)
+    answer = lambda made: {"status": "expired" if made.action == "advance" else "applied"}  # noqa: E731
+    played = Course().play([opened(terms), *brief.entries()], answer)
+
+    assert ["advance", "step_back"] == [one.action for one in played.made]
+
+
 def test_a_silence_is_told_of_once_though_somebody_resumes() -> None:
     """Who is only told of a silence is not told again and again after a resume."""
     terms = policy(guardrails=[{"when": "no_data for 5s", "then": "alert"}])
