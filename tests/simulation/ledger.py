@@ -256,7 +256,9 @@ class Ledger:
 
     def budget(self, key: str) -> float:
         """The expected false kills that a rollout may have had so far."""
-        return PER_ROLLOUT + PER_STEP * self.rollouts[key].steps + PER_DAY * self._world.scene.seconds / 86_400.0
+        # The journal's clock is the furthest one of all: it may have run ahead of true time.
+        seconds = self._world.scene.seconds + max(self._world.scene.skews_ms.values()) / 1_000
+        return PER_ROLLOUT + PER_STEP * self.rollouts[key].steps + PER_DAY * seconds / 86_400.0
 
     def whole(self, key: str) -> Totals:
         """All that was told of a rollout."""
