@@ -52,7 +52,8 @@ test: setup ## every test tier that this machine can run
 	$(PY) -m pytest $(SIDE_BY_SIDE)
 
 test-long: setup ## the long simulations, crash and fault runs
-	$(PY) -m pytest -m long
+	$(PY) -m pytest -m long --ignore tests/simulation
+	$(PY) -m pytest -m long -n auto --dist load -rP tests/simulation
 
 lint: setup ## style, types, and the arrows between modules
 	$(VENV)/bin/ruff check .

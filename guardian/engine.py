@@ -33,7 +33,7 @@ from guardian.looking_back import look_back, turned_off
 from guardian.names import Millis
 from guardian.policy import Action, Policy
 from guardian.rollout import Status
-from guardian.silence import is_news
+from guardian.silence import await_again, is_news
 from guardian.state import Pending, RolloutState, packed_document
 from guardian.summaries import FlagSums
 from guardian.variation import VariationWatch
@@ -226,6 +226,8 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
             action = decision.action
             if action in ("advance", "step_back", "resume"):
                 known_change(state, state.policy, entry.at_ms, action, decision.variant)
+                if action == "resume":
+                    await_again(state, decision.variant, entry.at_ms)
             elif action in ("kill", "kill_flag"):
                 state.population.open(entry.at_ms, action)
     elif entry.status == "shadow":
@@ -307,6 +309,9 @@ def _renew(watch: VariationWatch, policy: Policy) -> None:
 def _revive(state: RolloutState, variations: list[str]) -> None:
     for name in variations:
         watch = state.variations.get(name)
+        if watch is not None and watch.killed:
+            # Nobody had it meanwhile: that is no silence, nor is what comes until the store has given it back.
+            state.heard.pop(name, None)
         if watch is not None and (watch.killed or watch.spoken):
             watch.killed = False
             watch.reset()

@@ -18,6 +18,8 @@ from guardian.tally import Tally
 EPOCHS_MAX = 8
 MOVED = "the share moved"
 """Why an epoch was opened that nobody told of."""
+MOVES = frozenset({MOVED, "advance", "step_back", "resume", "kill", "kill_flag"})
+"""Why epochs are opened that begin with other shares; whatever else happens leaves them as they were."""
 
 
 class Cell(msgspec.Struct, array_like=True, gc=False):

@@ -14,7 +14,7 @@ from guardian.conditions import Silence
 from guardian.history import STEP_MS, Stretch
 from guardian.names import Millis
 from guardian.policy import Action, Policy
-from guardian.population import MOVED, Epoch
+from guardian.population import MOVED, MOVES, Epoch
 from guardian.state import Heard, RolloutState
 from guardian.summaries import Tick
 
@@ -60,6 +60,13 @@ def hear(state: RolloutState, variation: str, tick: Tick, now_ms: Millis) -> Non
             heard.reached_ms, heard.advanced_ms = reached_ms, now_ms
 
 
+def await_again(state: RolloutState, variation: str, at_ms: Millis) -> None:
+    """Those that were killed and are given back are missed from now on: the variation, or all where it is empty."""
+    for name in state.alive() if state.lines.silences else ():
+        if variation in ("", name):
+            state.heard.setdefault(name, Heard(at_ms, at_ms))
+
+
 def silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Silent]:
     """Return all that is silent now, for each ``no_data`` guardrail."""
     found = []
@@ -79,12 +86,22 @@ def news(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Silent]:
 
 
 def goes_on(state: RolloutState, policy: Policy, silent: Silent, now_ms: Millis) -> bool:
-    """Say whether a silence that led back a stage has gone on since then for as long as the guardrail says, untold."""
+    """
+    Say whether a silence that was told has gone on, untold, for as long as the guardrail says.
+
+    Since it led back a stage; or since somebody resumed the variation, where there is more to do than to tell of it.
+    """
     course, guardrail = state.courses.get(silent.variation), policy.guardrails[silent.at]
-    if silent.name not in state.silent or guardrail.then != Action.STEP_BACK or course is None or course.awaits:
+    if silent.name not in state.silent or course is None or course.awaits:
+        return False
+    if course.moved == "resume" and guardrail.then > Action.ALERT:
+        since_ms = course.moved_ms
+    elif course.moved == guardrail.then == Action.STEP_BACK:
+        since_ms = course.since_ms
+    else:
         return False
     bound = guardrail.when.bound
-    return course.moved == Action.STEP_BACK and isinstance(bound, Silence) and now_ms - course.since_ms >= bound.for_s * 1_000
+    return isinstance(bound, Silence) and now_ms - since_ms >= bound.for_s * 1_000
 
 
 def is_silent(state: RolloutState, variation: str) -> bool:
@@ -109,7 +126,7 @@ def _silences(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms
     found = []
     for variation in state.alive():
         heard = state.heard.get(variation)
-        if heard is None:
+        if heard is None or _is_taken(state, variation):
             continue
         began_ms, base_ms = (one.exposed_ms if by_exposures else one.finished_ms for one in (heard, base))
         if now_ms - began_ms >= for_ms:
@@ -121,6 +138,12 @@ def _silences(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms
                 return [Silent(at, PIPELINE, "", base.finished_ms)]
             found += _not_finished(state, variation, control, at, heard.reached_ms)
     return found
+
+
+def _is_taken(state: RolloutState, variation: str) -> bool:
+    """Say whether the guardian has left a variation to nobody: then nothing of it is missing."""
+    course = state.courses.get(variation)
+    return course is not None and bool(course.grants) and not any(share for one in course.grants for share in one.values())
 
 
 def _since(state: RolloutState, since_ms: Millis, variation: str, control: str) -> Stretch:
@@ -137,11 +160,17 @@ def _not_exposed(state: RolloutState, variation: str, control: str, at: int, sin
     for epoch in reversed(epochs):
         # The silence may have begun in an epoch before: what control had since then is no measure of its share.
         size = epoch.size(control, by_exposures)
-        before[epoch.start_ms], since = size - since, max(since - size, 0)
+        before[epoch.start_ms], since = max(size - since, 0), max(since - size, 0)
 
     def surprise(among: list[Epoch]) -> tuple[float, int]:
-        """How surprising it is that none came, by what both had before, in the last epoch in which the variation had any."""
-        sizes = [(one.size(variation, by_exposures), before[one.start_ms]) for one in among]
+        """How surprising it is that none came, by what both had before, at the last shares at which the variation had any."""
+        sizes: list[tuple[int, int]] = []
+        for one in among:
+            of_t, of_c = one.size(variation, by_exposures), before[one.start_ms]
+            if sizes and sizes[-1][0] > 0 and one.why not in MOVES:
+                # Shares stand as they did: a few stragglers after a change are no measure of their own.
+                of_t, of_c = of_t + sizes[-1][0], of_c + sizes[-1][1]
+            sizes.append((of_t, of_c))
         of_t, of_c = next((one for one in reversed(sizes) if min(one) > 0), (0, 0))
         return ((of_t + 0.5) * math.log1p(n_c / of_c), of_t) if of_c else (0.0, 0)
 

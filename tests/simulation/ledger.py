@@ -41,6 +41,10 @@ class Truth:
     offsets: list[int] = field(default_factory=lambda: [-1])
     totals: list[Totals] = field(default_factory=lambda: [{}])
     failed: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    heard_s: dict[str, float] = field(default_factory=dict)
+    """When exposures of a variation last came into the journal."""
+    backs_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """When steps back of a variation were decided."""
     steps: int = 0
     changes: set[str] = field(default_factory=set)
 
@@ -73,6 +77,8 @@ class Ledger:
         self._looked = 0
         self.false_kills = 0
         """Kills of what did no harm."""
+        self.healthy, self.unlucky = 0, 0
+        """Variations that should have gone on by now, and those that chance alone has kept from it."""
 
     # ------------------------------------------------------------------ the journal
 
@@ -86,6 +92,8 @@ class Ledger:
                     for variation, arm in tick.arms.items():
                         truth.add(offset, variation, arm.exposures, arm.outcomes)
                         truth.failed[variation].update(arm.units)
+                        if arm.exposures:
+                            truth.heard_s[variation] = self._world.loop.time()
         elif isinstance(entry, PolicyEntry):
             self._policy(entry)
         elif isinstance(entry, Override):
@@ -140,6 +148,9 @@ class Ledger:
             if known is None:
                 self.decided[decision.decision_id] = offset, decision
                 self._world.note(f"decided {decision.decision_id}: {decision.action} {decision.share or ''}")
+                if decision.action == "step_back":
+                    key = f"{decision.environment}|{decision.flag_key}"
+                    self.rollouts[key].backs_s[decision.variant].append(self._world.loop.time())
                 self._justified(bank.rollouts[f"{decision.environment}|{decision.flag_key}"], decision)
                 self._world.decided(decision)
             else:
@@ -245,7 +256,9 @@ class Ledger:
 
     def budget(self, key: str) -> float:
         """The expected false kills that a rollout may have had so far."""
-        return PER_ROLLOUT + PER_STEP * self.rollouts[key].steps + PER_DAY * self._world.scene.seconds / 86_400.0
+        # The journal's clock is the furthest one of all: it may have run ahead of true time.
+        seconds = self._world.scene.seconds + max(self._world.scene.skews_ms.values()) / 1_000
+        return PER_ROLLOUT + PER_STEP * self.rollouts[key].steps + PER_DAY * seconds / 86_400.0
 
     def whole(self, key: str) -> Totals:
         """All that was told of a rollout."""

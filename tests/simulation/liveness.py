@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from guardian.bank import Bank
 from guardian.decisions import Decision
 from guardian.effects import Decide
 from guardian.journal import decode
+from guardian.names import Millis
+from guardian.progress import Progress
 from guardian.rollout import Status
 from guardian.state import RolloutState
 from tests.simulation.ledger import KILLS, given_by, is_calm, is_killed
-from tests.simulation.scene import CONTROL, TREATMENT, Rollout
+from tests.simulation.scene import CONTROL, LATEST_S, TREATMENT, USERS_REST_S, Rollout
 from tests.support.traffic import T0_MS
 
 if TYPE_CHECKING:
@@ -20,6 +23,14 @@ if TYPE_CHECKING:
 
 SHOWN = 120
 """Starts under a harmful treatment after which it must have been stopped."""
+SILENCE_S = 3.0
+"""How long nothing comes before it is missed, in all guardrails on silence here."""
+STRAGGLED = 7.0
+"""A share that fell to two stragglers is suspect after five nats: when control had ``exp(5 / 2.5)`` times as many since."""
+FLUSH_S = 2.5
+"""What is said is read so much later at most: a flush when it is quiet, and a little for the way."""
+SKEW_S = 2.0
+"""No two clocks differ by more."""
 STOPPED = (Status.KILLED, Status.PAUSED, Status.HOLDING)
 
 
@@ -48,7 +59,9 @@ def compare_whole(world: World, live: Bank) -> None:
 
 
 def _settled(world: World, state: RolloutState) -> None:
-    """Everything is answered, and the store serves what judge believes."""
+    """Everything is answered, what has come is read, and the store serves what judge believes."""
+    behind_s = world.scene.seconds - USERS_REST_S - _seconds(state.population.closed_ms)
+    world.check(behind_s < LATEST_S + FLUSH_S + SKEW_S, f"{state.key}: read to {behind_s:.1f} s before the last request")
     flag, waiting = state.key.partition("|")[2], [pending.decision_id for pending in state.outbox]
     world.check(not waiting, f"never answered: {waiting}")
     for variation in world.rollout(state.key).variations:
@@ -89,30 +102,85 @@ def _as_decided(world: World, state: RolloutState, shares: dict[str, float]) -> 
 
 
 def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
-    """Harm that many were shown while it was quiet is stopped as the policy says."""
-    course, quiet_s = state.course(TREATMENT), max(world.scene.quiet_from_s, rollout.harm_from_s)
-    if course.moved == "step_back":
-        # The smaller share is looked at anew: harm that goes on leads back once more, or pauses.
-        quiet_s = max(quiet_s, (course.since_ms - T0_MS) / 1_000)
-    shown = sum(at_s > quiet_s + 1.0 for at_s in world.users.shown_s[rollout.flag])
+    """
+    Harm that many were shown while it was quiet is stopped as the policy says, when their outcomes can have been read.
+
+    Each smaller share is looked at anew: harm that goes on leads back once more, and pauses at last.
+    """
     seen_by = rollout.seen_by(world.people.document(rollout.key))
-    if not seen_by or shown < SHOWN or is_killed(state):
+    if not seen_by or is_killed(state):
+        return
+    course, quiet_s = state.course(TREATMENT), max(world.scene.quiet_from_s, rollout.harm_from_s)
+    backs_s = [at_s for at_s in world.ledger.rollouts[rollout.key].backs_s[TREATMENT] if at_s > quiet_s]
+    behind_s = (state.data_ms - state.population.closed_ms) / 1_000
+    for since_s, until_s in pairwise([quiet_s, *backs_s]):
+        shown = _shown(world, rollout, since_s, until_s - behind_s)
+        world.check(shown < SHOWN, f"{state.key}: {rollout.harm}, shown {shown} times before it stepped back at {until_s:.1f} s")
+    since_s = max([quiet_s, *backs_s, *([_seconds(course.since_ms)] if course.moved == "step_back" else [])])
+    shown = _shown(world, rollout, since_s, _seconds(state.population.closed_ms))
+    if shown < SHOWN or (rollout.harm == "silent" and not _is_missed(world, rollout, since_s)):
         return
     kills = all(guardrail["then"] in KILLS for guardrail in seen_by)
-    what = f"{state.key}: {rollout.harm} since {rollout.harm_from_s:.1f} s, shown {shown} times since {quiet_s:.1f} s"
+    what = f"{state.key}: {rollout.harm} since {rollout.harm_from_s:.1f} s, shown {shown} times since {since_s:.1f} s"
     world.check(not kills, f"{what}, and not killed")
     world.check(course.status in STOPPED, f"{what}, and {course.status}")
 
 
+def _shown(world: World, rollout: Rollout, since_s: float, until_s: float) -> int:
+    """How often treatment was shown in a while, but for its first second."""
+    return sum(since_s + 1.0 < at_s <= until_s for at_s in world.users.shown_s[rollout.flag])
+
+
+def _is_missed(world: World, rollout: Rollout, since_s: float) -> bool:
+    """
+    Whether a silence was long enough to be known.
+
+    What straggled in while it began is all that tells how many should have come, where the share is seen to have moved:
+    it takes some times as long as that, and what the guardrail says.
+    """
+    heard_s = world.ledger.rollouts[rollout.key].heard_s.get(TREATMENT, 0.0)
+    straggled_s = max(heard_s - rollout.harm_from_s, 0.0)
+    return world.scene.seconds - USERS_REST_S > max(heard_s + STRAGGLED * straggled_s, since_s) + SILENCE_S + FLUSH_S
+
+
 def _advanced(world: World, rollout: Rollout, state: RolloutState) -> None:
-    """A healthy rollout that nobody stopped has left its first stage; of several variations, one has."""
-    if rollout.harm or state.status != Status.RUNNING or len(state.policy.stages) < 2:
-        return
-    courses = state.courses.values()
-    # People have set another share and nobody has agreed to go on from there, or few start at it; or it was taken back;
-    # or chance has brought evidence that is not yet gone.
-    is_few = rollout.flag in world.shelf.edited and any(course.starts < state.policy.min_starts for course in courses)
-    is_calm_now = any(is_calm(state, variation) for variation in state.alive())
-    is_excused = is_few or not is_calm_now or any(course.edited is not None or course.backs for course in courses)
-    left = any(course.stage > 0 for course in courses)
-    world.check(left or is_excused, f"{state.key} is healthy and still in its first stage beside {CONTROL}")
+    """A healthy variation that nobody stopped leaves each stage, once it has had the time and the starts for it."""
+    for name, course in state.courses.items() if len(state.policy.stages) >= 2 else ():
+        if course.status == Status.RUNNING and course.stage >= 0:
+            _counted(world, state, name, course)
+        is_peoples = course.edited is not None and rollout.flag in world.shelf.edited
+        if not rollout.harm and not is_peoples and course.status in (Status.RUNNING, Status.COMPLETED):
+            _goes_on(world, state, name, course)
+
+
+def _counted(world: World, state: RolloutState, name: str, course: Progress) -> None:
+    """While it is quiet nothing comes too late to be counted for its stage."""
+    first_s = max(_seconds(course.since_ms), world.scene.quiet_from_s) + SKEW_S
+    last_s = _seconds(state.population.closed_ms) - SKEW_S
+    told = sum(
+        cells[name].exposures for second, cells in state.history.steps()
+        if name in cells and first_s <= _seconds(second * 1_000) <= last_s
+    )  # fmt: skip
+    world.check(course.starts >= told, f"{state.key}: {name} had {told} starts while it was quiet, {course.starts} are counted")
+
+
+def _is_over(world: World, state: RolloutState, course: Progress) -> bool:
+    """Whether a stage has had its time while it was quiet, and its starts."""
+    stage, began_s = state.policy.stages[max(course.stage, 0)], max(_seconds(course.since_ms), world.scene.quiet_from_s)
+    is_enough = course.stage < 0 or course.starts >= state.policy.min_starts
+    return is_enough and world.scene.seconds - USERS_REST_S > began_s + (stage.for_s or 0.0) + FLUSH_S
+
+
+def _goes_on(world: World, state: RolloutState, name: str, course: Progress) -> None:
+    """It has left every stage that is over; but for what chance keeps there, whose evidence is not yet gone."""
+    is_stuck = course.status == Status.RUNNING and _is_over(world, state, course)
+    is_unlucky = is_stuck and name in state.variations and not is_calm(state, name)
+    world.ledger.healthy += is_stuck or course.stage > 0
+    world.ledger.unlucky += is_unlucky
+    said = f"{state.key}: {name} is healthy and still in stage {course.stage + 1} beside {CONTROL}"
+    world.check(not is_stuck or is_unlucky, said)
+
+
+def _seconds(at_ms: Millis) -> float:
+    """A moment of the journal as the loop has it."""
+    return (at_ms - T0_MS) / 1_000

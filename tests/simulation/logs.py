@@ -24,11 +24,19 @@ class Log:
     records: list[bytes] = field(default_factory=list)
     acknowledged: int = 0
     committed: int = 0
+    _grown: asyncio.Event = field(default_factory=asyncio.Event)
 
     def append(self, value: bytes) -> int:
         """Add a record; return its offset."""
         self.records.append(value)
+        self._grown.set()
         return len(self.records) - 1
+
+    async def beyond(self, position: int) -> None:
+        """Wait until there is a record at *position*: to look again and again is what a run would take most steps for."""
+        while position >= len(self.records):
+            self._grown.clear()
+            await self._grown.wait()
 
     def acknowledge(self, offset: int) -> None:
         """Be done with a record and all before it."""

@@ -39,6 +39,10 @@ STAGES: tuple[Stages, ...] = (
 RINGS: Stages = ({"ring": RING, "for": "4s"}, {"share": "20%", "for": "5s"}, {"share": "50%"})
 SEVERAL: Stages = ({"share": "20%", "for": "4s"}, {"share": "40%", "for": "5s"}, {"share": "60%"})
 UNITS = 3_000
+LATEST_S = 6.0
+"""What comes late comes so much later at most."""
+USERS_REST_S = 2.0
+"""So long before the end the last request is made."""
 PER_ROLLOUT, PER_STEP, PER_DAY = 0.002, 0.001, 0.001
 
 

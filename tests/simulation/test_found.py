@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from functools import partial
 
 import pytest
@@ -18,7 +19,7 @@ from guardian.summaries import Arm
 from streams.commands import command_for
 from streams.stores.memory import MemoryFlagStore
 from tests.simulation.shelf import flag
-from tests.support.courses import Course
+from tests.support.courses import Course, between, wish
 from tests.support.courses import told as opened
 from tests.support.sums import World
 from tests.support.traffic import KEY, T0_MS, Traffic, judged, policy
@@ -132,6 +133,70 @@ def test_a_silence_that_goes_on_after_a_step_back_pauses() -> None:
     assert ["exposures"] * 2 == [one.evidence.silence for one in (back, paused) if one.evidence is not None]
     assert 5.0 <= played.when("pause") - played.when("step_back") < 6.0
     assert "the step back has not ended it" in paused.explanation
+
+
+def _gone(variation: str, at_s: float, from_s: float = BUG_S) -> float:
+    return float(variation == "treatment" and at_s >= from_s)
+
+
+@pytest.mark.parametrize("then", ["hold", "pause", "kill"])
+def test_a_silence_that_goes_on_after_a_resume_is_acted_on_again(then: str) -> None:
+    """Somebody resumes what fell silent: where it stays silent as long as the guardrail says, that has its action once more."""
+    terms = policy(guardrails=[{"when": "no_data for 5s", "then": then}])
+    world = World(seconds=60.0, rps=60.0, share=lambda s: 0.5, timed=False, lost=_gone)
+    played = Course().play(between([opened(terms), *world.entries()], wish(30.0, "resume", variation="treatment")))
+
+    assert [then, "resume", then] == [one.action for one in played.made]
+    resumed, again = (datetime.fromisoformat(one.decided_at) for one in played.made[1:])
+    assert 5.0 <= (again - resumed).total_seconds() < 6.0
+
+
+def test_what_was_killed_is_not_missed_before_it_is_given_back() -> None:
+    """A variation that somebody resumes was not silent while it was dead: it is not killed for that, though the store is slow."""
+    dead = lambda variation, s: float(variation == "treatment" and 10.0 <= s < 38.0)  # noqa: E731
+    world = World(seconds=60.0, rps=60.0, share=lambda s: 0.5, timed=False, lost=dead)
+    wishes = [wish(at_s, action, variation="treatment") for at_s, action in ((10.0, "kill"), (30.0, "resume"))]
+    bank, made = Bank(JudgeConfig()), list[Decision]()
+    answers = [
+        ReceiptEntry(at_ms=T0_MS + at_ms, key=KEY, decision_id=f"{KEY}|treatment|{number}", status="applied")
+        for number, at_ms in ((1, 10_100), (2, 37_500))
+    ]
+    terms = policy(guardrails=NO_DATA)
+    for offset, entry in enumerate(between([opened(terms), *world.entries()], *wishes, *answers)):
+        made += [one.decision for one in bank.apply(offset, entry) if isinstance(one, Decide)]
+
+    assert {"kill", "resume"} == {one.action for one in made}
+    assert all(one.caused_by for one in made)
+
+
+def test_what_nobody_was_given_is_not_missed() -> None:
+    """An advance into the first ring that was given up is taken back from everybody: that the variation is gone is no silence."""
+    terms = policy(guardrails=NO_DATA, stages=[{"ring": "staff", "for": "8s"}, {"share": "50%"}], variations=["treatment"])
+    brief = World(seconds=40.0, rps=60.0, share=lambda s: 0.2, timed=False, lost=_gone)
+    answer = lambda made: {"status": "expired" if made.action == "advance" else "applied"}  # noqa: E731
+    played = Course().play([opened(terms), *brief.entries()], answer)
+
+    assert ["advance", "step_back"] == [one.action for one in played.made]
+
+
+def test_a_silence_is_told_of_once_though_somebody_resumes() -> None:
+    """Who is only told of a silence is not told again and again after a resume."""
+    terms = policy(guardrails=[{"when": "no_data for 5s", "then": "alert"}])
+    world = World(seconds=60.0, rps=60.0, share=lambda s: 0.5, timed=False, lost=_gone)
+    played = Course().play(between([opened(terms), *world.entries()], wish(30.0, "resume", variation="treatment")))
+
+    assert ["alert", "resume"] == [one.action for one in played.made]
+
+
+def test_stragglers_after_a_change_do_not_hide_a_silence() -> None:
+    """What silences a variation is told as a change, and a few still start after it: all it had before says what is missing."""
+    gone = partial(_gone, from_s=20.4)
+    world = World(seconds=40.0, rps=60.0, share=lambda s: 0.2, timed=False, lost=gone)
+    change = Override(at_ms=T0_MS + 20_000, key=KEY, action="changed", variation="", by="ci", reason="build 7", id="7")
+    played = Course().play(between([opened(policy(guardrails=NO_DATA)), *world.entries()], change))
+
+    assert [("kill", "exposures")] == told(played.made)
+    assert played.when("kill") < 27.0
 
 
 def test_a_stage_is_not_left_before_anything_of_it_was_read() -> None:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tests.simulation.scene import CONTROL, ENVIRONMENT, RING, RING_EVERY, TREATMENT, UNITS, Rollout
+from tests.simulation.scene import (
+    CONTROL,
+    ENVIRONMENT,
+    LATEST_S,
+    RING,
+    RING_EVERY,
+    TREATMENT,
+    UNITS,
+    USERS_REST_S,
+    Rollout,
+)
 from tests.simulation.shelf import EVERYBODY, Served
 
 if TYPE_CHECKING:
@@ -28,7 +38,7 @@ class Users:
     def __init__(self, world: World) -> None:
         self._world, self._scene = world, world.scene
         self._dice = random.Random(f"users {world.scene.seed}")
-        self._numbers = 0
+        self._numbers, self._has_ratings = 0, world.scene.has_ratings
         self._due: list[tuple[float, int, int, bytes, Told]] = []
         self.served: list[dict[str, Served]] = [
             {rollout.flag: world.shelf.served(rollout.flag) for rollout in self._scene.rollouts} for _ in range(2)
@@ -40,7 +50,7 @@ class Users:
     async def live(self) -> None:
         """Make requests until the end."""
         loop, mean = self._world.loop, self._scene.requests_a_second * EVERY_MS / 1_000
-        while loop.time() < self._scene.seconds - 2.0:
+        while loop.time() < self._scene.seconds - USERS_REST_S:
             for _ in range(int(mean) + (self._dice.random() < mean % 1)):
                 self._request(loop.time() - self._dice.uniform(0.0, EVERY_MS / 1_000))
             self._deliver(loop.time())
@@ -71,12 +81,12 @@ class Users:
         country = dice.choice(("DE", "FR"))
         flags = {flag: shown[flag] for flag in told}
         if flags and not self._happens(now_s, self._scene.faults.lost):
-            late_s = dice.uniform(0.5, 6.0) if self._happens(now_s, self._scene.faults.late) else 0.0
+            late_s = dice.uniform(0.5, LATEST_S) if self._happens(now_s, self._scene.faults.late) else 0.0
             self._say(now_s + latency_s, service, unit, "outcome", list(flags.items()), {
                 "flags": flags, "outcome": "error" if failed else "ok", "latency_ms": round(latency_s * 1_000, 1),
                 "attributes": {"country": country},
             }, late_s)  # fmt: skip
-            if self._scene.has_ratings and dice.random() < 0.5:
+            if self._has_ratings and dice.random() < 0.5:
                 score = dice.choice((1, 1, 2) if "csat" in harms else (3, 4, 5, 5))
                 said = {"flags": flags, "kind": "rating", "score": score}
                 self._say(now_s + latency_s + 0.5, service, unit, "feedback", [], said)

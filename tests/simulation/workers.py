@@ -43,13 +43,13 @@ class Observe:
         self._dice = random.Random(f"observe {world.scene.seed} {number} {world.loop.time()}")
 
     async def run(self) -> None:
-        """Flush once or twice a second."""
+        """Flush once or twice a second, and half as often when it is quiet: then nothing strikes between two flushes."""
         world, number = self._world, self._number
         offset, note = world.noted[number]
         fold = Fold(self._name, FoldConfig(bare=True), position=offset, note=note)
         point, journalist = fold.savepoint(), Journalist(self._name, TOPICS.journal, 1)
         while True:
-            await asyncio.sleep(self._dice.uniform(0.4, 0.9))
+            await asyncio.sleep(self._dice.uniform(0.4, 0.9) * (2.0 if world.is_quiet else 1.0))
             if world.is_unread(number):
                 continue
             now_ms = world.clock_ms(f"source {number}")
@@ -186,6 +186,7 @@ class JudgeWorker:
                 self.seen, position = position, position + 1
                 self._world.judged(self)
                 await self._world.moment("applied", self.process)
+            await log.beyond(position)
             # A zombie may be one that slept through its rebalance, and goes on where it was.
             await asyncio.sleep(self.sleeps_s + self._dice.uniform(0.02, 0.2))
             self.sleeps_s = 0.0
@@ -211,6 +212,7 @@ class ActWorker:
             while position < len(log.records):
                 self._acting.take(Event(TOPICS.decisions, position, log.records[position], log, self))
                 position += 1
+            await log.beyond(position)
             await asyncio.sleep(self._dice.uniform(0.01, 0.1))
 
 
