@@ -7,7 +7,6 @@ from guardian.conditions import Absolute
 from guardian.line_watch import LineWatch, Story
 from guardian.lines import ALL, SEGMENT_PART, Line, Lines, attribute_of, segments_of
 from guardian.names import Millis
-from guardian.policy import Guardrail, Policy
 from guardian.population import MOVED, Epoch, Waiting
 from guardian.remembered import Remembered
 from guardian.sequential import Account
@@ -146,17 +145,11 @@ def part_of_budget(state: RolloutState, lines: Lines, at: int, segment: str) -> 
     All guardrails have the same. Where one looks at segments, these have a fifth of its part, the k-th value of an
     attribute that was heard of 1/(k (k+1)) of that: the sum never exceeds it, however many values there will be.
     """
-    guardrail, policy = state.policy.guardrails[at], state.policy
-    if segment == ALL or not (attributes := segments_of(guardrail, policy)):
-        return part_of_all(guardrail, policy, lines)
+    if segment == ALL or not (attributes := segments_of(state.policy.guardrails[at], state.policy)):
+        return lines.parts[at]
     part = 1.0 / lines.accounts
     rank = 1 + state.segments[attribute_of(segment)].index(segment)
     return part * SEGMENT_PART / len(attributes) / (rank * (rank + 1))
-
-
-def part_of_all(guardrail: Guardrail, policy: Policy, lines: Lines) -> float:
-    """Return the part of a variation's budget that a guardrail has for all traffic."""
-    return (1.0 - SEGMENT_PART if segments_of(guardrail, policy) else 1.0) / lines.accounts
 
 
 def shares_of(state: RolloutState, line: Line, variation: str, block: Pair) -> list[float]:

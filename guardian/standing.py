@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from operator import attrgetter
 from typing import NamedTuple
 
 from guardian.evidence import Breach
 from guardian.line_watch import LineWatch
-from guardian.lines import ALL, Line, is_of_requests
+from guardian.lines import ALL, Line
 from guardian.policy import Action, Guardrail, Policy
 from guardian.sequential import anytime_p, pooled_log_s
 from guardian.state import RolloutState
@@ -49,6 +50,9 @@ class Held(NamedTuple):
         return [lane for lane in (self.watch.full, self.watch.fast) if lane is not None]
 
 
+_PLACE = attrgetter("at", "segment")
+
+
 def name_of(at: int, segment: str) -> str:
     """Return the name of a guardrail in a segment, the same for its test and for what it says literally."""
     return f"{at}@{segment}"
@@ -57,17 +61,15 @@ def name_of(at: int, segment: str) -> str:
 def standing(state: RolloutState, policy: Policy, variation: str) -> list[Held]:
     """Return all guardrails of a variation that test anything, in the order of the policy, all traffic first."""
     watch = state.variations[variation]
-    of_requests = [at for at, guardrail in enumerate(policy.guardrails) if is_of_requests(guardrail, policy)]
-    found = [
-        Held(at, policy.guardrails[at], ALL, held) for at, held in zip(of_requests, watch.guardrails, strict=True)
-    ]
+    lines, guardrails = state.lines, policy.guardrails
+    found = [Held(at, guardrails[at], ALL, held) for at, held in zip(lines.of_requests, watch.guardrails, strict=True)]
     for key, read in watch.lines.items():
-        resolved = state.lines.resolve(key)
+        resolved = lines.resolve(key)
         if resolved is not None:
             line, segment = resolved
             named = ALL if segment == line.cut else segment
-            found += [Held(at, policy.guardrails[at], named, held, line, read) for at, held in read.watches.items()]
-    return sorted(found, key=lambda held: (held.at, held.segment))
+            found += [Held(at, guardrails[at], named, held, line, read) for at, held in read.watches.items()]
+    return sorted(found, key=_PLACE)
 
 
 def breaches(state: RolloutState, policy: Policy, variation: str) -> list[tuple[Held, Breach]]:
@@ -105,12 +107,13 @@ def _pooled(group: list[Held]) -> Breach | None:
 
 def is_enough(state: RolloutState, policy: Policy, variation: str, held: Held) -> bool:
     """Say whether as many units are behind it as the policy wants before anything is done."""
-    if held.line is None or held.since is None:
+    if held.line is None or held.read is None:
         return state.history.failed_units(variation) >= policy.min_units
     if held.line.kind == "fresh":
         return True
     counts_events = held.line.kind in ("failures", "reports") or held.guardrail.when.signal.kind == "thumbs_down_rate"
-    return (held.since.t.x if counts_events else held.since.t.n) >= policy.min_units
+    treated = held.read.stories[held.at].t
+    return (treated.x if counts_events else treated.n) >= policy.min_units
 
 
 def together(state: RolloutState, policy: Policy, variation: str, action: Action) -> list[Held]:

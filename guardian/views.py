@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import msgspec
-
 from guardian.decide import iso
 from guardian.decisions import ArmView, GuardrailView, HindsightView, RolloutView
 from guardian.evidence import Inconclusive, NoData
@@ -22,7 +20,6 @@ from guardian.rule_views import literal_rows, literal_why
 from guardian.silence import EXPOSURES, OUTCOMES, PIPELINE, silences
 from guardian.standing import Held, is_enough, p_value, standing
 from guardian.state import RolloutState
-from guardian.tally import Pair
 from guardian.testimony import values_of
 
 STALE_MS = FRESH_MS
@@ -51,7 +48,7 @@ def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis,
         telemetry="fresh" if fresh else ("stale" if state.data_ms else "none"),
         arms=tuple(_arm(state, name, recent[name]) for name in names),
         guardrails=tuple(_guardrails(state, policy, recent, now_ms)), mixed_units=len(state.mixing.units),
-        mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash, plan=msgspec.to_builtins(state.lines.plan),
+        mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash, plan=state.lines.plan_values,
         last_decision=state.last_decision, explanation=state.explanation,
         waits=waits(state, policy, now_ms), approvals=_approvals(state, policy), hindsight=hindsight(state),
     )  # fmt: skip
@@ -139,8 +136,7 @@ def _values(
     """Return what the signal is of late, of the variation and of control."""
     if held.read is None or held.line is None:
         return _rate(recent[variation]), _rate(recent[policy.control])
-    past = held.read.past
-    value, value_control = values_of(held, Pair(0, 0, past.t.tally(), past.c.tally()))
+    value, value_control = values_of(held, held.read.past.t, held.read.past.c)
     return value, configured_share(state) if held.line.kind == "fresh" else value_control
 
 

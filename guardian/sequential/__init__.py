@@ -17,6 +17,7 @@ from guardian.sequential.grid import DEFAULT_GRID, DROP_GRID, ratio_grid
 from guardian.sequential.intervals import rate_interval, ratio_interval
 from guardian.sequential.latency import (
     Exceedances,
+    Histogram,
     LatencyMemory,
     bucket_edge,
     bucket_key,
@@ -69,6 +70,7 @@ __all__ = [
     "ErrorRateStream",
     "Exceedances",
     "Fading",
+    "Histogram",
     "LatencyMemory",
     "Onset",
     "RatingCentre",

@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,35 @@ from guardian.sequential.grid import DEFAULT_GRID
 from guardian.sequential.proportions import two_sample_block, two_sample_blocks
 
 Buckets = Mapping[int, float]
+
+
+class Histogram(NamedTuple):
+    """
+    Buckets and their counts as arrays, in any order, each bucket once: what a `Buckets` of many is read from soonest.
+    """
+
+    keys: NDArray[np.signedinteger[Any]]
+    counts: NDArray[np.floating[Any]]
+
+    @property
+    def total(self) -> float:
+        """
+        The sum of all counts.
+        """
+        return math.fsum(self.counts.tolist())
+
+    def quantile_key(self, tau: float) -> int | None:
+        """
+        Return `quantile_key` of these buckets.
+        """
+        check_open_unit("tau", tau)
+        total = self.total
+        if total <= 0.0:
+            return None
+        order = self.keys.argsort()
+        below = self.counts[order].cumsum(dtype=np.float64)
+        return int(self.keys[order[below.searchsorted(tau * total * (1.0 - 1e-12))]])
+
 
 #: Relative half-width of a bucket: bucket k covers (1.0202**(k-1), 1.0202**k].
 ACCURACY = 0.01
@@ -103,7 +132,7 @@ def count_above(buckets: Buckets, key: int) -> float:
     return math.fsum(count for bucket, count in buckets.items() if bucket > key)
 
 
-def counts_above(buckets: Buckets, keys: Sequence[int]) -> Floats:
+def counts_above(buckets: Buckets | Histogram, keys: Sequence[int]) -> Floats:
     """
     Return `count_above` for several buckets at once, shape ``(len(keys),)``.
     """
@@ -111,14 +140,14 @@ def counts_above(buckets: Buckets, keys: Sequence[int]) -> Floats:
     return np.asarray((held[np.newaxis, :] > np.asarray(keys, dtype=np.int64)[:, np.newaxis]) @ counts)
 
 
-def quantile_keys(buckets: Buckets, taus: Sequence[float]) -> list[int]:
+def quantile_keys(buckets: Buckets | Histogram, taus: Sequence[float]) -> list[int]:
     """
     Return `quantile_key` for several parts at once; nothing for an empty histogram.
     """
     return cuts(buckets, taus)[0]
 
 
-def cuts(buckets: Buckets, taus: Sequence[float] | Floats) -> tuple[list[int], Floats]:
+def cuts(buckets: Buckets | Histogram, taus: Sequence[float] | Floats) -> tuple[list[int], Floats]:
     """
     Return `quantile_keys`, and of the same histogram `counts_above` them; nothing for an empty one.
     """
@@ -132,12 +161,14 @@ def cuts(buckets: Buckets, taus: Sequence[float] | Floats) -> tuple[list[int], F
     return keys.tolist(), np.asarray((held > keys[:, np.newaxis]) @ counts)
 
 
-def _arrays(buckets: Buckets) -> tuple[NDArray[np.int64], Floats]:
+def _arrays(buckets: Buckets | Histogram) -> Histogram:
     """
     Return the buckets and their counts, as they stand.
     """
+    if isinstance(buckets, Histogram):
+        return buckets
     held = np.fromiter(buckets, dtype=np.int64, count=len(buckets))
-    return held, np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets))
+    return Histogram(held, np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets)))
 
 
 def margin_shift(margin: float, accuracy: float = ACCURACY) -> int:

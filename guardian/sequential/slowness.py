@@ -27,7 +27,7 @@ from guardian.sequential.checks import (
     check_units,
     spread,
 )
-from guardian.sequential.latency import ACCURACY, Buckets, counts_above, cuts, margin_shift
+from guardian.sequential.latency import ACCURACY, Buckets, Histogram, counts_above, cuts, margin_shift
 
 #: The quantiles of control's past at which latencies are cut.
 DEFAULT_TAUS: Floats = np.array([0.25, 0.5, 0.75, 0.9, 0.97, 0.995])
@@ -62,7 +62,7 @@ _BY_MAX = 8.0
 
 
 def slowness_block(
-    past: Buckets,
+    past: Buckets | Histogram,
     treatment: Buckets,
     control: Buckets,
     *,
@@ -80,7 +80,8 @@ def slowness_block(
     """
     levels = _taus(taus)
     keys, above = cuts(past, levels)
-    weight, shift = math.fsum(past.values()), margin_shift(margin, accuracy)
+    weight = past.total if isinstance(past, Histogram) else math.fsum(past.values())
+    shift = margin_shift(margin, accuracy)
     columns = _columns(tuple(slowdowns))
     if not keys:
         return np.zeros(len(columns[0]))
