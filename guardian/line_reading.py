@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from guardian.betting import Past, log_e
-from guardian.conditions import Absolute
 from guardian.line_watch import LineWatch, Story
 from guardian.lines import ALL, SEGMENT_PART, Line, Lines, attribute_of, segments_of
 from guardian.names import Millis
@@ -33,14 +32,14 @@ def read_lines(
     state: RolloutState, lines: Lines, variation: str, end_ms: Millis, tick: Waiting, epoch: Epoch
 ) -> bool:
     """Let the lines of one variation read a mature tick; say whether a guardrail read anything."""
-    read = False
+    read, control = False, state.policy.control
     for key, arms in tick.lines.items():
         found = lines.resolve(key)
         if found is None or not found[0].readers(found[1]):
             continue
         if found[0].kind == "fresh" and tick.start_ms < settled_ms(state, epoch):
             continue
-        both = arms.get(variation), arms.get(state.policy.control)
+        both = arms.get(variation), arms.get(control)
         read |= _feed(state, lines, found, variation, (tick.start_ms, end_ms), epoch, both)
     return read
 
@@ -91,7 +90,7 @@ def _feed(
     held = watch.lines.get(key)
     if held is None:
         held = watch.lines[key] = _begin(line, segment, watch)
-    held.add(epoch.start_ms, span, *both)
+    held.add(epoch.start_ms, span, *both, line.fixed)
     return _read(state, lines, found, held, variation, state.population.epochs[0].start_ms)
 
 
@@ -109,27 +108,26 @@ def _begin(line: Line, segment: str, watch: VariationWatch) -> LineWatch:
 def _read(
     state: RolloutState, lines: Lines, found: tuple[Line, str], held: LineWatch, variation: str, oldest_ms: Millis
 ) -> bool:
-    guardrails, (line, segment) = state.policy.guardrails, found
+    line, segment = found
     least_ms = 0 if segment in (ALL, line.cut) else SEGMENT_BLOCK_MS
     blocks, alone = (held.take_split(), None) if line.kind == "fresh" else held.take_full(oldest_ms, least_ms)
     if not blocks and alone is None:
         return False
-    bounds = {at: isinstance(guardrails[at].when.bound, Absolute) for at in held.watches}
-    chosen = [(at, block) for block in blocks for at, fixed in bounds.items() if not fixed]
-    chosen += [(at, alone) for at, fixed in bounds.items() if fixed and alone is not None]
+    policy, fixed = state.policy, line.fixed
+    chosen = [(at, block) for block in blocks for at in held.watches if at not in fixed]
+    chosen += [(at, alone) for at in held.watches if at in fixed and alone is not None]
     if chosen:
         _deposit(state, lines, segment, held, state.variations[variation])
     for at, block in chosen:
         shares = shares_of(state, line, variation, block)
-        cluster = state.policy.unit_cluster
-        values = log_e(guardrails[at].when, line, block, held.past, shares=shares, cluster=cluster)
+        values = log_e(policy.guardrails[at].when, line, block, held.past, shares=shares, cluster=policy.unit_cluster)
         held.watches[at].full.update(values)
         held.stories[at].read(block, values)
-    if alone is not None and all(bounds.values()):
-        held.remember(alone)
-    elif not all(bounds.values()):
+    if not fixed.issuperset(held.watches):
         for block in blocks:
             held.remember(block)
+    elif alone is not None:
+        held.remember(alone)
     return bool(chosen)
 
 

@@ -40,7 +40,8 @@ class Line:
 
     ``score`` names a score and ``range`` the values that its signal can have; ``over_us`` is a bound of latency in
     microseconds. ``guardrails`` are those that read it for all traffic, ``by_segment`` those that read it for the
-    segments of an attribute, by their place in the policy. ``rules`` and ``rules_by_segment`` are those that take it
+    segments of an attribute, by their place in the policy; ``fixed`` those of both that hold it against a fixed bound,
+    and so read it of the variation alone. ``rules`` and ``rules_by_segment`` are those that take it
     literally, over a window. ``is_awaited``: a stage waits for what it tells.
     """
 
@@ -52,6 +53,7 @@ class Line:
     over_us: int = 0
     guardrails: tuple[int, ...] = ()
     by_segment: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    fixed: frozenset[int] = frozenset()
     rules: tuple[int, ...] = ()
     rules_by_segment: dict[str, tuple[int, ...]] = field(default_factory=dict)
     is_awaited: bool = False
@@ -208,7 +210,8 @@ def lines_of(policy: Policy) -> Lines:
             line = _line(guardrail.when, policy)
             known, alone = made.get(line.name, line), () if is_of_requests(guardrail, policy) else (at,)
             by_segment = _with(known.by_segment, segments, at)
-            made[line.name] = replace(known, guardrails=(*known.guardrails, *alone), by_segment=by_segment)
+            fixed = known.fixed | {at} if isinstance(guardrail.when.bound, Absolute) else known.fixed
+            made[line.name] = replace(known, guardrails=(*known.guardrails, *alone), by_segment=by_segment, fixed=fixed)
         if literal:
             line = _literal_line(guardrail, policy)
             known = made.get(line.name, line)

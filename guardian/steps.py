@@ -15,6 +15,9 @@ _WIDER = {"B": "H", "H": "f"}
 _MOST = {"B": 255, "H": 65_535}
 """The largest whole number of a narrow row."""
 
+Spans = tuple[tuple[int, int], ...]
+"""Places, each span from one up to another."""
+
 
 class Steps:
     """
@@ -90,22 +93,28 @@ class Steps:
 
     def sum(self, from_step: int, variation: str) -> tuple[Cell, int]:
         """Return the variation's sums from a step on, and the latest of these steps, whoever is in it; -1 if there is none."""
-        row, held, newest, size = self._arms.get(variation), self._held, max(self._held), self.size
+        row, newest, size = self._arms.get(variation), max(self._held), self.size
         if newest < max(from_step, 0):
             return Cell(), _NONE
         if row is None:
             return Cell(), newest
         # No other places can hold what is asked for; in the order in which they lie.
         begin, end = max(from_step, newest - size + 1, 0) % size, newest % size + 1
-        places = range(begin, end) if begin < end else (*range(end), *range(begin, size))
-        exposures = outcomes = errors = first = 0.0
-        for at in places:
-            if held[at] >= from_step:
-                exposures += row[at]
-                outcomes += row[size + at]
-                errors += row[2 * size + at]
-                first += row[3 * size + at]
+        spans = ((begin, end),) if begin < end else ((0, end), (begin, size))
+        row = self._since(from_step, row, spans)
+        exposures, outcomes, errors, first = (_sum(row, at, spans) for at in range(0, _FIELDS * size, size))
         return Cell(int(exposures), int(outcomes), int(errors), first), newest
+
+    def _since(self, from_step: int, row: array[Any], spans: Spans) -> array[Any]:
+        """Return the row without what places in these spans hold of earlier steps, as where nothing came for a while."""
+        held = self._held
+        if all(min(held[begin:end], default=from_step) >= from_step for begin, end in spans):
+            return row
+        kept = row[:]
+        for at in (at for begin, end in spans for at in range(begin, end) if held[at] < from_step):
+            for field in range(at, _FIELDS * self.size, self.size):
+                kept[field] = 0
+        return kept
 
     def first(self, variation: str) -> float:
         """Return the first failures of the variation over all steps."""
@@ -135,6 +144,14 @@ class Steps:
         last, ages, rows = state
         self._held = array("q", [_NONE if age == _NONE else last - age for age in ages])
         self._arms = {name: _little(_row(kind, raw)) for name, (kind, raw) in rows.items()}
+
+
+def _sum(row: array[Any], at: int, spans: Spans) -> float:
+    """Return the sum of the places in these spans, of the numbers that begin ``at``."""
+    total = 0.0
+    for begin, end in spans:
+        total = sum(row[at + begin : at + end], total)
+    return total
 
 
 def _row(kind: Any, content: bytes | list[Any]) -> array[Any]:
