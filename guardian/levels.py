@@ -56,11 +56,10 @@ def upper(positions: NDArray[np.int64]) -> Floats:
 
 def mean(sums: Tally | Remembered, values: Range) -> float | None:
     """Return the mean of the scores in their own unit; None without any."""
-    counts = sums.counts
-    if sums.n <= 0.0 or not counts:
+    at, weights = sums.histogram
+    if sums.n <= 0.0 or not at.size:
         return None
-    weights = np.array(list(counts.values()))
-    part = float(_widths(tuple(counts)) @ weights / (2.0 * np.add.reduce(weights)))
+    part = float(_widths(tuple(at.tolist())) @ weights / (2.0 * np.add.reduce(weights)))
     return values[0] + (values[1] - values[0]) * part
 
 

@@ -8,6 +8,7 @@ traffic, are no line: every rollout has them, and ``guardian.evaluate`` reads th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -27,6 +28,7 @@ SCORES: dict[str, tuple[str, Range]] = {
 }
 """The score behind a kind of signal, and the range of the signal's values."""
 
+_DAY_S = 86_400.0
 ALL = ""
 """The name of the segment that everybody is in."""
 SEGMENT_PART = 0.2
@@ -108,6 +110,8 @@ class Lines:
     """The places of the guardrails that test failures among all requests."""
     parts: tuple[float, ...] = ()
     """The part of a variation's budget that the guardrail at each place has for all traffic."""
+    horizon: float = 0.0
+    """What a rollout may spend by its plan, all variations together, in expected false alarms."""
 
     @cached_property
     def of_all(self) -> list[Line]:
@@ -233,7 +237,15 @@ def lines_of(policy: Policy) -> Lines:
         rules=tuple(at for at, one in enumerate(policy.guardrails) if is_literal(one)), awaited=awaited,
         of_requests=tuple(at for at, one in enumerate(policy.guardrails) if is_of_requests(one, policy)),
         parts=tuple(part_of_all(one, policy) if has_account(one) else 0.0 for one in policy.guardrails),
+        horizon=horizon_budget(policy),
     )  # fmt: skip
+
+
+def horizon_budget(policy: Policy) -> float:
+    """Return what a rollout may spend by its plan: its start, its steps, and the days that its stages take (at least one)."""
+    kills, stages = policy.false_kills, policy.stages
+    days = max(math.fsum(stage.for_s or 0.0 for stage in stages) / _DAY_S, 1.0)
+    return kills.per_rollout + kills.per_step * max(len(stages) - 1, 0) + kills.per_day * days
 
 
 def part_of_all(guardrail: Guardrail, policy: Policy) -> float:

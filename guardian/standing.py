@@ -14,10 +14,10 @@ from guardian.policy import Action, Guardrail, Policy
 from guardian.sequential import anytime_p, pooled_log_s
 from guardian.state import RolloutState
 from guardian.tally import Pair
-from guardian.watch import Lane, Watch, lane_parts
+from guardian.watch import Lane, Parts, Watch, lane_parts
 
 POOLED = "pooled"
-_DAY_S = 86_400.0
+_WHOLE = Parts(1.0, 0.0)
 
 
 class Held(NamedTuple):
@@ -84,15 +84,15 @@ def breaches(state: RolloutState, policy: Policy, variation: str) -> list[tuple[
     for held in standing(state, policy, variation):
         if held.guardrail.evaluate == "both" or not is_enough(state, policy, variation, held):
             continue
-        verdict = held.watch.verdict(True)
-        if isinstance(verdict, Breach):
-            found.append((held, verdict))
+        breach = held.watch.breach()
+        if breach is not None:
+            found.append((held, breach))
         elif held.watch.full.read:
             groups[held.guardrail.then].append(held)
     broken = {held.guardrail.then for held, _ in found}
     for action, group in groups.items():
-        if len(group) > 1 and action not in broken and (breach := _pooled(group)) is not None:
-            found.append((max(group, key=lambda held: held.watch.full.account.log_s()), breach))
+        if len(group) > 1 and action not in broken and (pooled := _pooled(group)) is not None:
+            found.append((max(group, key=lambda held: held.watch.full.account.log_s()), pooled))
     return found
 
 
@@ -122,28 +122,20 @@ def together(state: RolloutState, policy: Policy, variation: str, action: Action
     return [held for held in found if held.guardrail.then == action and held.watch.full.read]
 
 
-def horizon_budget(policy: Policy) -> float:
-    """Return what a rollout may spend by its plan: its start, its steps, and the days that its stages take (at least one)."""
-    kills, stages = policy.false_kills, policy.stages
-    days = max(math.fsum(stage.for_s or 0.0 for stage in stages) / _DAY_S, 1.0)
-    return kills.per_rollout + kills.per_step * max(len(stages) - 1, 0) + kills.per_day * days
-
-
-def p_value(state: RolloutState, policy: Policy, held: Held, part: float) -> float | None:
+def p_value(state: RolloutState, held: Held, part: float) -> float | None:
     """
     Return the anytime p-value of a guardrail with this ``part`` of a variation's budget; None before it read anything.
 
     Of two lanes the smaller one, doubled: either may have been looked at.
     """
-    whole = horizon_budget(policy) / max(len(state.variations), 1) * part
-    parts = lane_parts(held.guardrail.when.bound, state.population.by_exposures)
-    if held.line is not None:
-        parts = parts._replace(full=1.0)
-    known = []
-    for lane, lane_part in zip(held.lanes, parts, strict=False):
+    whole = state.lines.horizon / max(len(state.variations), 1) * part
+    # A line has one lane, which has all of it.
+    parts = _WHOLE if held.line is not None else lane_parts(held.guardrail.when.bound, state.population.by_exposures)
+    known, lanes = [], held.lanes
+    for lane, lane_part in zip(lanes, parts, strict=False):
         budget = max(whole * lane_part, lane.account.total_deposited)
         if lane.read and budget > 0.0:
             known.append(anytime_p(lane.peak, budget))
-    return min(1.0, min(known) * len(held.lanes)) if known else None
+    return min(1.0, min(known) * len(lanes)) if known else None
 
 

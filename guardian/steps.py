@@ -91,19 +91,22 @@ class Steps:
         at = step % self.size
         return 0 if row is None else int(row[at if by_exposures else self.size + at])
 
-    def sum(self, from_step: int, variation: str) -> tuple[Cell, int]:
-        """Return the variation's sums from a step on, and the latest of these steps, whoever is in it; -1 if there is none."""
+    def last_since(self, from_step: int) -> int:
+        """Return the latest step from this one on, whoever is in it; -1 if there is none."""
+        newest = max(self._held)
+        return newest if newest >= from_step else _NONE
+
+    def sum(self, from_step: int, variation: str) -> Cell:
+        """Return the variation's sums from a step on."""
         row, newest, size = self._arms.get(variation), max(self._held), self.size
-        if newest < max(from_step, 0):
-            return Cell(), _NONE
-        if row is None:
-            return Cell(), newest
+        if row is None or newest < max(from_step, 0):
+            return Cell()
         # No other places can hold what is asked for; in the order in which they lie.
         begin, end = max(from_step, newest - size + 1, 0) % size, newest % size + 1
         spans = ((begin, end),) if begin < end else ((0, end), (begin, size))
         row = self._since(from_step, row, spans)
         exposures, outcomes, errors, first = (_sum(row, at, spans) for at in range(0, _FIELDS * size, size))
-        return Cell(int(exposures), int(outcomes), int(errors), first), newest
+        return Cell(int(exposures), int(outcomes), int(errors), first)
 
     def _since(self, from_step: int, row: array[Any], spans: Spans) -> array[Any]:
         """Return the row without what places in these spans hold of earlier steps, as where nothing came for a while."""

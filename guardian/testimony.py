@@ -56,7 +56,7 @@ def testimony(state: RolloutState, policy: Policy, variation: str, held: Held, b
         ratio=value / base if base else None, interval=intervals[0], difference_interval=intervals[1],
         units=round(units), bound=fixed,
         alpha_spent=sum(lane.account.total_deposited for lane in held.lanes), segment=held.segment,
-        p=p_value(state, policy, held, part_of_budget(state, state.lines, held.at, held.segment)),
+        p=p_value(state, held, part_of_budget(state, state.lines, held.at, held.segment)),
         parts=_parts(state, policy, variation, held),
     )  # fmt: skip
     return Testimony(evidence, figures.from_ms, figures.to_ms, fixed is not None and _is_shared(held, figures, fixed))
@@ -92,8 +92,7 @@ def values_of(held: Held, t: Tally | Remembered, c: Tally | Remembered) -> tuple
 
 
 def _quantile_key(held: Held, sums: Tally | Remembered) -> int | None:
-    tau = held.guardrail.when.signal.quantile or 0.5
-    return sums.histogram.quantile_key(tau) if isinstance(sums, Remembered) else quantile_key(sums.counts, tau)
+    return quantile_key(sums.histogram, held.guardrail.when.signal.quantile or 0.5)
 
 
 def _of_requests(stretch: Stretch) -> Aggregate:

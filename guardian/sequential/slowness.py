@@ -195,7 +195,10 @@ def _ratios(past: Floats, columns: tuple[Floats, Floats, Floats]) -> Floats:
     past, (part, rest, by) = past[..., np.newaxis, :], columns
     slowed = rest * past + part * ndtr(ndtri(past) + by)
     classes, base = _classes(1.0, slowed), _classes(1.0, past)
-    ratio = np.where(base > 1e-12, classes / np.maximum(base, 1e-12), 0.0)
+    if np.minimum.reduce(base, axis=None, initial=1.0) > 1e-12:
+        ratio = classes / base
+    else:
+        ratio = np.where(base > 1e-12, classes / np.maximum(base, 1e-12), 0.0)
     # In exact arithmetic these rise by themselves; an empty class, or a rounding, must not spoil it.
     return np.asarray(np.maximum(np.maximum.accumulate(ratio, axis=-1), 1e-9))
 
@@ -204,8 +207,8 @@ def _classes(n: Any, x: Floats) -> Floats:
     """
     Return the counts between the edges from the counts beyond them.
     """
-    beyond = np.zeros((*x.shape[:-1], x.shape[-1] + 2))
-    beyond[..., 0], beyond[..., 1:-1] = n, x
+    beyond = np.empty((*x.shape[:-1], x.shape[-1] + 2))
+    beyond[..., 0], beyond[..., 1:-1], beyond[..., -1] = n, x, 0.0
     return np.asarray(beyond[..., :-1] - beyond[..., 1:])
 
 
