@@ -17,6 +17,8 @@ _GONE = 0.01
 _KEY = np.dtype("<i2")
 """Buckets of latencies lie within 700 of 0, positions of scores between 0 and 360."""
 _EXACT, _ROUGH = np.dtype("<f8"), np.dtype("<f4")
+Keys = NDArray[np.int16]
+Values = NDArray[np.floating[Any]]
 _FEW = 16
 """So many counts are added one by one sooner than as arrays; the sums are the same."""
 
@@ -82,19 +84,27 @@ class Remembered(msgspec.Struct, array_like=True, gc=False):
     def _add_many(self, fresh: dict[int, float], keep: float) -> None:
         keys, held = self._arrays()
         values = held * held.dtype.type(keep)
-        if keep < 1.0 and values.size and np.minimum.reduce(values) <= _GONE:
+        if keep < 1.0 and values.size and values[values.argmin()] <= _GONE:
             stays = values > _GONE
             keys, values = keys[stays], values[stays]
         if fresh:
             came = np.fromiter(fresh, _KEY, len(fresh))
-            counts = np.fromiter(fresh.values(), values.dtype, len(fresh))
-            row, place = (came[:, np.newaxis] == keys).nonzero()
-            values[place] += counts[row]
-            if row.size < came.size:
-                is_new = np.ones(came.size, np.bool_)
-                is_new[row] = False
-                keys, values = np.concatenate([keys, came[is_new]]), np.concatenate([values, counts[is_new]])
+            keys, values = _joined(keys, values, came, np.fromiter(fresh.values(), values.dtype, len(fresh)))
         self.keys, self.values = keys.tobytes(), values.tobytes()
 
-    def _arrays(self) -> tuple[NDArray[np.int16], NDArray[np.floating[Any]]]:
+    def _arrays(self) -> tuple[Keys, Values]:
         return np.frombuffer(self.keys, _KEY), np.frombuffer(self.values, _EXACT if self.is_exact else _ROUGH)
+
+
+def _joined(keys: Keys, values: Values, came: Keys, counts: Values) -> tuple[Keys, Values]:
+    """Return the keys and values with those that ``came`` added, new ones at the end; writes into ``values``."""
+    if not keys.size:
+        return came, counts
+    place = (came[:, np.newaxis] == keys).argmax(axis=1)
+    found = keys[place]
+    if found.tobytes() == came.tobytes():
+        values[place] += counts
+        return keys, values
+    is_known = found == came
+    values[place[is_known]] += counts[is_known]
+    return np.concatenate([keys, came[~is_known]]), np.concatenate([values, counts[~is_known]])

@@ -120,7 +120,7 @@ def count_above(buckets: Buckets, key: int) -> float:
     return math.fsum(count for bucket, count in buckets.items() if bucket > key)
 
 
-def counts_above(buckets: Buckets | Histogram, keys: Sequence[int]) -> Floats:
+def counts_above(buckets: Buckets | Histogram, keys: Sequence[int] | NDArray[np.int64]) -> Floats:
     """
     Return `count_above` for several buckets at once, shape ``(len(keys),)``.
     """

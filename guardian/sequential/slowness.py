@@ -86,7 +86,8 @@ def slowness_block(
     if not keys:
         return np.zeros(len(columns[0]))
     n_t, n_c = math.fsum(treatment.values()), math.fsum(control.values())
-    x_t, x_c = counts_above(treatment, [key + shift for key in keys]), counts_above(control, keys)
+    edges = np.array(keys)
+    x_t, x_c = counts_above(treatment, edges + shift), counts_above(control, edges)
     beyond = above / weight
     if not (_falls(n_t, x_t) and _falls(n_c, x_c) and _falls(1.0, beyond) and 0.0 <= weight <= COUNT_MAX):
         # It knows the words for what is wrong.
