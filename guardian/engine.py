@@ -133,11 +133,11 @@ def is_waiting(state: RolloutState) -> bool:
 
 def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
     """Say whether letting time pass would change the state now; where not, it is left alone, snapshot and all."""
-    waiting = state.population.waiting
+    waiting, mature_ms = state.population.waiting, now.passed_ms - lag_of(state, config)
     return (
-        (bool(waiting) and min(waiting) <= now.passed_ms - lag_of(state, config))
+        (bool(waiting) and min(waiting) <= mature_ms)
         or _hanging_due(state, now)
-        or _step_due(state, now.passed_ms - lag_of(state, config))
+        or _step_due(state, mature_ms)
         or _has_waited(state, now)
         or any(_resend_due(pending, now, config) for pending in state.outbox)
         or any(v.applied_ms and now.passed_ms >= v.applied_ms + WINDOW_MS for v in state.verify.values())

@@ -31,7 +31,7 @@ UNKNOWN_MS = 1_000
 """The lag while no variation has shown its delays."""
 
 
-class Lag(msgspec.Struct):
+class Lag(msgspec.Struct, gc=False):
     """Decayed histogram of delays per variation, and the lag last learned from it."""
 
     decayed_ms: Millis = 0

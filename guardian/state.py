@@ -61,14 +61,14 @@ class Verify(msgspec.Struct):
     said: str = ""
 
 
-class Heard(msgspec.Struct, array_like=True):
+class Heard(msgspec.Struct, array_like=True, gc=False):
     """When exposures and outcomes of a variation last came (journal time); before the first, when it began."""
 
     exposed_ms: Millis
     finished_ms: Millis
 
 
-class RolloutState(msgspec.Struct):
+class RolloutState(msgspec.Struct, gc=False):
     """
     One rollout as judge knows it.
 

@@ -64,7 +64,7 @@ def is_full_alone(n_t: Any, span_ms: Any) -> Any:
     return (n_t >= 1) & ((n_t >= BLOCK_UNITS) | (span_ms >= BLOCK_MS))
 
 
-class Block(msgspec.Struct):
+class Block(msgspec.Struct, gc=False):
     """Sums of one variation and control over the same starts: ``n`` finished, ``x`` first failures, ``left`` as in `Cell`."""
 
     from_ms: int = 0
