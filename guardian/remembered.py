@@ -83,7 +83,7 @@ class Remembered(msgspec.Struct, array_like=True, gc=False):
 
     def _add_many(self, fresh: dict[int, float], keep: float) -> None:
         keys, held = self._arrays()
-        values = held * held.dtype.type(keep)
+        values: Values = held * held.dtype.type(keep)
         if keep < 1.0 and values.size and values[values.argmin()] <= _GONE:
             stays = values > _GONE
             keys, values = keys[stays], values[stays]

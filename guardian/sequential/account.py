@@ -38,7 +38,7 @@ def log_weighted_sum(log_values: Floats, log_weights: Floats) -> float:
     """
     weighted = log_values + log_weights
     # A list, and the ufuncs themselves: the methods of arrays spend more on these few numbers than the numbers take.
-    largest = max(weighted.tolist())
+    largest: float = max(weighted.tolist())
     if largest == _EMPTY:
         return _EMPTY
     return largest + math.log(float(np.add.reduce(np.exp(weighted - largest))))
