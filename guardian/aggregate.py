@@ -25,7 +25,7 @@ _COMPARE: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
 )
 
 
-class Aggregate(msgspec.Struct, array_like=True):
+class Aggregate(msgspec.Struct, array_like=True, gc=False):
     """
     What was measured of both arms over the starts in ``[from_ms, to_ms)``, by a window or by a guardrail.
 

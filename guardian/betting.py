@@ -20,6 +20,7 @@ from guardian.sequential import (
     DEFAULT_TAUS,
     DROP_GRID,
     ControlRate,
+    Histogram,
     additive_margin_block,
     additive_margin_blocks,
     bucket_edge,
@@ -88,9 +89,7 @@ class Past(msgspec.Struct, gc=False):
         self.rate.remember(pair.c.n, min(pair.c.x, pair.c.n), elapsed_s)
         keep = 0.5 ** (elapsed_s / HALF_LIFE_S)
         for held, fresh in ((self.t, pair.t), (self.c, pair.c)):
-            if keep < 1.0:
-                held.fade(keep)
-            held.add(fresh)
+            held.add(fresh, keep)
             self.is_nameless = self.is_nameless or fresh.left > 0.0
             self.is_coin = self.is_coin and all(at in ends for at in fresh.counts)
 
@@ -156,9 +155,9 @@ def rates(condition: Condition, block: tuple[Any, Any, Any, Any], p_hat: Any, te
 def _slowness(condition: Condition, pair: Pair, past: Past) -> Floats:
     bound = condition.bound
     if isinstance(bound, Relative):
-        return slowness_block(past.c.counts, pair.t.counts, pair.c.counts, margin=bound.factor)
+        return slowness_block(past.c.histogram, pair.t.counts, pair.c.counts, margin=bound.factor)
     if isinstance(bound, Margin):
-        return _slower_by(bound.delta, pair, past.c.counts)
+        return _slower_by(bound.delta, pair, past.c.histogram)
     raise TypeError(f"guardrail {condition.text!r} has no test of latencies against control")
 
 
@@ -167,11 +166,11 @@ def later(keys: Sequence[int], delta_ms: float) -> list[int]:
     return [bucket_key(bucket_edge(key) + delta_ms) for key in keys]
 
 
-def _slower_by(delta_ms: float, pair: Pair, past: dict[int, float]) -> Floats:
+def _slower_by(delta_ms: float, pair: Pair, past: Histogram) -> Floats:
     keys, above = cuts(past, DEFAULT_TAUS)
     if not keys:
         return np.zeros(K)
-    total = math.fsum(past.values())
+    total = past.total
     return slowness_blocks(
         math.fsum(pair.t.counts.values()),
         counts_above(pair.t.counts, later(keys, delta_ms)),
@@ -183,10 +182,11 @@ def _slower_by(delta_ms: float, pair: Pair, past: dict[int, float]) -> Floats:
 
 
 def _scores(condition: Condition, line: Line, pair: Pair, past: Past) -> Floats:
-    positions = np.array(sorted({*pair.t.counts, *pair.c.counts}), dtype=np.int64)
-    given = tuple(np.array([arm.counts.get(at, 0.0) for at in positions.tolist()]) for arm in (pair.t, pair.c))
-    if not positions.size:
+    seen = sorted({*pair.t.counts, *pair.c.counts})
+    if not seen:
         return np.zeros(K)
+    positions = np.array(seen, dtype=np.int64)
+    given = tuple(np.array([arm.counts.get(at, 0.0) for at in seen]) for arm in (pair.t, pair.c))
     bound = condition.bound
     if isinstance(bound, Relative) and line.range[0] == 0.0 and past.is_coin:
         return _coins(condition, bound.factor, pair, past)
@@ -211,9 +211,10 @@ def scores(
 
 
 def _centre(condition: Condition, line: Line, past: Past) -> float:
-    counts = {at: past.t.counts.get(at, 0.0) + past.c.counts.get(at, 0.0) for at in {*past.t.counts, *past.c.counts}}
-    positions = np.array(sorted(counts), dtype=np.int64)
-    weights = np.array([counts[at] for at in positions.tolist()])
+    of_t, of_c = past.t.counts, past.c.counts
+    seen = sorted({*of_t, *of_c})
+    positions = np.array(seen, dtype=np.int64)
+    weights = np.array([of_t.get(at, 0.0) + of_c.get(at, 0.0) for at in seen])
     return min(max(float(centre_of(condition, line.range, positions, weights)), 0.0), 1.0)
 
 

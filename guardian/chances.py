@@ -13,8 +13,7 @@ from scipy.stats import binom
 
 from guardian.aggregate import LITERAL_LEAST
 from guardian.conditions import Absolute, Condition, Margin, Relative, duration_text
-from guardian.line_reading import part_of_all
-from guardian.lines import has_account, is_literal, lines_of
+from guardian.lines import has_account, is_literal, part_of_all
 from guardian.numerals import count, duration, number, percent
 from guardian.policy import Guardrail, Policy
 from guardian.sequential import information
@@ -131,7 +130,7 @@ def seconds_to_find(policy: Policy, guardrail: Guardrail, arms: Arms, rate: floa
     rate, no budget, or no control to compare with.
     """
     bound = guardrail.when.bound
-    part = part_of_all(guardrail, policy, lines_of(policy)) * lane_parts(bound, by_exposures=True).full
+    part = part_of_all(guardrail, policy) * lane_parts(bound, by_exposures=True).full
     alpha = policy.false_kills.per_rollout * part / max(len(policy.variations), 1)
     harm = _harm(bound, rate)
     if harm is None or not 0.0 < harm < 1.0 or not 0.0 < alpha < 1.0:

@@ -60,7 +60,7 @@ Cells = NDArray[np.float32]
 _FLOAT = np.dtype("<f4")
 
 
-class Estimates(msgspec.Struct, array_like=True):
+class Estimates(msgspec.Struct, array_like=True, gc=False):
     """
     What one variation's outcomes say of its rate over control's, and of its rate less control's.
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from guardian.company import take_company
-from guardian.conditions import Absolute
+from guardian.conditions import Absolute, Condition
 from guardian.estimates import Estimates
 from guardian.lag import Lags
-from guardian.line_reading import part_of_all, read_arrivals, read_hanging, read_lines
+from guardian.line_reading import read_arrivals, read_hanging, read_lines
 from guardian.looking_back import read_afterwards
 from guardian.names import Millis
-from guardian.policy import Guardrail, Policy
+from guardian.policy import Policy
 from guardian.population import Cell, Epoch, Waiting
 from guardian.rules import close_steps
 from guardian.showing import read_health
 from guardian.state import RolloutState
 from guardian.variation import VariationWatch
-from guardian.watch import Block, is_full, is_full_alone, tested
+from guardian.watch import Block, Watch, is_full, is_full_alone
 from guardian.windowing import take_tick
 
 
@@ -137,16 +137,13 @@ def _read_block(state: RolloutState, policy: Policy, watch: VariationWatch, bloc
 
 def _read(state: RolloutState, policy: Policy, watch: VariationWatch, block: Block, *, alone: bool) -> bool:
     """Let the guardrails with a fixed bound, or all others, read a block; say whether there are any."""
-    guardrails = tested(policy)
-    chosen = [
-        (guardrail, held)
-        for guardrail, held in zip(guardrails, watch.guardrails, strict=True)
-        if isinstance(guardrail.when.bound, Absolute) == alone
-    ]
+    watched = _watched(state, policy, watch)
+    chosen = [(when, held) for _, when, held in watched if isinstance(when.bound, Absolute) == alone]
     if chosen:
-        _deposit(state, watch, guardrails)
-    for guardrail, held in chosen:
-        held.read_block(guardrail.when, block, watch.guesses, policy.unit_cluster)
+        _deposit(state, watch, watched)
+        guesses = watch.guesses
+        for when, held in chosen:
+            held.read_block(when, block, guesses, policy.unit_cluster)
     watch.is_nameless = watch.is_nameless or block.is_nameless
     return bool(chosen)
 
@@ -157,15 +154,20 @@ def _read_failures(
     watch = state.variations[variation]
     if watch.killed:
         return False
-    guardrails = tested(policy)
-    _deposit(state, watch, guardrails)
-    for guardrail, held in zip(guardrails, watch.guardrails, strict=True):
-        held.read_failures(guardrail.when, *failures)
+    watched = _watched(state, policy, watch)
+    _deposit(state, watch, watched)
+    for _, when, held in watched:
+        held.read_failures(when, *failures)
     return True
 
 
-def _deposit(state: RolloutState, watch: VariationWatch, guardrails: list[Guardrail]) -> None:
-    lines, by_exposures = state.lines, state.population.by_exposures
-    for guardrail, held in zip(guardrails, watch.guardrails, strict=True):
-        part = part_of_all(guardrail, state.policy, lines)
-        held.deposit(guardrail.when.bound, watch.offered, part, by_exposures)
+def _watched(state: RolloutState, policy: Policy, watch: VariationWatch) -> list[tuple[int, Condition, Watch]]:
+    """Return the guardrails that test failures among all requests: place, condition, accounts."""
+    places = state.lines.of_requests
+    return [(at, policy.guardrails[at].when, held) for at, held in zip(places, watch.guardrails, strict=True)]
+
+
+def _deposit(state: RolloutState, watch: VariationWatch, watched: list[tuple[int, Condition, Watch]]) -> None:
+    parts, by_exposures = state.lines.parts, state.population.by_exposures
+    for at, when, held in watched:
+        held.deposit(when.bound, watch.offered, parts[at], by_exposures)

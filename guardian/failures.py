@@ -24,7 +24,7 @@ PATIENCE_MS = 10_000
 """How long a failure waits for the exposures beside it, which may travel on another partition."""
 
 
-class Failures(msgspec.Struct):
+class Failures(msgspec.Struct, gc=False):
     """First failures not tested yet: by second of start and treatment, the treatment's and control's."""
 
     fresh: dict[int, dict[str, list[float]]] = {}

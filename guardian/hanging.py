@@ -18,7 +18,7 @@ WHOLE = (0.98, 1.02)
 """Outcomes per exposure of control where each has its own."""
 
 
-class Hanging(msgspec.Struct):
+class Hanging(msgspec.Struct, gc=False):
     """
     Starts by the end of their tick and variation, ``[exposures, outcomes]``, until they should have ended.
 

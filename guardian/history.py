@@ -85,18 +85,19 @@ class History:
         self.fine.restore(state[0])
         self.coarse.restore(state[1])
 
-    def since(self, from_ms: Millis, variation: str, control: str) -> Stretch:
-        """Return the sums from ``from_ms`` on, half minutes as a whole where they are no longer kept by seconds."""
+    def recent(self, from_ms: Millis, variation: str) -> Cell:
+        """Return the variation's sums from ``from_ms`` on, half minutes as a whole where seconds are no longer kept."""
         second = from_ms // STEP_MS
-        half = -(-second // COARSE)
-        arm, last = self.fine.sum(second, variation)
-        older, before = self.coarse.sum(half, variation)
-        arm.add(older)
-        base = arm
-        if control != variation:
-            base = self.fine.sum(second, control)[0]
-            base.add(self.coarse.sum(half, control)[0])
+        cell = self.fine.sum(second, variation)
+        cell.add(self.coarse.sum(-(-second // COARSE), variation))
+        return cell
+
+    def since(self, from_ms: Millis, variation: str, control: str) -> Stretch:
+        """Return both arms' sums from ``from_ms`` on, as in `recent`."""
+        second = from_ms // STEP_MS
+        last, before = self.fine.last_since(second), self.coarse.last_since(-(-second // COARSE))
         end = last + 1 if last >= 0 else before * COARSE + 1
+        arm, base = self.recent(from_ms, variation), self.recent(from_ms, control)
         return Stretch(from_ms, max(end, second) * STEP_MS, arm, base)
 
     def onset(self, variation: str, control: str, bound: float | None) -> Stretch:

@@ -9,7 +9,7 @@ from guardian.looking_back import add_late, follow
 from guardian.moved import look
 from guardian.names import Millis
 from guardian.policy import FalseKills, Policy
-from guardian.population import Cell, cell_of
+from guardian.population import Cell, Epoch, cell_of
 from guardian.showing import add_late_failures
 from guardian.silence import hear
 from guardian.state import RolloutState
@@ -30,14 +30,13 @@ def take(state: RolloutState, policy: Policy, sums: FlagSums, now_ms: Millis, la
         state.mixing.hear(sums.mixed, sums.cohort)
     lines = state.lines
     for tick in sums.ticks:
-        late = tick.end_ms <= state.population.closed_ms
+        late, epoch = tick.end_ms <= state.population.closed_ms, state.population.epoch_of(tick.start_ms)
         firsts = {name: _first_failures(state, arm, now_ms) for name, arm in tick.arms.items()}
         for variation, arm in tick.arms.items():
-            _take_arm(state, policy, tick, variation, (arm, len(firsts[variation])), now_ms, lag_ms)
+            _take_arm(state, policy, tick, variation, (arm, len(firsts[variation])), epoch, now_ms, lag_ms, late=late)
         if tick.company and not late and lines.plan.company:
             state.population.wait_company(tick.start_ms, tick.end_ms, _company(state, policy, tick, firsts))
         if lines:
-            epoch = state.population.epoch_of(tick.start_ms)
             take_lines(state, lines, tick, firsts, now_ms, late=late, epoch=epoch)
     look(state.population, state.history, state.alive(), policy.control, now_ms)
 
@@ -126,8 +125,11 @@ def _take_arm(
     tick: Tick,
     variation: str,
     told: tuple[Arm, int],
+    epoch: Epoch | None,
     now_ms: Millis,
     lag_ms: Millis,
+    *,
+    late: bool,
 ) -> None:
     arm, first = told
     failed = _failed(policy, arm, first)
@@ -137,8 +139,6 @@ def _take_arm(
     if state.hindsights:
         follow(state, variation, cell.starts(population.by_exposures), first, now_ms)
     state.history.add(tick.start_ms, variation, cell)
-    epoch = population.epoch_of(tick.start_ms)
-    late = tick.end_ms <= population.closed_ms
     if epoch is not None:
         cell_of(epoch.arms, variation).add(cell)
         # Fast failures come before slow ones: until the epoch is as old as outcomes take, who fails *faster*

@@ -15,7 +15,7 @@ import msgspec
 from guardian.summaries import FlagSums
 
 
-class Summary(msgspec.Struct, tag="summary", omit_defaults=True, kw_only=True):
+class Summary(msgspec.Struct, tag="summary", omit_defaults=True, kw_only=True, gc=False):
     """
     The sums of one flush of one source, for all flags of one journal partition.
 

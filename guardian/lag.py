@@ -39,7 +39,7 @@ class Lags(NamedTuple):
     arrivals_ms: Millis
 
 
-class Lag(msgspec.Struct):
+class Lag(msgspec.Struct, gc=False):
     """Decayed histogram of delays per variation, and the lag last learned from it."""
 
     decayed_ms: Millis = 0

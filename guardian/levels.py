@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from guardian.conditions import Condition, Margin, Relative
 from guardian.plan import GRID, Range
+from guardian.remembered import Remembered
 from guardian.tally import Tally
 
 Floats = NDArray[np.float64]
@@ -53,12 +54,12 @@ def upper(positions: NDArray[np.int64]) -> Floats:
     return np.asarray((positions // 2 + positions % 2) / GRID)
 
 
-def mean(tally: Tally, values: Range) -> float | None:
+def mean(sums: Tally | Remembered, values: Range) -> float | None:
     """Return the mean of the scores in their own unit; None without any."""
-    if tally.n <= 0.0 or not tally.counts:
+    at, weights = sums.histogram
+    if sums.n <= 0.0 or not at.size:
         return None
-    weights = np.array(list(tally.counts.values()))
-    part = float(_widths(tuple(tally.counts)) @ weights / (2.0 * np.add.reduce(weights)))
+    part = float(_widths(tuple(at.tolist())) @ weights / (2.0 * np.add.reduce(weights)))
     return values[0] + (values[1] - values[0]) * part
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 from guardian.levels import nps_counts
 from guardian.lines import ALL, Line, Lines, attribute_of
 from guardian.names import Millis
@@ -15,6 +17,7 @@ from guardian.windowing import join
 
 Firsts = dict[str, set[int]]
 """By variation: units whose first failure this tick told of."""
+_NOBODY: frozenset[int] = frozenset()
 
 
 def take_lines(
@@ -25,7 +28,8 @@ def take_lines(
 
     They wait for the tick to be mature; what is ``late`` joins the open block of its own ``epoch``.
     """
-    control = state.policy.control
+    control, cluster = state.policy.control, state.policy.unit_cluster
+    start_ms, end_ms = tick.start_ms, tick.end_ms
     for segment, arms in ((ALL, tick.arms), *tick.segments.items()):
         readers = lines.of(segment)
         if not readers or not _is_known(state, lines, segment):
@@ -33,19 +37,20 @@ def take_lines(
         for variation, arm in arms.items():
             if variation != control and variation not in state.variations:
                 continue
+            failed = firsts.get(variation, _NOBODY)
             for line in readers:
                 if line.kind == "fresh":
                     _take_new(state, line, tick, variation, arm, epoch)
                     continue
-                tally = _tally(state, line, arm, firsts.get(variation, set()), now_ms)
+                tally = _tally(state, line, arm, failed, now_ms, cluster)
                 if tally is None:
                     continue
                 key = line.key(segment)
                 if not late:
-                    state.population.wait_line(tick.start_ms, tick.end_ms, key, variation, tally)
-                elif epoch is not None and not (line.kind == "over" and state.hanging.is_counted(tick.end_ms)):
-                    _join(state, line, key, (tick.start_ms, tick.end_ms), variation, tally, epoch)
-                    join(state, lines, key, tick.end_ms, variation, tally)
+                    state.population.wait_line(start_ms, end_ms, key, variation, tally)
+                elif epoch is not None and not (line.kind == "over" and state.hanging.is_counted(end_ms)):
+                    _join(state, line, key, (start_ms, end_ms), variation, tally, epoch)
+                    join(state, lines, key, end_ms, variation, tally)
 
 
 def _take_new(state: RolloutState, line: Line, tick: Tick, variation: str, arm: Arm, epoch: Epoch | None) -> None:
@@ -81,18 +86,19 @@ def _join(
         t, c = (None, tally) if variation == control else (tally, None)
         held = state.variations[name].lines.get(key)
         if held is not None:
-            held.add(epoch.start_ms, span, t, c)
+            held.add(epoch.start_ms, span, t, c, line.fixed)
         if key == line.name:
             add_health(state, name, line, span, epoch, t, c)
 
 
-def _tally(state: RolloutState, line: Line, arm: Arm, firsts: set[int], now_ms: Millis) -> Tally | None:
+def _tally(
+    state: RolloutState, line: Line, arm: Arm, firsts: AbstractSet[int], now_ms: Millis, cluster: float
+) -> Tally | None:
     """
     Return what the arm has of the line; None for nothing.
 
     All of it as floats: an int would be written as one, and come back from a snapshot as a float.
     """
-    cluster = state.policy.unit_cluster
     if line.kind == "failures":
         first = sum(unit in firsts for unit in arm.units)
         x = min(first + arm.anonymous / cluster, float(arm.outcomes))
@@ -108,7 +114,7 @@ def _tally(state: RolloutState, line: Line, arm: Arm, firsts: set[int], now_ms: 
         return Tally(float(arm.timed), float(min(arm.over.get(line.over_us, 0), arm.timed))) if arm.timed else None
     if line.kind == "score":
         return _scores(line, arm, cluster)
-    return _reports(state, arm, now_ms)
+    return _reports(state, arm, now_ms, cluster)
 
 
 def _scores(line: Line, arm: Arm, cluster: float) -> Tally | None:
@@ -126,8 +132,8 @@ def _scores(line: Line, arm: Arm, cluster: float) -> Tally | None:
     return Tally(sum(counts.values()), x, counts)
 
 
-def _reports(state: RolloutState, arm: Arm, now_ms: Millis) -> Tally | None:
+def _reports(state: RolloutState, arm: Arm, now_ms: Millis, cluster: float) -> Tally | None:
     starts = arm.exposures if state.population.by_exposures else arm.outcomes
-    first = sum(state.reported.add(unit, now_ms) for unit in arm.reporters)
-    x = first + arm.reports / state.policy.unit_cluster
+    first = sum(state.reported.add(unit, now_ms) for unit in arm.reporters) if arm.reporters else 0
+    x = first + arm.reports / cluster
     return Tally(float(starts), x, left=first + arm.reports - x) if starts or x else None

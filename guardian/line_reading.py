@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from guardian.betting import Past, log_e
-from guardian.conditions import Absolute
 from guardian.line_watch import LineWatch, Story
 from guardian.lines import ALL, SEGMENT_PART, Line, Lines, attribute_of, segments_of
 from guardian.names import Millis
-from guardian.policy import Guardrail, Policy
 from guardian.population import MOVED, Epoch, Waiting
 from guardian.remembered import Remembered
 from guardian.sequential import Account
@@ -34,12 +32,12 @@ def read_lines(
     state: RolloutState, lines: Lines, variation: str, end_ms: Millis, tick: Waiting, epoch: Epoch
 ) -> bool:
     """Let the lines of one variation read a mature tick; say whether a guardrail read anything."""
-    read = False
+    read, control = False, state.policy.control
     for key, arms in tick.lines.items():
         found = lines.resolve(key)
         if found is None or found[0].kind == "fresh" or not found[0].readers(found[1]):
             continue
-        both = arms.get(variation), arms.get(state.policy.control)
+        both = arms.get(variation), arms.get(control)
         read |= _feed(state, lines, found, variation, (tick.start_ms, end_ms), epoch, both)
     return read
 
@@ -106,7 +104,7 @@ def _feed(
     held = watch.lines.get(key)
     if held is None:
         held = watch.lines[key] = _begin(line, segment, watch)
-    held.add(epoch.start_ms, span, *both)
+    held.add(epoch.start_ms, span, *both, line.fixed)
     return _read(state, lines, found, held, variation, state.population.epochs[0].start_ms)
 
 
@@ -124,27 +122,26 @@ def _begin(line: Line, segment: str, watch: VariationWatch) -> LineWatch:
 def _read(
     state: RolloutState, lines: Lines, found: tuple[Line, str], held: LineWatch, variation: str, oldest_ms: Millis
 ) -> bool:
-    guardrails, (line, segment) = state.policy.guardrails, found
+    line, segment = found
     least_ms = 0 if segment in (ALL, line.cut) else SEGMENT_BLOCK_MS
     blocks, alone = (held.take_split(), None) if line.kind == "fresh" else held.take_full(oldest_ms, least_ms)
     if not blocks and alone is None:
         return False
-    bounds = {at: isinstance(guardrails[at].when.bound, Absolute) for at in held.watches}
-    chosen = [(at, block) for block in blocks for at, fixed in bounds.items() if not fixed]
-    chosen += [(at, alone) for at, fixed in bounds.items() if fixed and alone is not None]
+    policy, fixed = state.policy, line.fixed
+    chosen = [(at, block) for block in blocks for at in held.watches if at not in fixed]
+    chosen += [(at, alone) for at in held.watches if at in fixed and alone is not None]
     if chosen:
         _deposit(state, lines, segment, held, state.variations[variation])
     for at, block in chosen:
         shares = shares_of(state, line, variation, block)
-        cluster = state.policy.unit_cluster
-        values = log_e(guardrails[at].when, line, block, held.past, shares=shares, cluster=cluster)
+        values = log_e(policy.guardrails[at].when, line, block, held.past, shares=shares, cluster=policy.unit_cluster)
         held.watches[at].full.update(values)
         held.stories[at].read(block, values)
-    if alone is not None and all(bounds.values()):
-        held.remember(alone)
-    elif not all(bounds.values()):
+    if not fixed.issuperset(held.watches):
         for block in blocks:
             held.remember(block)
+    elif alone is not None:
+        held.remember(alone)
     return bool(chosen)
 
 
@@ -160,17 +157,11 @@ def part_of_budget(state: RolloutState, lines: Lines, at: int, segment: str) -> 
     All guardrails have the same. Where one looks at segments, these have a fifth of its part, the k-th value of an
     attribute that was heard of 1/(k (k+1)) of that: the sum never exceeds it, however many values there will be.
     """
-    guardrail, policy = state.policy.guardrails[at], state.policy
-    if segment == ALL or not (attributes := segments_of(guardrail, policy)):
-        return part_of_all(guardrail, policy, lines)
+    if segment == ALL or not (attributes := segments_of(state.policy.guardrails[at], state.policy)):
+        return lines.parts[at]
     part = 1.0 / lines.accounts
     rank = 1 + state.segments[attribute_of(segment)].index(segment)
     return part * SEGMENT_PART / len(attributes) / (rank * (rank + 1))
-
-
-def part_of_all(guardrail: Guardrail, policy: Policy, lines: Lines) -> float:
-    """Return the part of a variation's budget that a guardrail has for all traffic."""
-    return (1.0 - SEGMENT_PART if segments_of(guardrail, policy) else 1.0) / lines.accounts
 
 
 def shares_of(state: RolloutState, line: Line, variation: str, block: Pair) -> list[float]:

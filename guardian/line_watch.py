@@ -54,8 +54,8 @@ class LineWatch(msgspec.Struct, gc=False):
     A line, or a line in one segment, for one variation.
 
     ``open`` holds by the start of its epoch the block that fills: what comes late joins the block of its own epoch.
-    ``alone`` is the block for fixed bounds, which know no other arm and no epoch. ``watches`` and ``stories`` are
-    by the guardrail's place in the policy.
+    ``alone`` is the block for fixed bounds, which know no other arm and no epoch. Either is there where a guardrail
+    reads it. ``watches`` and ``stories`` are by the guardrail's place in the policy.
     """
 
     watches: dict[int, Watch]
@@ -64,15 +64,19 @@ class LineWatch(msgspec.Struct, gc=False):
     alone: Pair | None = None
     past: Past = msgspec.field(default_factory=Past)
 
-    def add(self, epoch_ms: Millis, span: tuple[Millis, Millis], t: Tally | None, c: Tally | None) -> None:
-        """Add what started in ``span``, of either arm."""
-        block = self.open.get(epoch_ms)
-        if block is None:
-            block = self.open[epoch_ms] = Pair(*span)
-        block.add(span[1], t, c)
-        if self.alone is None:
-            self.alone = Pair(*span)
-        self.alone.add(span[1], t, c)
+    def add(
+        self, epoch_ms: Millis, span: tuple[Millis, Millis], t: Tally | None, c: Tally | None, fixed: frozenset[int]
+    ) -> None:
+        """Add what started in ``span``, of either arm; ``fixed`` are the guardrails with a fixed bound (``Line.fixed``)."""
+        if not fixed.issuperset(self.watches):
+            block = self.open.get(epoch_ms)
+            if block is None:
+                block = self.open[epoch_ms] = Pair(*span)
+            block.add(span[1], t, c)
+        if not fixed.isdisjoint(self.watches):
+            if self.alone is None:
+                self.alone = Pair(*span)
+            self.alone.add(span[1], t, c)
 
     def take_full(self, oldest_ms: Millis, least_ms: Millis) -> tuple[Blocks, Pair | None]:
         """
@@ -82,10 +86,10 @@ class LineWatch(msgspec.Struct, gc=False):
         not come together any more.
         """
         full = [
-            at for at, pair in sorted(self.open.items())
+            at for at, pair in self.open.items()
             if pair.span_ms >= least_ms and is_full(pair.t.n, pair.c.n, pair.span_ms)
         ]  # fmt: skip
-        blocks = [self.open.pop(at) for at in full]
+        blocks = [self.open.pop(at) for at in sorted(full)]
         for at in [at for at in self.open if at < oldest_ms]:
             del self.open[at]
         alone = self.alone

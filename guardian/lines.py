@@ -8,8 +8,12 @@ traffic, are no line: every rollout has them, and ``guardian.evaluate`` reads th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import msgspec
 
 from guardian.conditions import Absolute, Condition
 from guardian.plan import MEASURE, NPS, RATING, THUMB, Cut, Plan, Range
@@ -24,6 +28,7 @@ SCORES: dict[str, tuple[str, Range]] = {
 }
 """The score behind a kind of signal, and the range of the signal's values."""
 
+_DAY_S = 86_400.0
 ALL = ""
 """The name of the segment that everybody is in."""
 SEGMENT_PART = 0.2
@@ -37,7 +42,8 @@ class Line:
 
     ``score`` names a score and ``range`` the values that its signal can have; ``over_us`` is a bound of latency in
     microseconds. ``guardrails`` are those that read it for all traffic, ``by_segment`` those that read it for the
-    segments of an attribute, by their place in the policy. ``rules`` and ``rules_by_segment`` are those that take it
+    segments of an attribute, by their place in the policy; ``fixed`` those of both that hold it against a fixed bound,
+    and so read it of the variation alone. ``rules`` and ``rules_by_segment`` are those that take it
     literally, over a window. ``is_awaited``: a stage waits for what it tells.
     """
 
@@ -49,6 +55,7 @@ class Line:
     over_us: int = 0
     guardrails: tuple[int, ...] = ()
     by_segment: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    fixed: frozenset[int] = frozenset()
     rules: tuple[int, ...] = ()
     rules_by_segment: dict[str, tuple[int, ...]] = field(default_factory=dict)
     is_awaited: bool = False
@@ -77,9 +84,13 @@ class Awaited(NamedTuple):
     line: Line
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lines:
-    """All lines of a policy: ``of_all`` are fed by all traffic, ``of_cut`` by a part; and the plan that asks for them."""
+    """
+    All lines of a policy, and the plan that asks for them.
+
+    Whatever follows from the policy alone and is asked for in every step is worked out here, once.
+    """
 
     lines: tuple[Line, ...]
     attributes: tuple[str, ...]
@@ -95,17 +106,41 @@ class Lines:
     """The places of the guardrails that are taken literally, over a window."""
     awaited: tuple[tuple[Awaited, ...], ...] = ()
     """What each stage waits for."""
+    of_requests: tuple[int, ...] = ()
+    """The places of the guardrails that test failures among all requests."""
+    parts: tuple[float, ...] = ()
+    """The part of a variation's budget that the guardrail at each place has for all traffic."""
+    horizon: float = 0.0
+    """What a rollout may spend by its plan, all variations together, in expected false alarms."""
+
+    @cached_property
+    def of_all(self) -> list[Line]:
+        """The lines that all traffic feeds."""
+        return [line for line in self.lines if line.cut == ALL and (line.is_read(ALL) or line.is_awaited)]
+
+    @cached_property
+    def plan_values(self) -> dict[str, Any]:
+        """The plan as plain values; nobody writes to them."""
+        values: dict[str, Any] = msgspec.to_builtins(self.plan)
+        return values
 
     def of(self, segment: str) -> list[Line]:
         """Return the lines that have readers in a segment."""
         if segment == ALL:
-            return [line for line in self.lines if line.cut == ALL and (line.is_read(ALL) or line.is_awaited)]
+            return self.of_all
         if any(cut.name == segment for cut in self.cuts):
             return [line for line in self.lines if line.cut == segment]
         return [line for line in self.lines if line.cut == ALL and line.is_read(segment)]
 
     def resolve(self, key: str) -> tuple[Line, str] | None:
         """Return the line and the segment of a ``Line.key``; None where no guardrail reads it (any more)."""
+        return self._named[key] if key in self._named else self._resolved(key)
+
+    @cached_property
+    def _named(self) -> dict[str, tuple[Line, str] | None]:
+        return {line.name: self._resolved(line.name) for line in self.lines}
+
+    def _resolved(self, key: str) -> tuple[Line, str] | None:
         for line in self.lines:
             if key == line.name and line.is_read(line.cut):
                 return line, line.cut
@@ -179,7 +214,8 @@ def lines_of(policy: Policy) -> Lines:
             line = _line(guardrail.when, policy)
             known, alone = made.get(line.name, line), () if is_of_requests(guardrail, policy) else (at,)
             by_segment = _with(known.by_segment, segments, at)
-            made[line.name] = replace(known, guardrails=(*known.guardrails, *alone), by_segment=by_segment)
+            fixed = known.fixed | {at} if isinstance(guardrail.when.bound, Absolute) else known.fixed
+            made[line.name] = replace(known, guardrails=(*known.guardrails, *alone), by_segment=by_segment, fixed=fixed)
         if literal:
             line = _literal_line(guardrail, policy)
             known = made.get(line.name, line)
@@ -199,7 +235,23 @@ def lines_of(policy: Policy) -> Lines:
         lines, tuple(attributes), tuple(cuts.values()), plan,
         accounts=sum(has_account(one) for one in policy.guardrails), silences=silences, wait_ms=wait_ms,
         rules=tuple(at for at, one in enumerate(policy.guardrails) if is_literal(one)), awaited=awaited,
+        of_requests=tuple(at for at, one in enumerate(policy.guardrails) if is_of_requests(one, policy)),
+        parts=tuple(part_of_all(one, policy) if has_account(one) else 0.0 for one in policy.guardrails),
+        horizon=horizon_budget(policy),
     )  # fmt: skip
+
+
+def horizon_budget(policy: Policy) -> float:
+    """Return what a rollout may spend by its plan: its start, its steps, and the days that its stages take (at least one)."""
+    kills, stages = policy.false_kills, policy.stages
+    days = max(math.fsum(stage.for_s or 0.0 for stage in stages) / _DAY_S, 1.0)
+    return kills.per_rollout + kills.per_step * max(len(stages) - 1, 0) + kills.per_day * days
+
+
+def part_of_all(guardrail: Guardrail, policy: Policy) -> float:
+    """Return the part of a variation's budget that a guardrail which tests has for all traffic."""
+    accounts = sum(has_account(one) for one in policy.guardrails)
+    return (1.0 - SEGMENT_PART if segments_of(guardrail, policy) else 1.0) / accounts
 
 
 def _needs_company(policy: Policy) -> bool:

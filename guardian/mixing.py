@@ -24,7 +24,7 @@ COHORT_MAX = 1_024
 SERVICES_MAX = 50
 
 
-class Mixing(msgspec.Struct):
+class Mixing(msgspec.Struct, gc=False):
     """
     Who is mixed, who may be, and the sample of sights that are compared between sources.
 

@@ -45,11 +45,11 @@ def _best(
     n_t, n_c = epoch.size(variation, by_exposures), epoch.size(control, by_exposures)
     one = _log_probability(n_t, n_c)
     best, best_ms, new_t, new_c = 0.0, 0, 0, 0
-    for second in history.fine.numbers()[:LOOK_BACK_S]:
-        if second * STEP_MS <= from_ms:
-            break
-        new_t += history.fine.starts(second, variation, by_exposures)
-        new_c += history.fine.starts(second, control, by_exposures)
+    fine, seconds = history.fine, [at for at in history.fine.numbers()[:LOOK_BACK_S] if at * STEP_MS > from_ms]
+    began = (fine.starts(seconds, name, by_exposures) for name in (variation, control))
+    for second, of_t, of_c in zip(seconds, *began, strict=True):
+        new_t += of_t
+        new_c += of_c
         if new_t + new_c > n_t + n_c or new_t > n_t or new_c > n_c:
             break
         gain = _log_probability(new_t, new_c) + _log_probability(n_t - new_t, n_c - new_c) - one

@@ -67,7 +67,7 @@ def cell_of(cells: Cells, variation: str) -> Cell:
     return cell
 
 
-class Epoch(msgspec.Struct):
+class Epoch(msgspec.Struct, gc=False):
     """
     Everybody who started while the shares stood still.
 
@@ -92,7 +92,7 @@ class Epoch(msgspec.Struct):
         return self.size(variation, by_exposures) / total if total else None
 
 
-class Waiting(msgspec.Struct, array_like=True):
+class Waiting(msgspec.Struct, array_like=True, gc=False):
     """
     One tick, all arms, until its outcomes are mature.
 
@@ -105,7 +105,7 @@ class Waiting(msgspec.Struct, array_like=True):
     company: dict[str, Table] = {}
 
 
-class Population(msgspec.Struct):
+class Population(msgspec.Struct, gc=False):
     """All starts of a rollout: its epochs, and the ticks whose outcomes are still awaited."""
 
     epochs: list[Epoch] = []
@@ -149,12 +149,14 @@ class Population(msgspec.Struct):
 
     def wait_line(self, start_ms: Millis, end_ms: Millis, key: str, variation: str, tally: Tally) -> None:
         """Keep a tick's sums of a line until its outcomes are mature."""
-        arms = self._tick(start_ms, end_ms).lines.setdefault(key, {})
-        held = arms.get(variation)
-        if held is None:
-            arms[variation] = tally
+        lines = self._tick(start_ms, end_ms).lines
+        arms = lines.get(key)
+        if arms is None:
+            lines[key] = {variation: tally}
+        elif variation in arms:
+            arms[variation].add(tally)
         else:
-            held.add(tally)
+            arms[variation] = tally
 
     def wait_company(self, start_ms: Millis, end_ms: Millis, told: dict[str, Table]) -> None:
         """Keep what a tick tells of other flags until its outcomes are mature."""

@@ -17,7 +17,7 @@ LOOK_FIRST_MS, LOOK_LAST_MS, LOOKS_MAX = 60_000, 3_600_000, 6
 """A share that people have changed is looked at again after a minute, then after twice as long, at last every hour."""
 
 
-class Shown(msgspec.Struct):
+class Shown(msgspec.Struct, gc=False):
     """
     How far a condition of health is shown for one variation, within the standing stage.
 
@@ -53,7 +53,7 @@ class Shown(msgspec.Struct):
         return min(account.log_s() for account in self.accounts)
 
 
-class Progress(msgspec.Struct):
+class Progress(msgspec.Struct, gc=False):
     """
     How far one variation has come.
 

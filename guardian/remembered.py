@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from guardian.sequential import Histogram
 from guardian.tally import Tally
 
 _GONE = 0.01
@@ -15,6 +17,10 @@ _GONE = 0.01
 _KEY = np.dtype("<i2")
 """Buckets of latencies lie within 700 of 0, positions of scores between 0 and 360."""
 _EXACT, _ROUGH = np.dtype("<f8"), np.dtype("<f4")
+Keys = NDArray[np.int16]
+Values = NDArray[np.floating[Any]]
+_FEW = 16
+"""So many counts are added one by one sooner than as arrays; the sums are the same."""
 
 
 class Remembered(msgspec.Struct, array_like=True, gc=False):
@@ -36,47 +42,69 @@ class Remembered(msgspec.Struct, array_like=True, gc=False):
     @property
     def counts(self) -> dict[int, float]:
         """How ``n`` is distributed, as in a `Tally`; made anew each time."""
-        keys, values = self._arrays()
-        return dict(zip(keys.tolist(), values.tolist(), strict=True))
+        many = len(self.keys) // _KEY.itemsize
+        values = struct.unpack(f"<{many}{'d' if self.is_exact else 'f'}", self.values)
+        return dict(zip(struct.unpack(f"<{many}h", self.keys), values, strict=True))
+
+    @property
+    def histogram(self) -> Histogram:
+        """The counts as arrays that nobody writes to, in their order."""
+        return Histogram(*self._arrays())
 
     def tally(self) -> Tally:
         """Return the sums as those of a tally."""
         return Tally(self.n, self.x, self.counts, self.left, self.every)
 
-    def add(self, fresh: Tally) -> None:
-        """Add a tally's sums."""
-        self.n += fresh.n
-        self.x += fresh.x
-        self.left += fresh.left
-        self.every += fresh.every
-        if not fresh.counts:
-            return
-        keys, values = self._arrays()
-        came = np.fromiter(fresh.counts, _KEY, len(fresh.counts))
-        counts = np.fromiter(fresh.counts.values(), values.dtype, len(fresh.counts))
-        if not keys.size:
-            self._keep(came, counts)
-            return
-        is_same = came[:, np.newaxis] == keys
-        is_known = is_same.any(axis=1)
-        values = values.copy()
-        values[is_same.argmax(axis=1)[is_known]] += counts[is_known]
-        self._keep(np.concatenate([keys, came[~is_known]]), np.concatenate([values, counts[~is_known]]))
+    def add(self, fresh: Tally, keep: float = 1.0) -> None:
+        """
+        Keep the part ``keep`` of everything, then add a tally's sums.
 
-    def fade(self, keep: float) -> None:
-        """Keep the part ``keep`` of everything; what has become very little is forgotten."""
-        self.n *= keep
-        self.x *= keep
-        self.left *= keep
-        self.every *= keep
-        if self.keys:
-            keys, values = self._arrays()
-            values = values * values.dtype.type(keep)
+        What has become very little by fading is forgotten; nothing fades where all is kept.
+        """
+        self.n = self.n * keep + fresh.n
+        self.x = self.x * keep + fresh.x
+        self.left = self.left * keep + fresh.left
+        self.every = self.every * keep + fresh.every
+        if not self.keys and not fresh.counts:
+            return
+        if self.is_exact and len(self.keys) <= _FEW * _KEY.itemsize and len(fresh.counts) <= _FEW:
+            self._add_few(fresh.counts, keep)
+        else:
+            self._add_many(fresh.counts, keep)
+
+    def _add_few(self, fresh: dict[int, float], keep: float) -> None:
+        counts = self.counts
+        if keep < 1.0:
+            counts = {key: faded for key, count in counts.items() if (faded := count * keep) > _GONE}
+        for key, count in fresh.items():
+            counts[key] = counts.get(key, 0.0) + count
+        self.keys = struct.pack(f"<{len(counts)}h", *counts)
+        self.values = struct.pack(f"<{len(counts)}d", *counts.values())
+
+    def _add_many(self, fresh: dict[int, float], keep: float) -> None:
+        keys, held = self._arrays()
+        values: Values = held * held.dtype.type(keep)
+        if keep < 1.0 and values.size and values[values.argmin()] <= _GONE:
             stays = values > _GONE
-            self._keep(keys[stays], values[stays])
+            keys, values = keys[stays], values[stays]
+        if fresh:
+            came = np.fromiter(fresh, _KEY, len(fresh))
+            keys, values = _joined(keys, values, came, np.fromiter(fresh.values(), values.dtype, len(fresh)))
+        self.keys, self.values = keys.tobytes(), values.tobytes()
 
-    def _arrays(self) -> tuple[NDArray[np.int16], NDArray[np.floating[Any]]]:
+    def _arrays(self) -> tuple[Keys, Values]:
         return np.frombuffer(self.keys, _KEY), np.frombuffer(self.values, _EXACT if self.is_exact else _ROUGH)
 
-    def _keep(self, keys: NDArray[np.int16], values: NDArray[np.floating[Any]]) -> None:
-        self.keys, self.values = keys.tobytes(), values.tobytes()
+
+def _joined(keys: Keys, values: Values, came: Keys, counts: Values) -> tuple[Keys, Values]:
+    """Return the keys and values with those that ``came`` added, new ones at the end; writes into ``values``."""
+    if not keys.size:
+        return came, counts
+    place = (came[:, np.newaxis] == keys).argmax(axis=1)
+    found = keys[place]
+    if found.tobytes() == came.tobytes():
+        values[place] += counts
+        return keys, values
+    is_known = found == came
+    values[place[is_known]] += counts[is_known]
+    return np.concatenate([keys, came[~is_known]]), np.concatenate([values, counts[~is_known]])

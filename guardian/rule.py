@@ -8,7 +8,7 @@ from guardian.aggregate import Aggregate
 from guardian.names import Millis
 
 
-class Rule(msgspec.Struct):
+class Rule(msgspec.Struct, gc=False):
     """
     A literal rule of one variation, or of a segment of it, as of its latest step.
 

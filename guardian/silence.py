@@ -64,7 +64,7 @@ def await_again(state: RolloutState, variation: str, at_ms: Millis) -> None:
     """Those that were killed and are given back are missed from now on: the variation, or all where it is empty."""
     for name in state.alive() if state.lines.silences else ():
         if variation in ("", name):
-            state.heard.setdefault(name, Heard(at_ms, at_ms))
+            state.heard.setdefault(name, Heard(at_ms, at_ms, at_ms, at_ms))
 
 
 def silences(state: RolloutState, policy: Policy, now_ms: Millis) -> list[Silent]:

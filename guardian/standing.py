@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from operator import attrgetter
 from typing import NamedTuple
 
 from guardian.evidence import Breach
 from guardian.line_watch import LineWatch
-from guardian.lines import ALL, Line, is_of_requests
+from guardian.lines import ALL, Line
 from guardian.policy import Action, Guardrail, Policy
 from guardian.sequential import anytime_p, pooled_log_s
 from guardian.state import RolloutState
 from guardian.tally import Pair
-from guardian.watch import Lane, Watch, lane_parts
+from guardian.watch import Lane, Parts, Watch, lane_parts
 
 POOLED = "pooled"
-_DAY_S = 86_400.0
+_WHOLE = Parts(1.0, 0.0)
 
 
 class Held(NamedTuple):
@@ -49,6 +50,9 @@ class Held(NamedTuple):
         return [lane for lane in (self.watch.full, self.watch.fast) if lane is not None]
 
 
+_PLACE = attrgetter("at", "segment")
+
+
 def name_of(at: int, segment: str) -> str:
     """Return the name of a guardrail in a segment, the same for its test and for what it says literally."""
     return f"{at}@{segment}"
@@ -57,17 +61,15 @@ def name_of(at: int, segment: str) -> str:
 def standing(state: RolloutState, policy: Policy, variation: str) -> list[Held]:
     """Return all guardrails of a variation that test anything, in the order of the policy, all traffic first."""
     watch = state.variations[variation]
-    of_requests = [at for at, guardrail in enumerate(policy.guardrails) if is_of_requests(guardrail, policy)]
-    found = [
-        Held(at, policy.guardrails[at], ALL, held) for at, held in zip(of_requests, watch.guardrails, strict=True)
-    ]
+    lines, guardrails = state.lines, policy.guardrails
+    found = [Held(at, guardrails[at], ALL, held) for at, held in zip(lines.of_requests, watch.guardrails, strict=True)]
     for key, read in watch.lines.items():
-        resolved = state.lines.resolve(key)
+        resolved = lines.resolve(key)
         if resolved is not None:
             line, segment = resolved
             named = ALL if segment == line.cut else segment
-            found += [Held(at, policy.guardrails[at], named, held, line, read) for at, held in read.watches.items()]
-    return sorted(found, key=lambda held: (held.at, held.segment))
+            found += [Held(at, guardrails[at], named, held, line, read) for at, held in read.watches.items()]
+    return sorted(found, key=_PLACE)
 
 
 def breaches(state: RolloutState, policy: Policy, variation: str) -> list[tuple[Held, Breach]]:
@@ -82,15 +84,15 @@ def breaches(state: RolloutState, policy: Policy, variation: str) -> list[tuple[
     for held in standing(state, policy, variation):
         if held.guardrail.evaluate == "both" or not is_enough(state, policy, variation, held):
             continue
-        verdict = held.watch.verdict(True)
-        if isinstance(verdict, Breach):
-            found.append((held, verdict))
+        breach = held.watch.breach()
+        if breach is not None:
+            found.append((held, breach))
         elif _is_asked_together(held):
             groups[held.guardrail.then].append(held)
     broken = {held.guardrail.then for held, _ in found}
     for action, group in groups.items():
-        if len(group) > 1 and action not in broken and (breach := _pooled(group)) is not None:
-            found.append((max(group, key=lambda held: held.watch.full.account.log_s()), breach))
+        if len(group) > 1 and action not in broken and (pooled := _pooled(group)) is not None:
+            found.append((max(group, key=lambda held: held.watch.full.account.log_s()), pooled))
     return found
 
 
@@ -110,12 +112,13 @@ def _pooled(group: list[Held]) -> Breach | None:
 
 def is_enough(state: RolloutState, policy: Policy, variation: str, held: Held) -> bool:
     """Say whether as many units are behind it as the policy wants before anything is done."""
-    if held.line is None or held.since is None:
+    if held.line is None or held.read is None:
         return state.history.failed_units(variation) >= policy.min_units
     if held.line.kind == "fresh":
         return True
     counts_events = held.line.kind in ("failures", "reports") or held.guardrail.when.signal.kind == "thumbs_down_rate"
-    return (held.since.t.x if counts_events else held.since.t.n) >= policy.min_units
+    treated = held.read.stories[held.at].t
+    return (treated.x if counts_events else treated.n) >= policy.min_units
 
 
 def together(state: RolloutState, policy: Policy, variation: str, action: Action) -> list[Held]:
@@ -124,28 +127,20 @@ def together(state: RolloutState, policy: Policy, variation: str, action: Action
     return [held for held in found if held.guardrail.then == action and _is_asked_together(held)]
 
 
-def horizon_budget(policy: Policy) -> float:
-    """Return what a rollout may spend by its plan: its start, its steps, and the days that its stages take (at least one)."""
-    kills, stages = policy.false_kills, policy.stages
-    days = max(math.fsum(stage.for_s or 0.0 for stage in stages) / _DAY_S, 1.0)
-    return kills.per_rollout + kills.per_step * max(len(stages) - 1, 0) + kills.per_day * days
-
-
-def p_value(state: RolloutState, policy: Policy, held: Held, part: float) -> float | None:
+def p_value(state: RolloutState, held: Held, part: float) -> float | None:
     """
     Return the anytime p-value of a guardrail with this ``part`` of a variation's budget; None before it read anything.
 
     Of two lanes the smaller one, doubled: either may have been looked at.
     """
-    whole = horizon_budget(policy) / max(len(state.variations), 1) * part
-    parts = lane_parts(held.guardrail.when.bound, state.population.by_exposures)
-    if held.line is not None:
-        parts = parts._replace(full=1.0)
-    known = []
-    for lane, lane_part in zip(held.lanes, parts, strict=False):
+    whole = state.lines.horizon / max(len(state.variations), 1) * part
+    # A line has one lane, which has all of it.
+    parts = _WHOLE if held.line is not None else lane_parts(held.guardrail.when.bound, state.population.by_exposures)
+    known, lanes = [], held.lanes
+    for lane, lane_part in zip(lanes, parts, strict=False):
         budget = max(whole * lane_part, lane.account.total_deposited)
         if lane.read and budget > 0.0:
             known.append(anytime_p(lane.peak, budget))
-    return min(1.0, min(known) * len(held.lanes)) if known else None
+    return min(1.0, min(known) * len(lanes)) if known else None
 
 

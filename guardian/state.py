@@ -62,7 +62,7 @@ class Verify(msgspec.Struct):
     said: str = ""
 
 
-class Heard(msgspec.Struct, array_like=True):
+class Heard(msgspec.Struct, array_like=True, gc=False):
     """
     When exposures and outcomes of a variation last came (journal time); before the first, when it began.
 
@@ -75,7 +75,7 @@ class Heard(msgspec.Struct, array_like=True):
     advanced_ms: Millis
 
 
-class RolloutState(msgspec.Struct):
+class RolloutState(msgspec.Struct, gc=False):
     """
     One rollout as judge knows it.
 

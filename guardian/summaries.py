@@ -24,7 +24,7 @@ SIGHT_MS = 60_000
 """Two sights of a unit are compared within a minute of start time, aligned to the epoch."""
 
 
-class Arm(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Arm(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """
     Sums of one variation over the starts of one tick, from one source.
 
@@ -78,7 +78,7 @@ class Arm(msgspec.Struct, omit_defaults=True, kw_only=True):
         )
 
 
-class Tick(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Tick(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """
     All arms of one flag over the starts in ``[start_ms, start_ms + length_ms)``, from one source.
 
@@ -100,7 +100,7 @@ class Tick(msgspec.Struct, omit_defaults=True, kw_only=True):
         return self.start_ms + self.length_ms
 
 
-class MixedUnit(msgspec.Struct, kw_only=True):
+class MixedUnit(msgspec.Struct, kw_only=True, gc=False):
     """
     A unit that one source saw under two variations of one flag within the minute from ``from_ms``.
 
@@ -114,7 +114,7 @@ class MixedUnit(msgspec.Struct, kw_only=True):
     services: list[str]
 
 
-class Sight(msgspec.Struct, array_like=True):
+class Sight(msgspec.Struct, array_like=True, gc=False):
     """A sampled unit, and the variation and service of its first sight in the minute from ``from_ms``."""
 
     unit: int
@@ -123,7 +123,7 @@ class Sight(msgspec.Struct, array_like=True):
     service: str
 
 
-class FlagSums(msgspec.Struct, omit_defaults=True, kw_only=True):
+class FlagSums(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """
     What one flush of one source saw of one flag.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from guardian.names import Millis
+from guardian.sequential import Histogram, histogram_of
 
 _ROUNDED = 1e-6
 """A count below this is what rounding has left of nothing."""
@@ -24,6 +25,11 @@ class Tally(msgspec.Struct, array_like=True, gc=False):
     counts: dict[int, float] = {}
     left: float = 0.0
     every: float = 0.0
+
+    @property
+    def histogram(self) -> Histogram:
+        """The counts as arrays, in their order; made anew each time."""
+        return histogram_of(self.counts)
 
     def add(self, other: Tally) -> None:
         """Add the other's sums."""

@@ -13,6 +13,7 @@ from guardian.levels import low_is_harm, mean
 from guardian.line_reading import configured_share, part_of_budget
 from guardian.names import Millis
 from guardian.policy import Policy
+from guardian.remembered import Remembered
 from guardian.sequential import attribute, bucket_edge, count_above, quantile_key, ratio_interval
 from guardian.standing import Held, p_value, together
 from guardian.state import RolloutState
@@ -55,7 +56,7 @@ def testimony(state: RolloutState, policy: Policy, variation: str, held: Held, b
         ratio=value / base if base else None, interval=intervals[0], difference_interval=intervals[1],
         units=round(units), bound=fixed,
         alpha_spent=sum(lane.account.total_deposited for lane in held.lanes), segment=held.segment,
-        p=p_value(state, policy, held, part_of_budget(state, state.lines, held.at, held.segment)),
+        p=p_value(state, held, part_of_budget(state, state.lines, held.at, held.segment)),
         parts=_parts(state, policy, variation, held),
     )  # fmt: skip
     return Testimony(evidence, figures.from_ms, figures.to_ms, fixed is not None and _is_shared(held, figures, fixed))
@@ -65,7 +66,7 @@ def figures_of(held: Held, pair: Pair) -> Aggregate:
     """Return what a guardrail on a line measured in a pair of sums."""
     assert held.line is not None
     kind, t, c, span_ms = held.line.kind, pair.t, pair.c, (pair.from_ms, pair.to_ms)
-    value, base = values_of(held, pair)
+    value, base = values_of(held, t, c)
     if kind == "latency":
         at = _quantile_key(held, c)
         x_t, x_c = (0.0 if at is None else count_above(arm.counts, at) for arm in (t, c))
@@ -75,10 +76,10 @@ def figures_of(held: Held, pair: Pair) -> Aggregate:
     return Aggregate(*span_ms, t.n, t.x, value, c.n, c.x, base)
 
 
-def values_of(held: Held, pair: Pair) -> tuple[float | None, float | None]:
+def values_of(held: Held, t: Tally | Remembered, c: Tally | Remembered) -> tuple[float | None, float | None]:
     """Return the values alone of `figures_of`, of the variation and of control: views need no more."""
     assert held.line is not None
-    kind, t, c = held.line.kind, pair.t, pair.c
+    kind = held.line.kind
     if kind == "latency":
         at_t, at_c = _quantile_key(held, t), _quantile_key(held, c)
         return None if at_t is None else bucket_edge(at_t), None if at_c is None else bucket_edge(at_c)
@@ -90,8 +91,8 @@ def values_of(held: Held, pair: Pair) -> tuple[float | None, float | None]:
     return t.x / t.n if t.n else None, c.x / c.n if c.n else None
 
 
-def _quantile_key(held: Held, tally: Tally) -> int | None:
-    return quantile_key(tally.counts, held.guardrail.when.signal.quantile or 0.5) if tally.counts else None
+def _quantile_key(held: Held, sums: Tally | Remembered) -> int | None:
+    return quantile_key(sums.histogram, held.guardrail.when.signal.quantile or 0.5)
 
 
 def _of_requests(stretch: Stretch) -> Aggregate:

@@ -12,7 +12,7 @@ from guardian.sequential import ControlRate
 from guardian.watch import CONTROL_HALF_LIFE_S, Block, Guesses, Watch
 
 
-class VariationWatch(msgspec.Struct):
+class VariationWatch(msgspec.Struct, gc=False):
     """
     What of a variation is watched, and what was found so far.
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import msgspec
-
 from guardian.decide import iso
 from guardian.decisions import ArmView, GuardrailView, HindsightView, RolloutView
 from guardian.evidence import Inconclusive, NoData
@@ -22,7 +20,6 @@ from guardian.rule_views import literal_rows, literal_why
 from guardian.silence import EXPOSURES, OUTCOMES, PIPELINE, silences
 from guardian.standing import Held, is_enough, p_value, standing
 from guardian.state import RolloutState
-from guardian.tally import Pair
 from guardian.testimony import values_of
 
 STALE_MS = FRESH_MS
@@ -41,7 +38,7 @@ def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis,
     tested = {*policy.variations, *state.variations, *state.courses} - {policy.control}
     names = [policy.control, *sorted(tested)]
     fresh = state.data_ms and now_ms - state.data_ms <= STALE_MS
-    recent = {name: state.history.since(now_ms - RECENT_MS, name, name).arm for name in names}
+    recent = {name: state.history.recent(now_ms - RECENT_MS, name) for name in names}
     return RolloutView(
         key=state.key, flag_key=flag_key, environment=environment, control=policy.control, owner=policy.owner,
         mode=policy.mode, status=str(state.status), stage=state.stage, stages=max(len(policy.stages), 1),
@@ -51,7 +48,7 @@ def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis,
         telemetry="fresh" if fresh else ("stale" if state.data_ms else "none"),
         arms=tuple(_arm(state, name, recent[name]) for name in names),
         guardrails=tuple(_guardrails(state, policy, recent, now_ms)), mixed_units=len(state.mixing.units),
-        mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash, plan=msgspec.to_builtins(state.lines.plan),
+        mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash, plan=state.lines.plan_values,
         last_decision=state.last_decision, explanation=state.explanation,
         waits=waits(state, policy, now_ms), approvals=_approvals(state, policy), hindsight=hindsight(state),
     )  # fmt: skip
@@ -99,7 +96,7 @@ def _guardrails(state: RolloutState, policy: Policy, recent: Cells, now_ms: Mill
     for variation in sorted(state.variations):
         rows = [(held, *_nearest(held)) for held in standing(state, policy, variation)]
         segments = [row for row in rows if row[0].segment]
-        kept = sorted(segments, key=lambda row: row[1] - row[2], reverse=True)[:SEGMENTS_SHOWN]
+        kept = sorted(segments, key=lambda row: row[1] - row[2], reverse=True)[:SEGMENTS_SHOWN] if segments else ()
         names = {held.name for held, _, _ in kept}
         for held, log_e, threshold in rows:
             if not held.segment or held.name in names:
@@ -108,26 +105,28 @@ def _guardrails(state: RolloutState, policy: Policy, recent: Cells, now_ms: Mill
 
 
 def _nearest(held: Held) -> tuple[float, float]:
+    if held.watch.fast is None:
+        return held.watch.full.numbers()
     return max((lane.numbers() for lane in held.lanes), key=lambda numbers: numbers[0] - numbers[1])
 
 
 def _row(
     state: RolloutState, policy: Policy, variation: str, held: Held, numbers: tuple[float, float], recent: Cells
 ) -> GuardrailView:
-    log_e, threshold = numbers
-    verdict = held.watch.verdict(is_enough(state, policy, variation, held))
+    (log_e, threshold), watch, when = numbers, held.watch, held.guardrail.when
+    verdict = watch.verdict(is_enough(state, policy, variation, held))
     value, value_control = _values(state, policy, variation, held, recent)
     part = part_of_budget(state, state.lines, held.at, held.segment)
     literally = ""
     if is_literal(held.guardrail):
         literally = f"literally: {literal_why(state, held.guardrail, held.at, variation, held.segment)}"
-    signal, estimates = held.guardrail.when.signal, state.variations[variation].estimates
+    signal, estimates = when.signal, state.variations[variation].estimates
     ratio, difference = (estimates.ratio(), estimates.difference()) if held.line is None else (None, None)
     return GuardrailView(
-        guardrail=held.guardrail.when.text, variation=variation, action=str(held.guardrail.then),
-        log_e=log_e if any(lane.read for lane in held.lanes) else None,
+        guardrail=when.text, variation=variation, action=str(held.guardrail.then),
+        log_e=None if isinstance(verdict, NoData) else log_e,
         log_threshold=threshold if math.isfinite(threshold) else 0.0, segment=held.segment,
-        p=p_value(state, policy, held, part), value=value, value_control=value_control,
+        p=p_value(state, held, part), value=value, value_control=value_control,
         interval=ratio, difference_interval=difference, kind=signal.kind, quantile=signal.quantile,
         why="; ".join(filter(None, (verdict.why if isinstance(verdict, NoData | Inconclusive) else "", literally))),
     )  # fmt: skip
@@ -139,8 +138,7 @@ def _values(
     """Return what the signal is of late, of the variation and of control."""
     if held.read is None or held.line is None:
         return _rate(recent[variation]), _rate(recent[policy.control])
-    past = held.read.past
-    value, value_control = values_of(held, Pair(0, 0, past.t.tally(), past.c.tally()))
+    value, value_control = values_of(held, held.read.past.t, held.read.past.c)
     return value, configured_share(state) if held.line.kind == "fresh" else value_control
 
 

@@ -64,7 +64,7 @@ def is_full_alone(n_t: Any, span_ms: Any) -> Any:
     return (n_t >= 1) & ((n_t >= BLOCK_UNITS) | (span_ms >= BLOCK_MS))
 
 
-class Block(msgspec.Struct):
+class Block(msgspec.Struct, gc=False):
     """Sums of one variation and control over the same starts: ``n`` finished, ``x`` first failures, ``left`` as in `Cell`."""
 
     from_ms: int = 0
@@ -196,17 +196,31 @@ class Watch(msgspec.Struct, gc=False):
 
     def verdict(self, enough_units: bool) -> Verdict:
         """Return what the lane with most evidence says; a breach needs ``enough_units`` besides."""
-        lanes = [(FULL, self.full)] + ([(FAST, self.fast)] if self.fast is not None else [])
-        read = [(lane.account.log_s(), name, lane) for name, lane in lanes if lane.read]
-        if not read:
+        lane = self._most_evident
+        if lane is None:
             return NoData("no block with both variations yet")
-        log_s, name, lane = max(read, key=lambda r: (r[0], r[1]))
         log_e, threshold = lane.numbers()
-        if log_s >= 0.0:
+        if lane.account.crossed():
             if enough_units:
-                return Breach(log_e, threshold, name)
+                return Breach(log_e, threshold, self._name_of(lane))
             return Inconclusive(log_e, threshold, "too few units failed to act on it")
         return Inconclusive(log_e, threshold) if log_e > 1.0 else Clear(log_e, threshold)
+
+    def breach(self) -> Breach | None:
+        """Return the breach of ``verdict(True)`` alone; None where it says anything else, as it nearly always does."""
+        lane = self._most_evident
+        return Breach(*lane.numbers(), self._name_of(lane)) if lane is not None and lane.account.crossed() else None
+
+    @property
+    def _most_evident(self) -> Lane | None:
+        """The lane with most evidence of those that have read anything, of two that hold as much the full one."""
+        full, fast = self.full, self.fast
+        if fast is None or not fast.read:
+            return full if full.read else None
+        return fast if not full.read or fast.account.log_s() > full.account.log_s() else full
+
+    def _name_of(self, lane: Lane) -> str:
+        return FULL if lane is self.full else FAST
 
     @property
     def has_crossed(self) -> bool:

@@ -20,7 +20,7 @@ BUCKETS_MAX = 63
 Arms = dict[str, Tally]
 
 
-class Window(msgspec.Struct):
+class Window(msgspec.Struct, gc=False):
     """
     A sliding window over one line: ``size`` steps of ``step_ms``, aligned to the epoch, the last of them still open.
 
@@ -100,7 +100,7 @@ class Window(msgspec.Struct):
         return Tally(float(tally.n), float(tally.x), counts, float(tally.left))
 
 
-class Windows(msgspec.Struct):
+class Windows(msgspec.Struct, gc=False):
     """All windows of a rollout by their names; ``from_ms`` is the start of the first tick read under the policy."""
 
     from_ms: Millis = -1

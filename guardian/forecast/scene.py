@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from guardian.forecast.assumed import Assumed
 from guardian.forecast.harm import Harm
-from guardian.line_reading import part_of_all
-from guardian.lines import Kind, Line, has_account, is_of_requests, lines_of
+from guardian.lines import Kind, Line, has_account, is_of_requests, lines_of, part_of_all
 from guardian.policy import Guardrail, Policy
 from guardian.sequential.checks import Bools, Floats
 from guardian.support import is_run
@@ -41,7 +40,7 @@ def watched_of(policy: Policy) -> list[Watched | None]:
             found.append(None)
             continue
         line = None if is_of_requests(guardrail, policy) else next(one for one in lines.lines if at in one.guardrails)
-        found.append(Watched(guardrail, line, part_of_all(guardrail, policy, lines)))
+        found.append(Watched(guardrail, line, part_of_all(guardrail, policy)))
     return found
 
 

@@ -17,6 +17,7 @@ from guardian.sequential.grid import DEFAULT_GRID, DROP_GRID, ratio_grid
 from guardian.sequential.intervals import rate_interval, ratio_interval
 from guardian.sequential.latency import (
     Exceedances,
+    Histogram,
     LatencyMemory,
     bucket_edge,
     bucket_key,
@@ -24,6 +25,7 @@ from guardian.sequential.latency import (
     counts_above,
     cuts,
     exceedances,
+    histogram_of,
     latency_block,
     latency_blocks,
     margin_shift,
@@ -69,6 +71,7 @@ __all__ = [
     "ErrorRateStream",
     "Exceedances",
     "Fading",
+    "Histogram",
     "LatencyMemory",
     "Onset",
     "RatingCentre",
@@ -91,6 +94,7 @@ __all__ = [
     "e_bh",
     "e_lond",
     "exceedances",
+    "histogram_of",
     "information",
     "latency_block",
     "latency_blocks",

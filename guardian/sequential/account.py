@@ -37,8 +37,8 @@ def log_weighted_sum(log_values: Floats, log_weights: Floats) -> float:
     Return ``log(sum(weight * exp(value)))`` without overflow; ``-inf`` if every value is ``-inf``.
     """
     weighted = log_values + log_weights
-    # The ufuncs themselves: the methods of arrays spend more on these few numbers than the numbers take.
-    largest = float(np.maximum.reduce(weighted))
+    # A list, and the ufuncs themselves: the methods of arrays spend more on these few numbers than the numbers take.
+    largest: float = max(weighted.tolist())
     if largest == _EMPTY:
         return _EMPTY
     return largest + math.log(float(np.add.reduce(np.exp(weighted - largest))))
@@ -115,7 +115,7 @@ class Account:
         if log_e.shape != self._log_s.shape:
             raise ValueError(f"log_e has shape {log_e.shape}: this account has {self.k} components, shape ({self.k},)")
         # One comparison catches both: it is false for NaN and for +inf.
-        if not np.maximum.reduce(log_e) < math.inf:
+        if not all(value < math.inf for value in log_e.tolist()):
             raise ValueError(f"log_e is {log_e.tolist()!r}: every log e-value must be a number below infinity")
         self._log_s, self._mixed = self._log_s + log_e, None
 

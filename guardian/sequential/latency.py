@@ -12,11 +12,10 @@ where the distributions of the arms cross near it.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +34,23 @@ from guardian.sequential.proportions import two_sample_block, two_sample_blocks
 
 Buckets = Mapping[int, float]
 
+
+class Histogram(NamedTuple):
+    """
+    Buckets and their counts as arrays, in any order, each bucket once: what a `Buckets` of many is read from soonest.
+    """
+
+    keys: NDArray[np.signedinteger[Any]]
+    counts: NDArray[np.floating[Any]]
+
+    @property
+    def total(self) -> float:
+        """
+        The sum of all counts.
+        """
+        return math.fsum(self.counts.tolist())
+
+
 #: Relative half-width of a bucket: bucket k covers (1.0202**(k-1), 1.0202**k].
 ACCURACY = 0.01
 
@@ -43,10 +59,14 @@ VALUE_MIN, VALUE_MAX = 1e-6, 1e12
 
 _FORGOTTEN = 1e-9
 
+#: What forgives that 0.95 * 400 is not exactly 380 in every arithmetic.
+_FORGIVEN = 1.0 - 1e-12
+
 #: The least part of control's requests that is expected beyond an edge, of the part that the quantile says.
 _FLOOR = 0.2
 
 
+@cache
 def gamma(accuracy: float = ACCURACY) -> float:
     """
     Return the ratio of neighbouring edges, ``(1 + accuracy)/(1 - accuracy)`` (DDSketch, Masson et al. 2019).
@@ -82,18 +102,15 @@ def bucket_edge(key: int, accuracy: float = ACCURACY) -> float:
     return float(gamma(accuracy) ** key)
 
 
-def quantile_key(buckets: Buckets, tau: float) -> int | None:
+def quantile_key(buckets: Buckets | Histogram, tau: float) -> int | None:
     """
     Return the first bucket up to which lies a part ``tau`` of all counts; None for an empty histogram.
     """
     check_open_unit("tau", tau)
-    total = math.fsum(buckets.values())
-    if total <= 0.0:
+    held, order, below = _sorted(histogram_of(buckets))
+    if not below.size or below[-1] <= 0.0:
         return None
-    keys = sorted(buckets)
-    below = list(accumulate(map(buckets.__getitem__, keys)))
-    # A part of 1e-12 forgives that 0.95 * 400 is not exactly 380 in every arithmetic.
-    return keys[bisect_left(below, tau * total * (1.0 - 1e-12))]
+    return int(held[order[below.searchsorted(tau * below[-1] * _FORGIVEN)]])
 
 
 def count_above(buckets: Buckets, key: int) -> float:
@@ -103,43 +120,52 @@ def count_above(buckets: Buckets, key: int) -> float:
     return math.fsum(count for bucket, count in buckets.items() if bucket > key)
 
 
-def counts_above(buckets: Buckets, keys: Sequence[int]) -> Floats:
+def counts_above(buckets: Buckets | Histogram, keys: Sequence[int] | NDArray[np.int64]) -> Floats:
     """
     Return `count_above` for several buckets at once, shape ``(len(keys),)``.
     """
-    held, counts = _arrays(buckets)
+    held, counts = histogram_of(buckets)
     return np.asarray((held[np.newaxis, :] > np.asarray(keys, dtype=np.int64)[:, np.newaxis]) @ counts)
 
 
-def quantile_keys(buckets: Buckets, taus: Sequence[float]) -> list[int]:
+def quantile_keys(buckets: Buckets | Histogram, taus: Sequence[float]) -> list[int]:
     """
     Return `quantile_key` for several parts at once; nothing for an empty histogram.
     """
     return cuts(buckets, taus)[0]
 
 
-def cuts(buckets: Buckets, taus: Sequence[float] | Floats) -> tuple[list[int], Floats]:
+def cuts(buckets: Buckets | Histogram, taus: Sequence[float] | Floats) -> tuple[list[int], Floats]:
     """
     Return `quantile_keys`, and of the same histogram `counts_above` them; nothing for an empty one.
     """
-    held, counts = _arrays(buckets)
-    order = held.argsort()
-    below = counts[order].cumsum()
+    histogram = histogram_of(buckets)
+    held, order, below = _sorted(histogram)
     if not below.size or below[-1] <= 0.0:
         return [], np.zeros(0)
-    wanted = np.asarray(taus) * below[-1] * (1.0 - 1e-12)
-    keys = held[order[below.searchsorted(wanted)]]
-    return keys.tolist(), np.asarray((held > keys[:, np.newaxis]) @ counts)
+    keys = held[order[below.searchsorted(np.asarray(taus) * below[-1] * _FORGIVEN)]]
+    return keys.tolist(), np.asarray((held > keys[:, np.newaxis]) @ histogram.counts)
 
 
-def _arrays(buckets: Buckets) -> tuple[NDArray[np.int64], Floats]:
+def _sorted(histogram: Histogram) -> tuple[NDArray[np.signedinteger[Any]], NDArray[np.intp], Floats]:
+    """
+    Return the buckets as they stand, their order, and how much lies up to each in that order.
+    """
+    order = histogram.keys.argsort()
+    return histogram.keys, order, histogram.counts[order].cumsum(dtype=np.float64)
+
+
+def histogram_of(buckets: Buckets | Histogram) -> Histogram:
     """
     Return the buckets and their counts, as they stand.
     """
+    if isinstance(buckets, Histogram):
+        return buckets
     held = np.fromiter(buckets, dtype=np.int64, count=len(buckets))
-    return held, np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets))
+    return Histogram(held, np.fromiter(buckets.values(), dtype=np.float64, count=len(buckets)))
 
 
+@lru_cache(maxsize=1_024)
 def margin_shift(margin: float, accuracy: float = ACCURACY) -> int:
     """
     Return by how many buckets treatment may be slower: the margin rounded to a whole number of buckets.

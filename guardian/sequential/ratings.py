@@ -32,6 +32,8 @@ from guardian.sequential.checks import (
 DEFAULT_BETS: Floats = np.array([0.06, 0.1, 0.15, 0.22, 0.3, 0.4, 0.52, 0.7])
 DEFAULT_BETS.setflags(write=False)
 
+_FEW = 32
+
 
 def ratings_block(
     levels: Sequence[float] | Floats,
@@ -221,10 +223,21 @@ class RatingCentre:
 
 def _levels(name: str, levels: Sequence[float] | Floats) -> Floats:
     y = np.asarray(levels, dtype=np.float64)
-    if y.ndim != 1 or not y.size or not (np.minimum.reduce(y) >= 0.0 and np.maximum.reduce(y) <= 1.0):
+    if y.ndim != 1 or not y.size or not _lie_within(y, 1.0):
         wrong = as_floats(name, levels)
         raise ValueError(f"{name} is {wrong.tolist()!r}: every level must be rescaled to a number from 0 to 1")
     return y
+
+
+def _lie_within(values: Floats, most: float) -> bool:
+    """
+    Say whether all values are numbers from 0 to ``most``.
+    """
+    if values.ndim == 1 and values.size <= _FEW:
+        # A comparison with NaN is false here, too; an array takes longer to look through than so few numbers.
+        return all(0.0 <= value <= most for value in values.tolist())
+    least, largest = (extreme.reduce(values, axis=None, initial=0.0) for extreme in (np.minimum, np.maximum))
+    return bool(least >= 0.0 and largest <= most)
 
 
 def _counts(name: str, counts: Any, levels: Floats) -> Floats:
@@ -232,8 +245,7 @@ def _counts(name: str, counts: Any, levels: Floats) -> Floats:
     if given.ndim == 0 or given.shape[-1] != levels.size:
         size = given.shape[-1] if given.ndim else 0
         raise ValueError(f"{name} has {size} counts: there are {levels.size} levels")
-    least, most = (extreme.reduce(given, axis=None, initial=0.0) for extreme in (np.minimum, np.maximum))
-    if not (least >= 0.0 and most <= COUNT_MAX):
+    if not _lie_within(given, COUNT_MAX):
         wrong = float(given[~((given >= 0.0) & (given <= COUNT_MAX))][0])
         raise ValueError(f"{name} holds {wrong!r}: every count must be a number from 0 to 2**53")
     return given

@@ -27,7 +27,7 @@ from guardian.sequential.checks import (
     check_units,
     spread,
 )
-from guardian.sequential.latency import ACCURACY, Buckets, counts_above, cuts, margin_shift
+from guardian.sequential.latency import ACCURACY, Buckets, Histogram, counts_above, cuts, margin_shift
 
 #: The quantiles of control's past at which latencies are cut.
 DEFAULT_TAUS: Floats = np.array([0.25, 0.5, 0.75, 0.9, 0.97, 0.995])
@@ -62,7 +62,7 @@ _BY_MAX = 8.0
 
 
 def slowness_block(
-    past: Buckets,
+    past: Buckets | Histogram,
     treatment: Buckets,
     control: Buckets,
     *,
@@ -80,12 +80,14 @@ def slowness_block(
     """
     levels = _taus(taus)
     keys, above = cuts(past, levels)
-    weight, shift = math.fsum(past.values()), margin_shift(margin, accuracy)
+    weight = past.total if isinstance(past, Histogram) else math.fsum(past.values())
+    shift = margin_shift(margin, accuracy)
     columns = _columns(tuple(slowdowns))
     if not keys:
         return np.zeros(len(columns[0]))
     n_t, n_c = math.fsum(treatment.values()), math.fsum(control.values())
-    x_t, x_c = counts_above(treatment, [key + shift for key in keys]), counts_above(control, keys)
+    edges = np.array(keys)
+    x_t, x_c = counts_above(treatment, edges + shift), counts_above(control, edges)
     beyond = above / weight
     if not (_falls(n_t, x_t) and _falls(n_c, x_c) and _falls(1.0, beyond) and 0.0 <= weight <= COUNT_MAX):
         # It knows the words for what is wrong.
@@ -194,7 +196,10 @@ def _ratios(past: Floats, columns: tuple[Floats, Floats, Floats]) -> Floats:
     past, (part, rest, by) = past[..., np.newaxis, :], columns
     slowed = rest * past + part * ndtr(ndtri(past) + by)
     classes, base = _classes(1.0, slowed), _classes(1.0, past)
-    ratio = np.where(base > 1e-12, classes / np.maximum(base, 1e-12), 0.0)
+    if np.minimum.reduce(base, axis=None, initial=1.0) > 1e-12:
+        ratio = classes / base
+    else:
+        ratio = np.where(base > 1e-12, classes / np.maximum(base, 1e-12), 0.0)
     # In exact arithmetic these rise by themselves; an empty class, or a rounding, must not spoil it.
     return np.asarray(np.maximum(np.maximum.accumulate(ratio, axis=-1), 1e-9))
 
@@ -203,8 +208,8 @@ def _classes(n: Any, x: Floats) -> Floats:
     """
     Return the counts between the edges from the counts beyond them.
     """
-    beyond = np.zeros((*x.shape[:-1], x.shape[-1] + 2))
-    beyond[..., 0], beyond[..., 1:-1] = n, x
+    beyond = np.empty((*x.shape[:-1], x.shape[-1] + 2))
+    beyond[..., 0], beyond[..., 1:-1], beyond[..., -1] = n, x, 0.0
     return np.asarray(beyond[..., :-1] - beyond[..., 1:])
 
 

@@ -94,9 +94,9 @@ def late_outcomes_are_dropped() -> AbstractContextManager[Any]:
     """What comes after its tick was tested is thrown away."""
     real = intake._take_arm
 
-    def strict(state: RolloutState, policy: Any, tick: Any, *rest: Any) -> None:
+    def strict(state: RolloutState, policy: Any, tick: Any, *rest: Any, late: bool) -> None:
         if tick.end_ms > state.population.closed_ms:
-            real(state, policy, tick, *rest)
+            real(state, policy, tick, *rest, late=late)
 
     return patch.object(intake, "_take_arm", strict)
 
