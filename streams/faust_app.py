@@ -155,6 +155,14 @@ class _Consumer(driver.Consumer):
         waiting, self._not_set_back = self._not_set_back, set()
         super().resume_partitions(waiting & self.assignment())
 
+    async def verify_all_partitions_active(self) -> None:
+        """
+        Verify nothing.
+
+        Faust looks whether partitions move only to log it, and crashes on one whose position is not known yet, as in a
+        rebalance. Whether a worker still reads is said by its readiness.
+        """
+
     def _new_consumer_thread(self) -> _ConsumerThread:
         thread = _ConsumerThread(self, loop=self.loop, beacon=self.beacon, thread_loop=new_loop())
         thread._close_thread_loop_on_stop = True

@@ -86,10 +86,16 @@ def configure(process: str, *, as_json: bool = False, level: str = "info") -> No
         else structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=True, key="timestamp"),
         structlog.processors.StackInfoRenderer(),
     ]
+    # No variables in tracebacks: they hold secrets, and to print them takes a crashing process seconds.
+    plain = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     final: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(plain), structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

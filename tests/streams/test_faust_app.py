@@ -94,6 +94,18 @@ async def test_partitions_are_read_only_after_they_are_set_back(settings):
         assert mine == app.consumer._get_active_partitions()
 
 
+async def test_looking_whether_partitions_move_crashes_nobody(settings, monkeypatch):
+    """In a rebalance a partition may have no position yet, on which Faust's look at whether partitions move fails."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError
+
+    async with running(settings) as (app, _, _):
+        monkeypatch.setattr(app.consumer._thread, "verify_event_path", fail)
+        assert app.consumer.assignment()
+        await app.consumer.verify_all_partitions_active()
+
+
 async def test_what_comes_while_partitions_are_paused_is_read_later(settings):
     """A record that a fetch already under way brings for a partition paused meanwhile is kept for when it goes on."""
     async with running(settings) as (app, read, _), producer(settings) as producing:
