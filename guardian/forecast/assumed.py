@@ -76,9 +76,7 @@ class Assumed:
     @property
     def lag_s(self) -> float:
         """How long the full lane waits for outcomes, once it has learned how long they take."""
-        learned_ms = math.ceil(DELAY_GAMMA ** delay_bucket(self.latency_ms))
-        config = JudgeConfig()
-        return min(max(learned_ms, config.lag_min_ms), config.lag_max_ms) / 1_000.0
+        return _lag_s(self.latency_ms)
 
     @property
     def learned_s(self) -> float:
@@ -87,8 +85,15 @@ class Assumed:
 
     def mature_s(self, end_s: float) -> float:
         """When starts up to ``end_s`` are read by the full lane, in seconds from the start of the rollout."""
+        return self._ready_s(end_s, self.lag_s)
+
+    def arrived_s(self, end_s: float) -> float:
+        """When it is read who was new up to ``end_s``: exposures tell that by the next flush, outcomes when they come."""
+        return self._ready_s(end_s, _lag_s(FLUSH_S * 1_000.0) if self.by_exposures else self.lag_s)
+
+    def _ready_s(self, end_s: float, lag_s: float) -> float:
         unlearned = end_s + UNKNOWN_MS / 1_000.0
-        ready = min(unlearned, max(self.learned_s + FLUSH_S, end_s + self.lag_s))
+        ready = min(unlearned, max(self.learned_s + FLUSH_S, end_s + lag_s))
         # A part of 1e-9 forgives that decimal fractions of a second are not exact.
         return math.ceil(ready / FLUSH_S - 1e-9 * max(ready, 1.0)) * FLUSH_S
 
@@ -103,6 +108,13 @@ class Assumed:
         """The part of the time in which telemetry comes often enough for the budget to drip."""
         expected = self.requests_per_s * DRIP_GAP_MS / 1_000.0
         return -math.expm1(-expected) - expected * math.exp(-expected)
+
+
+def _lag_s(delay_ms: float) -> float:
+    """The lag that is learned where everything comes so long after it began."""
+    config = JudgeConfig()
+    learned_ms = math.ceil(DELAY_GAMMA ** delay_bucket(delay_ms))
+    return min(max(learned_ms, config.lag_min_ms), config.lag_max_ms) / 1_000.0
 
 
 def _check(name: str, value: object, is_right: bool, right: str) -> None:

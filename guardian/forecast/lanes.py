@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -154,26 +155,37 @@ class Lanes:
         self._gain, self._units = self._gain[~rows], self._units[~rows]
 
 
-def cries_of(group: Sequence[Lanes], failed: Floats, least: int, *, is_ended: bool) -> tuple[Bools, Bools]:
+class Cries(NamedTuple):
+    """Of each run, whether a full lane cries, a fast one, and one that reads who is new, ahead of outcomes."""
+
+    full: Bools
+    fast: Bools
+    ahead: Bools
+
+
+def cries_of(group: Sequence[Lanes], failed: Floats, least: int, *, is_ended: bool) -> Cries:
     """
-    Say of each run whether a full and a fast lane of guardrails of one action cry, with ``least`` units behind it.
+    Say of each run which lanes of guardrails of one action cry, with ``least`` units behind it.
 
     Full lanes that do not cry alone are asked together, as ``guardian.standing`` does. Unless what cries ``is_ended`` by
     it, its accounts are emptied.
     """
-    full, fast = (np.zeros(failed.size, dtype=bool) for _ in range(2))
+    full, fast, ahead = (np.zeros(failed.size, dtype=bool) for _ in range(3))
     held = np.full(failed.size, -np.inf)
     for lanes in group:
         enough = lanes.enough(failed, least)
         alone, soon = (cries & enough for cries in lanes.alarms())
-        full, fast = full | alone, fast | soon
-        if lanes.is_asked_together:
+        fast |= soon
+        if not lanes.is_asked_together:
+            ahead |= alone
+        else:
+            full |= alone
             held = np.logaddexp(held, np.where(enough, lanes.pooled, -np.inf))
         if not is_ended:
             lanes.reset(alone | soon)
-    together = (held >= 0.0) & ~full & ~fast
+    together = (held >= 0.0) & ~full & ~fast & ~ahead
     if not is_ended:
         for lanes in group:
             if lanes.is_asked_together:
                 lanes.reset(together)
-    return full | together, fast
+    return Cries(full | together, fast, ahead)

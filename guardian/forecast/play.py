@@ -175,16 +175,17 @@ class _Runs:
         acted_s = np.full(self.ids.size, math.inf)
         # Failures are read at any time of a step, blocks at the ends of live ticks, which a longer step holds many of.
         fast_s = to_s - elapsed_s / 2 + assumed.latency_ms / 1_000.0 + FLUSH_S / 2
-        full_s = assumed.mature_s(to_s - max(elapsed_s - TICK_S, 0.0) / 2)
+        end_s = to_s - max(elapsed_s - TICK_S, 0.0) / 2
+        full_s, ahead_s = assumed.mature_s(end_s), assumed.arrived_s(end_s)
         for then, group in self._by_action():
-            full, fast = cries_of(group, failed, self.scene.policy.min_units, is_ended=then == self.strictest)
-            cries = full | fast
+            full, fast, ahead = cries_of(group, failed, self.scene.policy.min_units, is_ended=then == self.strictest)
+            cries = full | fast | ahead
             if not cries.any():
                 continue
             self.alarms += 0.0 if ill else cries
             if then == self.strictest:
-                mine_s = np.minimum(np.where(fast, fast_s, math.inf), np.where(full, full_s, math.inf))
-                acted_s = np.minimum(acted_s, mine_s)
+                for lane, at_s in ((full, full_s), (fast, fast_s), (ahead, ahead_s)):
+                    acted_s = np.minimum(acted_s, np.where(lane, at_s, math.inf))
             else:
                 self._hold(cries, then, to_s)
         ended = acted_s < math.inf
