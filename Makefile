@@ -38,7 +38,7 @@ $(READY): requirements.lock pyproject.toml
 	@test -x $(PY) || { echo "Making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing the locked packages into $(VENV)"
 	@$(PIP) --require-hashes -r <(awk '/^[^ ]/ {on = /^uv==/} on' requirements.lock)
-	@$(PY) -m uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock || { \
+	@$(PY) -m uv pip install --quiet --compile-bytecode --python $(PY) --require-hashes -r requirements.lock || { \
 	  echo "uv could not (an index that only pip knows?); pip takes a minute longer."; $(PIP) --require-hashes -r requirements.lock; }
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@

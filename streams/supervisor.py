@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
-STEADY_S = 30.0
+STEADY_S = 10.0
 """A child that lived so long is started again without delay."""
 SILENT_S = 10.0
 STARTING_S = 20.0

@@ -25,8 +25,6 @@ _REPLICATED = {
     # What was written when a broker dies is on two others, or nowhere: no leader that has missed some of it.
     "unclean.leader.election.enable": "false",
     "replica.lag.time.max.ms": "3000",
-    "controller.quorum.election.timeout.ms": "600",
-    "controller.quorum.fetch.timeout.ms": "1200",
 }
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 CALM_S = 4.0
 """Before the first fault, all has begun."""
-PAUSE_S = (0.3, 3.0)
+PAUSE_S = (1.5, 6.0)
 """Between a fault and the next, while others may still last."""
 KILLS = {"observe": 4, "judge": 4, "act": 2, "host": 2, "broker": 2}
 """How often each is killed, in proportion: a worker under its supervisor, a whole host with all its workers, a broker."""

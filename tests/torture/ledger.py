@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord
@@ -11,8 +10,7 @@ from aiokafka import ConsumerRecord
 from guardian.bank import Bank
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt
 from guardian.journal import Beat, Summary, decode
-from guardian.names import Millis, rollout_key, split_rollout_key
-from guardian.state import RolloutState
+from guardian.names import rollout_key, split_rollout_key
 from streams.changelog import changelog_topic
 from streams.cloudevents import from_event
 from streams.flag_state import read_record
@@ -60,43 +58,46 @@ class Ledger:
 
     # ------------------------------------------------------------------ events
 
-    def summed(self, since_ms: Mapping[str, Millis] | None = None) -> Totals:
-        """What the journal says there was, in all; or since each flag's rollout began, by when requests started."""
+    def summed(self) -> Totals:
+        """What the journal says there was."""
         totals: Totals = Counter()
         for record in self.records[self.settings.topics.journal]:
             entry = decode(record.value)
             for sums in entry.flags if isinstance(entry, Summary) else ():
                 _, flag = split_rollout_key(sums.key)
                 for tick in sums.ticks:
-                    if since_ms is not None and tick.start_ms < since_ms.get(flag, 0):
-                        continue
                     for variation, arm in tick.arms.items():
                         totals.update({(flag, variation, kind): getattr(arm, kind) for kind in KINDS})
         return totals
 
-    def judged(self) -> tuple[Totals, dict[str, Millis]]:
+    def misjudged(self) -> list[str]:
         """
-        What judge's newest snapshots say there was, and since when: each rollout's first allocation epoch.
+        Judge the journal once more, undisturbed; return the parts whose newest snapshot is another one, byte for byte.
 
-        Who started before the treatment's first known start is no part of the rollout (a source that is read late may
-        tell of such requests); they stand in the journal.
+        What a worker knows follows from the journal alone: where the bytes are the same, every entry was counted once.
         """
-        since_ms: dict[str, Millis] = {}
-        newest: dict[str, tuple[int, bytes]] = {}
+        kept = self._snapshots()
+        banks: dict[int, Bank] = {}
+        wrong = []
+        for record in self.records[self.settings.topics.journal]:
+            bank = banks.setdefault(record.partition, Bank(self.settings.judge.config()))
+            bank.apply(record.offset, decode(record.value))
+            for part, raw in kept.pop((record.partition, record.offset), {}).items():
+                if bank.snapshot(part) != raw:
+                    wrong += [f"what is known of {part or 'the sources'} at {record.partition}/{record.offset}"]
+        return [*wrong, *(f"a snapshot of {at}, where no entry is" for at in kept)]
+
+    def _snapshots(self) -> dict[tuple[int, int], dict[str, bytes]]:
+        """The newest snapshot of each part, by the journal's partition and the offset that it has seen."""
+        newest: dict[tuple[int, str], bytes] = {}
         for record in self.records[changelog_topic(self.settings)]:
-            _, part = split_table_key(record.key)
-            raw = unpacked(record.value)
-            if part != Bank.SOURCES and Bank.offset_of(raw) >= newest.get(part, (-1, b""))[0]:
-                newest[part] = Bank.offset_of(raw), raw
-        totals: Totals = Counter()
-        for part, (_, raw) in newest.items():
-            _, flag = split_rollout_key(part)
-            epochs = RolloutState.restore(raw[8:]).population.epochs
-            since_ms[flag] = epochs[0].start_ms if epochs else 0
-            for epoch in epochs:
-                for variation, cell in epoch.arms.items():
-                    totals.update({(flag, variation, kind): getattr(cell, kind) for kind in KINDS})
-        return totals, since_ms
+            at, raw = split_table_key(record.key), unpacked(record.value)
+            if at not in newest or Bank.offset_of(raw) >= Bank.offset_of(newest[at]):
+                newest[at] = raw
+        found: dict[tuple[int, int], dict[str, bytes]] = {}
+        for (partition, part), raw in newest.items():
+            found.setdefault((partition, Bank.offset_of(raw)), {})[part] = raw
+        return found
 
     def dead(self) -> Counter[bytes]:
         """How often each unreadable record stands among the dead letters."""

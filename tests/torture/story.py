@@ -46,7 +46,7 @@ class Story:
     seed: int
     seconds: float
     flags: int = 8
-    rate: float = 200.0
+    rate: float = 120.0
     totals: Totals = field(default_factory=Counter)
     malformed: int = 0
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from tests.kafka.brokers import Brokers
 from tests.torture.faults import Fault
 from tests.torture.hosts import Host
 
-FIND_S = 15.0
-"""A worker that is to be killed may be starting; for so long it is waited for."""
+FIND_S = 1.0
+"""A worker that is to be killed may be starting; after so long that of another host is taken."""
 LOOK_S = 0.05
+AT_ONCE = 16
+"""Faults that last at the same time, at most."""
 
 
 @dataclass
@@ -34,7 +38,10 @@ class Striker:
     struck: list[Struck] = field(default_factory=list)
     missed: list[Fault] = field(default_factory=list)
     """Workers that were not there to be killed."""
-    _undoing: list[threading.Thread] = field(default_factory=list)
+    _undoing: list[Future[None]] = field(default_factory=list)
+    _broker: Future[None] | None = None
+    # Its threads live on: a broker dies with the thread that has started it.
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(AT_ONCE))
 
     def strike_all(self, faults: Iterable[Fault], said: Callable[[str], None]) -> None:
         """Carry out one after the other; what lasts is undone meanwhile."""
@@ -46,8 +53,8 @@ class Striker:
 
     def mend(self) -> None:
         """Wait until everything that lasts is undone, and start what is still away."""
-        for thread in self._undoing:
-            thread.join()
+        for undoing in self._undoing:
+            undoing.result()
         for server in self.brokers.servers:
             if not server.is_running:
                 server.restart()
@@ -58,7 +65,7 @@ class Striker:
 
     def _strike(self, fault: Fault) -> bool:
         if fault.kind == "broker":
-            return self._broker(fault)
+            return self._kill_broker(fault)
         host = self.hosts[fault.number]
         if fault.kind in ("host", "leave"):
             if not host.is_up:
@@ -67,9 +74,9 @@ class Striker:
             self._later(fault.away_s, host.start)
             return True
         number = signal.SIGSTOP if fault.kind == "sleep" else signal.SIGKILL
-        pid = self._find(host, fault.who, number)
+        pid = next((pid for one in (host, *self.hosts) if (pid := self._find(one, fault.who, number)) is not None), None)
         if pid is not None and fault.kind == "sleep":
-            self._later(fault.away_s, lambda: host.signal(fault.who, signal.SIGCONT))
+            self._later(fault.away_s, lambda: wake(pid))
         return pid is not None
 
     def _find(self, host: Host, worker: str, number: signal.Signals) -> int | None:
@@ -78,24 +85,26 @@ class Striker:
             time.sleep(LOOK_S)
         return pid
 
-    def _broker(self, fault: Fault) -> bool:
+    def _kill_broker(self, fault: Fault) -> bool:
         server = self.brokers.servers[fault.number]
-        self._join("broker")
+        if self._broker is not None:
+            self._broker.result()
         self.brokers.wait_in_sync()
         server.kill()
-        self._later(fault.away_s, server.restart, "broker")
+        self._broker = self._later(fault.away_s, server.restart)
         return True
 
-    def _later(self, after_s: float, undo: Callable[[], object], name: str = "") -> None:
+    def _later(self, after_s: float, undo: Callable[[], object]) -> Future[None]:
         def wait() -> None:
             time.sleep(after_s)
             undo()
 
-        thread = threading.Thread(target=wait, name=name, daemon=True)
-        thread.start()
-        self._undoing.append(thread)
+        undoing = self._pool.submit(wait)
+        self._undoing.append(undoing)
+        return undoing
 
-    def _join(self, name: str) -> None:
-        for thread in self._undoing:
-            if thread.name == name:
-                thread.join()
+
+def wake(pid: int) -> None:
+    """Let a process that was stopped go on, unless its supervisor has taken it for dead meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)

@@ -28,6 +28,8 @@ from tests.torture.story import Story, Written
 from tests.torture.striking import Striker
 
 HOSTS, BROKERS = 2, 3
+LIGHT = {"partitions": 2, "observe": {"flush_ms": 200}}
+"""Three brokers, three guardians and the events share a machine: hundreds of transactions a second would be all it does."""
 READY_S, SETTLE_S = 120.0, 180.0
 BROKER_S = 8.0
 """About how long a broker's fault holds up the next one."""
@@ -55,10 +57,10 @@ class Trial:
 
     def __init__(self, folder: Path, brokers: Brokers, story: Story, say: Say) -> None:
         cluster = Cluster(brokers.bootstrap, embedded=False)
-        self.calm = cluster.settings()
+        self.calm = cluster.settings(**LIGHT)
         names = cluster.settings().topic_names.model_dump()
         inputs = {name: getattr(self.calm.topic_names, name) for name in ("exposures", "outcomes", "feedback")}
-        self.struck = cluster.settings(topics=names | inputs)
+        self.struck = cluster.settings(topics=names | inputs, **LIGHT)
         self._say, self._story, self._brokers = say, story, brokers
         places = {name: folder / name for name in ("calm", "struck")}
         for place in places.values():
