@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.kafka import Brokers, NoKafkaError, can_own, find_way
+from tests.torture.telling import put, table
 from tests.torture.trial import run_trial
 
 
@@ -18,6 +19,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--folder", type=Path, help="where to keep everything that was written (default: nowhere)")
+    parser.add_argument("--page", type=Path, help="a page into which the table is put (docs/reliability.md)")
     given = parser.parse_args()
     try:
         find_way()
@@ -33,9 +35,9 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         with Brokers.start(folder / "kafka") as brokers:
             found = run_trial(brokers, folder, given.seed, given.kills, lambda text: print(text, flush=True))
-    print(found)
-    for text in found.wrong:
-        print(f"WRONG {text}")
+    print(table(found))
+    if given.page is not None:
+        put(found, given.page)
     return 1 if found.wrong else 0
 
 
