@@ -28,8 +28,6 @@ from guardian.views import view
 
 __all__ = ["Bank", "JudgeConfig"]
 
-SHOW_COST_MS = 5
-"""Showing one rollout may take a fifth of this time; so all of them together take a fifth of the worker at most."""
 LOOK_MS = 100
 """How often rollouts that wait for time to pass are looked at, in journal time; one that has news, always."""
 SWEEP_MS = 1_000
@@ -74,7 +72,6 @@ class Bank:
         now = Now(
             self.sources.now_ms,
             self.sources.passed_ms(self.config.idle_source_ms),
-            max(self.config.show_ms, SHOW_COST_MS * len(self.rollouts)),
             self._kills_before,
         )
         effects: list[Effect] = []

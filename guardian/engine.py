@@ -73,15 +73,13 @@ class JudgeConfig:
 @dataclass(frozen=True, slots=True)
 class Now:
     """
-    The journal's clock, the event time that all live sources have passed, and how often a rollout shows itself.
+    The journal's clock, and the event time that all live sources have passed.
 
-    ``show_ms`` grows with the number of rollouts, so that showing never keeps judging waiting. ``kills_before`` says
-    of a rollout how many others guardrails killed in the moments before.
+    ``kills_before`` says of a rollout how many others guardrails killed in the moments before.
     """
 
     at_ms: Millis
     passed_ms: Millis
-    show_ms: Millis
     kills_before: Callable[[str], int]
 
 
@@ -130,7 +128,7 @@ def advance_time(state: RolloutState, now: Now, config: JudgeConfig) -> list[Eff
     effects += [Decide(decision) for decision in go_on(state, policy, now.at_ms)]
     effects += _settle_mixed(state, policy, now)
     effects += resend(state, now, config)
-    if effects or _show_due(state, now):
+    if effects or _show_due(state, now, config):
         state.shown_ms, state.to_show = now.at_ms, False
         effects.append(Show(state.key))
     return effects
@@ -151,7 +149,7 @@ def is_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
         bool(state.failures.fresh)
         or (bool(waiting) and min(waiting) <= mature_ms)
         or _arrivals_due(state, now, config)
-        or _show_due(state, now)
+        or _show_due(state, now, config)
         or _hanging_due(state, now)
         or _step_due(state, mature_ms)
         or _has_waited(state, now)
@@ -183,11 +181,11 @@ def _has_waited(state: RolloutState, now: Now) -> bool:
     return any(is_over(watch.asked_ms, now.at_ms) for watch in state.variations.values() if not watch.killed)
 
 
-def _show_due(state: RolloutState, now: Now) -> bool:
+def _show_due(state: RolloutState, now: Now, config: JudgeConfig) -> bool:
     """News at most every ``show_ms``, each rollout in its own slot; and once more when telemetry falls silent."""
     if state.to_show:
-        phase_ms = crc32(state.key.encode()) % now.show_ms
-        return (now.at_ms + phase_ms) // now.show_ms > (state.shown_ms + phase_ms) // now.show_ms
+        phase_ms = crc32(state.key.encode()) % config.show_ms
+        return (now.at_ms + phase_ms) // config.show_ms > (state.shown_ms + phase_ms) // config.show_ms
     return bool(state.data_ms) and now.at_ms - state.data_ms > STALE_MS >= state.shown_ms - state.data_ms
 
 
