@@ -19,7 +19,7 @@ from tests.support.cluster import Cluster
 pytest_plugins = ["tests.support.page"]
 
 _NOT_TESTED = "no real Kafka: "
-_OWN = {"kafka_server", "three_brokers"}
+_OWN = {"kafka_server", "own_kafka", "three_brokers"}
 """Fixtures that need brokers of one's own."""
 
 
@@ -52,6 +52,11 @@ def kafka_server(tmp_path: Path) -> Iterator[KafkaServer]:
     """A real Kafka of this test's own, which it may stop, kill and start again."""
     with KafkaServer.start(tmp_path / "kafka") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def own_kafka() -> None:
+    """Asked for by fixtures that start brokers in a way of their own."""
 
 
 @pytest.fixture
