@@ -55,7 +55,7 @@ class Observe(Section):
     flush_ms: int = Field(100, ge=20, le=5_000)
     max_flush_records: int = Field(50_000, ge=100, le=1_000_000)
     bare_topics: TopicList = ()
-    duplicates_window: int = Field(500_000, ge=0, le=50_000_000)
+    duplicates_window: int = Field(130_000, ge=0, le=50_000_000)
     future_tolerance_ms: int = Field(5_000, ge=0, le=3_600_000)
     transaction_timeout_ms: int = Field(10_000, ge=3_000, le=900_000)
     stuck_after_s: Seconds = 3.0
