@@ -10,6 +10,8 @@ again after a failed transaction are not taken for repeats.
 
 from __future__ import annotations
 
+from mmap import mmap
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,9 +30,8 @@ class _Table:
 
     def __init__(self, capacity: int) -> None:
         slots = 1 << (2 * capacity - 1).bit_length()
-        # Zeroed pages come from the system when they are first touched: an idle table costs nothing.
-        self.keys: Keys = np.zeros(slots, dtype=np.uint64)
-        self.values: Values = np.zeros(slots, dtype=np.int64)
+        self.keys: Keys = np.frombuffer(_pages(slots), dtype=np.uint64)
+        self.values: Values = np.frombuffer(_pages(slots), dtype=np.int64)
         self.last = slots - 1
         self.count = 0
 
@@ -69,6 +70,16 @@ class _Table:
         """Take the most recent insertion back; the table is then as it was before."""
         self.keys[slots] = _EMPTY
         self.count -= slots.size
+
+
+def _pages(slots: int) -> mmap:
+    """
+    Return zeroed memory of its own for so many numbers.
+
+    The system gives a page when it is first touched, so an idle table costs nothing, and has all of it back when the table
+    goes, whatever else the process has allocated meanwhile.
+    """
+    return mmap(-1, 8 * slots)
 
 
 class Memory:
