@@ -12,7 +12,6 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -48,7 +47,7 @@ class Keys:
     def __init__(self, private: Ed25519PrivateKey | None = None, trusted: Iterable[Ed25519PublicKey] = ()) -> None:
         self._private = private
         own = [] if private is None else [private.public_key()]
-        self.trusted: Mapping[str, Ed25519PublicKey] = MappingProxyType({key_id(key): key for key in (*own, *trusted)})
+        self.trusted: Mapping[str, Ed25519PublicKey] = {key_id(key): key for key in (*own, *trusted)}
         """The public keys by their ids."""
         self.own_id = key_id(own[0]) if own else ""
         """The id of the key that signs; empty where nothing is signed."""

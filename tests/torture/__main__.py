@@ -38,7 +38,7 @@ def main() -> int:
     print(table(found))
     if given.page is not None:
         put(found, given.page)
-    return 1 if found.wrong else 0
+    return 1 if found.wrong or found.slow else 0
 
 
 if __name__ == "__main__":

@@ -24,10 +24,11 @@ def table(found: Found) -> str:
         ("lost, doubled", f"{found.lost}, {found.doubled}", "0, 0"),
         ("unreadable records, each once among the dead letters", f"{found.dead:,}", "as many"),
         ("verdicts", str(found.verdicts), "those of the undisturbed run"),
-        ("a verdict later than undisturbed", _spread(found.late_s), f"{LATE_MOST_S:.0f} s"),
+        ("a verdict later than undisturbed, or than the last fault before it", _spread(found.late_s), f"{LATE_MOST_S:.0f} s"),
         ("a kill in the store after its decision", _spread(found.in_store_s), f"{STORE_MOST_S:.0f} s"),
         *((f"{worker} taken over", _spread(times), f"{TAKEOVER_MOST_S:.0f} s") for worker, times in found.takeover_s.items()),
         ("what was wrong", "; ".join(found.wrong) or "nothing", "nothing"),
+        ("what was slow", "; ".join(found.slow) or "nothing", "nothing"),
     ]
     lines = [f"| {what} | {said} | {limit} |" for what, said, limit in rows]
     return "\n".join([f"| seed {found.seed} | measured | limit |", "|---|---|---|", *lines])

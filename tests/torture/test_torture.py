@@ -1,4 +1,4 @@
-"""Killed at any moment, any of them, again and again: nothing is lost, nothing is doubled, no verdict is late."""
+"""Killed at any moment, any of them, again and again: nothing is lost, and nothing is doubled."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def told(found: Found) -> str:
 def test_ten_kills(three_brokers, tmp_path):
     """
     Ten kills of observe, judge, act, hosts and brokers under load: every event is counted once, every decision has one
-    effect, and the verdicts are those of an undisturbed run on the same events, at most ten seconds later. ``SEED=n``
-    plays a schedule again.
+    effect, and the verdicts are those of an undisturbed run on the same events. ``SEED=n`` plays a schedule again. How late
+    they are is measured by ``python -m tests.torture``, where nothing else keeps the machine busy.
     """
     found = run_trial(three_brokers, tmp_path, SEED, kills=10)
 
