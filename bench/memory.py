@@ -31,11 +31,11 @@ from demo.ports import free_ports
 from streams.settings import Settings
 from tests.kafka import running_kafka
 
-WARM_S, FLAT_S = 300.0, 600.0
-"""A worker gets to know its rollouts for so long; then its memory must be flat."""
+WARM_S, FLAT_S = 420.0, 600.0
+"""A worker gets to know its rollouts, and observe's memories fill and turn over, for so long; then its memory must be flat."""
 SECONDS = float(os.environ.get("BENCH_SECONDS", WARM_S + FLAT_S))
 FLAGS = int(os.environ.get("BENCH_FLAGS", "1000"))
-RATE = float(os.environ.get("BENCH_RATE", "200"))
+RATE = float(os.environ.get("BENCH_RATE", "1500"))
 """Requests a second, each with an exposure and an outcome."""
 PARTITIONS = 4
 """Of each input topic."""
