@@ -308,13 +308,17 @@ async def test_part_that_does_not_change_is_written_again(bench):
     assert ["0|rollout", "0|", "0|rollout", "0|"] == [one.key for one in bench.outlet.on(CHANGELOG)]
 
 
+async def shown_at(bench) -> list[str]:
+    """Show what is to be shown; the times of all views that were ever shown."""
+    await bench.judge.show()
+    return [from_event(one.value, RolloutView).at for one in await until(lambda: bench.outlet.on(TOPICS.rollouts))]
+
+
 async def test_only_the_newest_view_of_a_rollout_is_shown(bench):
     """Views that were overtaken before they were sent are not sent."""
     await bench.take(override("show", "2026-11-21T01:00:00Z"), override("show", "2026-11-21T01:00:01Z"))
-    await bench.judge.show()
-    shown = await until(lambda: bench.outlet.on(TOPICS.rollouts))
 
-    assert ["2026-11-21T01:00:01Z"] == [from_event(one.value, RolloutView).at for one in shown]
+    assert ["2026-11-21T01:00:01Z"] == await shown_at(bench)
 
 
 async def test_only_who_judges_a_rollout_shows_it(bench):
@@ -324,10 +328,8 @@ async def test_only_who_judges_a_rollout_shows_it(bench):
     bench.judge.recovered([0], lambda held: 0)
     await bench.judge.show()
     await bench.take(override("show", "2026-11-21T01:00:01Z"))
-    await bench.judge.show()
-    shown = await until(lambda: bench.outlet.on(TOPICS.rollouts))
 
-    assert ["2026-11-21T01:00:01Z"] == [from_event(one.value, RolloutView).at for one in shown]
+    assert ["2026-11-21T01:00:01Z"] == await shown_at(bench)
 
 
 async def test_a_view_that_fails_keeps_no_one_else_waiting(bench):
@@ -335,10 +337,8 @@ async def test_a_view_that_fails_keeps_no_one_else_waiting(bench):
     await bench.take(override("show", "fail"))
     await bench.judge.show()
     await bench.take(override("show", "2026-11-21T01:00:01Z"))
-    await bench.judge.show()
-    shown = await until(lambda: bench.outlet.on(TOPICS.rollouts))
 
-    assert ["2026-11-21T01:00:01Z"] == [from_event(one.value, RolloutView).at for one in shown]
+    assert ["2026-11-21T01:00:01Z"] == await shown_at(bench)
 
 
 async def test_judge_is_ready_while_entries_come(bench):

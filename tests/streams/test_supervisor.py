@@ -85,15 +85,20 @@ async def test_without_kafka_it_lives_and_waits(tmp_path):
         assert 0 == await asyncio.to_thread(guardian.process.wait, 10), guardian.said.read_text()
 
 
+def store_alone(folder: Path, flags: dict[str, Any], bootstrap: str) -> supervisor.Supervisor:
+    """A supervisor of one child on the embedded broker, not started."""
+    config = folder / "guardian.yaml"
+    kafka = {"bootstrap": bootstrap, "embedded": True}
+    config.write_text(yaml.safe_dump({**flags, "kafka": kafka, "log": {"level": "error"}}))
+    forking.warm_up()
+    return supervisor.Supervisor(["store"], str(config))
+
+
 async def test_child_that_hangs_is_killed_and_started_again(tmp_path, flags, embedded_kafka, monkeypatch):
     """A child that says nothing for long is taken for dead: stopped, it would keep its partitions to itself."""
     monkeypatch.setattr(supervisor, "SILENT_S", 2.5)
     monkeypatch.setattr(supervisor, "STARTING_S", 15.0)
-    config = tmp_path / "guardian.yaml"
-    kafka = {"bootstrap": embedded_kafka, "embedded": True}
-    config.write_text(yaml.safe_dump({**flags, "kafka": kafka, "log": {"level": "error"}}))
-    forking.warm_up()
-    supervised = supervisor.Supervisor(["store"], str(config))
+    supervised = store_alone(tmp_path, flags, embedded_kafka)
     [child] = supervised.children
     supervised.start()
     supervised.go({})
@@ -112,11 +117,7 @@ async def test_child_that_hangs_is_killed_and_started_again(tmp_path, flags, emb
 async def test_child_that_is_slow_to_start_has_more_time_in_its_next_life(tmp_path, flags, embedded_kafka, monkeypatch):
     """On a machine that is full nobody is killed again and again for starting slowly; once ready, all is as before."""
     monkeypatch.setattr(supervisor, "SILENT_S", 2.5)
-    config = tmp_path / "guardian.yaml"
-    kafka = {"bootstrap": embedded_kafka, "embedded": True}
-    config.write_text(yaml.safe_dump({**flags, "kafka": kafka, "log": {"level": "error"}}))
-    forking.warm_up()
-    supervised = supervisor.Supervisor(["store"], str(config))
+    supervised = store_alone(tmp_path, flags, embedded_kafka)
     [child] = supervised.children
     child.starting_s = 3.0
     supervised.start()

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -21,8 +17,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from demo.ports import free_ports
 from streams.settings import Settings
 from tests.support.held_store import HeldStore
-
-STOP_S = 10.0
+from tests.support.started import children, command, end_process, write_flags
 
 
 class Installation:
@@ -38,12 +33,7 @@ class Installation:
         self.said = folder / "said"
         self._folder, self._processes = folder, contextlib.ExitStack()
         self._health = dict(zip(("main", "act"), free_ports(2), strict=True))
-        rule = {"fractional": [{"cat": [{"var": "$flagd.flagKey"}, {"var": "targetingKey"}]}, ["control", 1], ["treatment", 1]]}
-        flag = {"state": "ENABLED", "variants": {"control": "old", "treatment": "new"}, "defaultVariant": "control"}
-        (folder / "flags.json").write_text(json.dumps({"flags": {name: flag | {"targeting": rule} for name in flags}}))
-        kill = [{"when": "error_rate > 1.2x control", "then": "kill"}]
-        policies = [{"flag": name, "environment": "production", "guardrails": kill} for name in flags]
-        (folder / "policies.yaml").write_text("\n---\n".join(map(json.dumps, policies)))
+        write_flags(folder, flags)
 
     def __enter__(self) -> Self:
         self._processes.enter_context(self.held)
@@ -56,36 +46,17 @@ class Installation:
 
     @contextmanager
     def _run(self, name: str, only: str, store_port: int) -> Iterator[None]:
-        config = self._folder / f"{name}.yaml"
-        changes = {
-            "flagd": {"port": store_port, "document": str(self._folder / "flags.json")},
-            "health": {"port": self._health[name]},
-            "policies": [str(self._folder / "policies.yaml")],
-        }
-        config.write_text(json.dumps(self.settings.model_dump(mode="json", by_alias=True, exclude_unset=True) | changes))
-        command = [sys.executable, "-m", "streams.apps.cli", "run", "--config", str(config), "--only", only]
-        with self.said.open("ab") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
+        started = command(self.settings, self._folder, name, only, store=store_port, health=self._health[name])
+        with self.said.open("ab") as said, subprocess.Popen(started, stdout=said, stderr=said) as process:
             try:
                 yield
             finally:
-                process.terminate()
-                try:
-                    process.wait(STOP_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+                end_process(process)
 
     def child(self, name: str) -> dict[str, Any]:
         """What the supervisor says of a worker; its ``pid`` is None while there is none."""
         nobody: dict[str, Any] = {"pid": None, "ready": False, "why": "no supervisor answers"}
-        try:
-            port = self._health["act" if name == "act" else "main"]
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-                said = answer.read()
-        except urllib.error.HTTPError as error:
-            said = error.read()
-        except OSError:
-            return nobody
-        return json.loads(said)["children"].get(name, nobody)
+        return children(self._health["act" if name == "act" else "main"]).get(name, nobody)
 
     def ready(self, *names: str) -> bool:
         return all(self.child(name)["ready"] for name in names)

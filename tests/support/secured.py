@@ -30,6 +30,7 @@ from streams.status import Status
 from tests.kafka.secure import SecureKafka, grant
 from tests.support.events import exposure, outcome
 from tests.support.processes import Killable
+from tests.support.started import end_process
 
 FLAG = "checkout"
 CERTIFIED = ("judge", "api")
@@ -38,7 +39,6 @@ PROCESSES = {"observe": ("observe",), "judge": ("judge",), "act": ("store", "act
 """The processors that run under each name. Judge is a whole ``guardian run``, which publishes the policies."""
 USERS = 200
 READ_S = 20.0
-STOP_S = 10.0
 
 
 class Pager:
@@ -155,7 +155,7 @@ class Secured:
             user = "guardian-judge"
             command = [sys.executable, "-m", "streams.apps.cli", "run", "--only", "judge", "--config", str(self.config(user))]
             self._judge = subprocess.Popen(command, env=os.environ | self.environment(user), stdout=said, stderr=said)
-            stack.callback(_end, self._judge)
+            stack.callback(end_process, self._judge)
             for name, processors in PROCESSES.items():
                 if name == "judge":
                     continue
@@ -243,12 +243,3 @@ async def _work(status: Status, processor: str, config: str, environment: dict[s
 def unit(number: int) -> str:
     """The id of a user, as no other text is like it."""
     return f"jane.doe-{number:03d}@example.org"
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
