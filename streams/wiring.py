@@ -44,7 +44,7 @@ def processor(name: str) -> Processor:
 @contextlib.asynccontextmanager
 async def open_flag_store(settings: Settings, outlet: Outlet) -> AsyncIterator[FlagStore]:
     """The flag store that act changes: flagd-sync, with all that was decided before already known."""
-    from streams.flag_state import Records, write_record
+    from streams.flag_state import Records, rewrite, write_record
     from streams.reading import Follower
     from streams.stores.flagd.adapter import FlagdStore
 
@@ -59,6 +59,7 @@ async def open_flag_store(settings: Settings, outlet: Outlet) -> AsyncIterator[F
     )
     try:
         await follower.caught_up.wait()
+        await rewrite(outlet, settings.topics, records.overwritten())
         yield store
     finally:
         await store.close()

@@ -15,7 +15,7 @@ from guardian.journal import PolicyEntry, decode
 from guardian.policy import Policy, policy_hash
 from streams.admin import ensure_topics
 from streams.cloudevents import to_event
-from streams.flag_state import FLAG_STATE_TYPE, Records, write_record
+from streams.flag_state import FLAG_STATE_TYPE, Records, read_record, rewrite, write_record
 from streams.outlet import NotDelivered, Outlet, open_outlet
 from streams.partitioning import partition_of
 from streams.policies import load_policies
@@ -106,6 +106,24 @@ async def test_follower_reads_on(embedded_kafka):
         await asyncio.wait({following})
 
     assert 3 == (records.get("production|checkout") or {})["version"]
+
+
+async def test_what_came_too_late_does_not_stay_the_last(kafka):
+    """After a late record the one in force is written once more, and only once: compaction keeps the last of a flag."""
+    async with outlet_of(kafka) as (settings, outlet):
+        topic = settings.topics.flag_state
+        for flag, version in (("checkout", 1), ("checkout", 3), ("search", 1), ("checkout", 2)):
+            await write_record(outlet, settings.topics, {"flag_key": flag, "environment": "production", "version": version})
+        found = []
+        for _ in range(2):
+            records = Records()
+            await Follower(settings, topic, records.take).read_to_end()
+            found.append([one["version"] for one in records.overwritten()])
+            await rewrite(outlet, settings.topics, records.overwritten())
+        last = {key: read_record(value)["version"] for key, value in (await newest_values(settings, topic)).items()}
+
+    assert [[3], []] == found
+    assert {"production|checkout": 3, "production|search": 1} == last
 
 
 async def test_record_that_no_broker_takes_is_said(embedded_kafka):

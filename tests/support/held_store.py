@@ -21,23 +21,24 @@ class HeldStore(sync_pb2_grpc.FlagSyncServiceServicer):
     Passes calls on to the store on *store_port* and its answers back.
 
     After ``hold`` an answer in which the guardian has changed the flag stays here until ``release``; ``holding`` is
-    set once there is one: by then the store serves what was asked of it.
+    set once there is one: by then the store serves what was asked of it. After ``hold`` with *changed* false it is an
+    answer in which it has not: who gets it has sent nothing yet.
     """
 
     def __init__(self, store_port: int) -> None:
         self.holding = threading.Event()
         self._released = threading.Event()
-        self._flag = ""
+        self._flag, self._changed = "", True
         self._channel = grpc.insecure_channel(f"127.0.0.1:{store_port}", options=[("grpc.max_reconnect_backoff_ms", 200)])
         self._store = sync_pb2_grpc.FlagSyncServiceStub(self._channel)
         self._server = grpc.server(ThreadPoolExecutor(16))
         sync_pb2_grpc.add_FlagSyncServiceServicer_to_server(self, self._server)
         self.port: int = self._server.add_insecure_port("127.0.0.1:0")
 
-    def hold(self, flag: str) -> None:
+    def hold(self, flag: str, *, changed: bool = True) -> None:
         self.holding.clear()
         self._released.clear()
-        self._flag = flag
+        self._flag, self._changed = flag, changed
 
     def release(self) -> None:
         self._flag = ""
@@ -60,7 +61,7 @@ class HeldStore(sync_pb2_grpc.FlagSyncServiceServicer):
 
     def _pass(self, answer: Any, context: Any) -> None:
         flag = self._flag
-        if not flag or not overlay_version(json.loads(answer.flag_configuration)["flags"][flag]):
+        if not flag or bool(overlay_version(json.loads(answer.flag_configuration)["flags"][flag])) != self._changed:
             return
         self.holding.set()
         while context.is_active() and not self._released.wait(0.05):

@@ -24,20 +24,22 @@ class Installation:
     """
     ``guardian run`` on *settings*: one supervisor for store, observe and judge, one for act, who sees a ``HeldStore``.
 
-    *flags* are split in halves and killed by their policies when the treatment fails more than control.
+    *flags* are split in halves and killed by their policies when the treatment fails more than control. *beside* names
+    other workers of the first supervisor, each after a comma.
     """
 
-    def __init__(self, settings: Settings, folder: Path, flags: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, folder: Path, flags: Sequence[str], beside: str = "") -> None:
         self.settings, self.store_port = settings, free_ports(1)[0]
         self.held = HeldStore(self.store_port)
         self.said = folder / "said"
-        self._folder, self._processes = folder, contextlib.ExitStack()
-        self._health = dict(zip(("main", "act"), free_ports(2), strict=True))
+        self._folder, self._beside, self._processes = folder, beside, contextlib.ExitStack()
+        self._supervisors: dict[str, subprocess.Popen[bytes]] = {}
+        self.health = dict(zip(("main", "act", "second"), free_ports(3), strict=True))
         write_flags(folder, flags)
 
     def __enter__(self) -> Self:
         self._processes.enter_context(self.held)
-        self._processes.enter_context(self._run("main", "store,observe,judge", self.store_port))
+        self._processes.enter_context(self._run("main", f"store,observe,judge{self._beside}", self.store_port))
         self._processes.enter_context(self._run("act", "act", self.held.port))
         return self
 
@@ -45,9 +47,35 @@ class Installation:
         self._processes.close()
 
     @contextmanager
+    def second_act(self) -> Iterator[None]:
+        """One more act, as on another host; it sees the store itself."""
+        with self._run("second", "act", self.store_port):
+            yield
+
+    @contextmanager
+    def second_host(self) -> Iterator[None]:
+        """The whole once more with the same settings, on ports of its own."""
+        with self._run("second", f"store,observe,judge,act{self._beside}", free_ports(1)[0]):
+            yield
+
+    def second_ready(self) -> bool:
+        """Whether all workers of the second host are."""
+        found = children(self.health["second"])
+        return bool(found) and all(child["ready"] for child in found.values())
+
+    def started_again(self) -> subprocess.CompletedProcess[str]:
+        """What becomes of who starts the first supervisor once more, where it runs."""
+        started = self._command("main", f"store,observe,judge{self._beside}", self.store_port)
+        return subprocess.run(started, capture_output=True, text=True, timeout=30, check=False)
+
+    def _command(self, name: str, only: str, store_port: int) -> list[str]:
+        return command(self.settings, self._folder, name, only, store=store_port, health=self.health[name])
+
+    @contextmanager
     def _run(self, name: str, only: str, store_port: int) -> Iterator[None]:
-        started = command(self.settings, self._folder, name, only, store=store_port, health=self._health[name])
+        started = self._command(name, only, store_port)
         with self.said.open("ab") as said, subprocess.Popen(started, stdout=said, stderr=said) as process:
+            self._supervisors[name] = process
             try:
                 yield
             finally:
@@ -56,7 +84,7 @@ class Installation:
     def child(self, name: str) -> dict[str, Any]:
         """What the supervisor says of a worker; its ``pid`` is None while there is none."""
         nobody: dict[str, Any] = {"pid": None, "ready": False, "why": "no supervisor answers"}
-        return children(self._health["act" if name == "act" else "main"]).get(name, nobody)
+        return children(self.health["act" if name == "act" else "main"]).get(name, nobody)
 
     def ready(self, *names: str) -> bool:
         return all(self.child(name)["ready"] for name in names)
@@ -84,6 +112,16 @@ class Installation:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def without_supervisor(self, name: str) -> Iterator[None]:
+        """Nobody takes a worker for dead meanwhile: its supervisor does nothing, and says nothing."""
+        supervisor = self._supervisors["act" if name == "act" else "main"]
+        supervisor.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            supervisor.send_signal(signal.SIGCONT)
 
 
 class Written:

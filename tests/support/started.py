@@ -23,7 +23,7 @@ def write_flags(folder: Path, flags: Sequence[str]) -> None:
     flag = {"state": "ENABLED", "variants": {"control": "old", "treatment": "new"}, "defaultVariant": "control"}
     (folder / "flags.json").write_text(json.dumps({"flags": {name: flag | {"targeting": rule} for name in flags}}))
     kill = [{"when": "error_rate > 1.2x control", "then": "kill"}]
-    policies = [{"flag": name, "environment": "production", "guardrails": kill} for name in flags]
+    policies = [{"flag": name, "environment": "production", "owner": "shop", "guardrails": kill} for name in flags]
     (folder / "policies.yaml").write_text("\n---\n".join(map(json.dumps, policies)))
 
 
