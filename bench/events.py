@@ -39,10 +39,11 @@ def outcomes(count: int, seed: int = 1) -> Iterator[bytes]:
         ).encode()
 
 
-def make_topics(bootstrap: str, partitions: int, *names: str) -> None:
-    """Make topics and wait until they are there."""
+def make_topics(bootstrap: str, partitions: int, *names: str, **kept: str) -> None:
+    """Make topics, with topic settings where some are given, and wait until they are there."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    for made in admin.create_topics([NewTopic(name, partitions, 1) for name in names]).values():
+    config = {name.replace("_", "."): value for name, value in kept.items()}
+    for made in admin.create_topics([NewTopic(name, partitions, 1, config=config) for name in names]).values():
         made.result(30)
 
 

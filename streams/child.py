@@ -98,7 +98,7 @@ async def _until_told(work: Coroutine[Any, Any, None], status: Status) -> None:
 async def _beat(status: Status) -> None:
     # A loop that hangs says nothing: the supervisor takes a silent child for dead.
     while True:
-        status.ready(status.is_ready, status.why)
+        status.ready(status.is_ready, status.why, tasks=len(asyncio.all_tasks()))
         await asyncio.sleep(HEARTBEAT_S)
 
 

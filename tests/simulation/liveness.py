@@ -10,6 +10,7 @@ from guardian.bank import Bank
 from guardian.decisions import Decision
 from guardian.effects import Decide
 from guardian.journal import decode
+from guardian.lag import DELAY_GAMMA
 from guardian.names import Millis
 from guardian.progress import Progress
 from guardian.rollout import Status
@@ -61,7 +62,9 @@ def compare_whole(world: World, live: Bank) -> None:
 def _settled(world: World, state: RolloutState) -> None:
     """Everything is answered, what has come is read, and the store serves what judge believes."""
     behind_s = world.scene.seconds - USERS_REST_S - _seconds(state.population.closed_ms)
-    world.check(behind_s < LATEST_S + FLUSH_S + SKEW_S, f"{state.key}: read to {behind_s:.1f} s before the last request")
+    # A lag is learned in steps, and of what came late for any reason.
+    late_s = DELAY_GAMMA * (max(LATEST_S, world.scene.faults.longest_outage_s) + SKEW_S) + FLUSH_S
+    world.check(behind_s < late_s, f"{state.key}: read to {behind_s:.1f} s before the last request")
     flag, waiting = state.key.partition("|")[2], [pending.decision_id for pending in state.outbox]
     world.check(not waiting, f"never answered: {waiting}")
     for variation in world.rollout(state.key).variations:
@@ -133,12 +136,14 @@ def _shown(world: World, rollout: Rollout, since_s: float, until_s: float) -> in
 
 def _is_missed(world: World, rollout: Rollout, since_s: float) -> bool:
     """
-    Whether a silence was long enough to be known.
+    Whether a silence was long enough to be known; of a variation that was never heard of it never is.
 
     What straggled in while it began is all that tells how many should have come, where the share is seen to have moved:
     it takes some times as long as that, and what the guardrail says.
     """
-    heard_s = world.ledger.rollouts[rollout.key].heard_s.get(TREATMENT, 0.0)
+    heard_s = world.ledger.rollouts[rollout.key].heard_s.get(TREATMENT)
+    if heard_s is None:
+        return False
     straggled_s = max(heard_s - rollout.harm_from_s, 0.0)
     return world.scene.seconds - USERS_REST_S > max(heard_s + STRAGGLED * straggled_s, since_s) + SILENCE_S + FLUSH_S
 

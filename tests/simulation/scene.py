@@ -95,6 +95,21 @@ class Faults:
     people: list[tuple[float, str, int]] = field(default_factory=list)
     meddling: float = 0.0
 
+    @property
+    def longest_outage_s(self) -> float:
+        """The longest time in which one of the sources is not read, where outages follow on each other."""
+        return max(_longest_s(sorted(one[:2] for one in self.outages_s if one[2] in (number, -1))) for number in (0, 1))
+
+
+def _longest_s(outages_s: list[tuple[float, float]]) -> float:
+    longest_s, began_s, ends_s = 0.0, 0.0, 0.0
+    for at_s, for_s in outages_s:
+        if at_s > ends_s:
+            began_s = at_s
+        ends_s = max(ends_s, at_s + for_s)
+        longest_s = max(longest_s, ends_s - began_s)
+    return longest_s
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
