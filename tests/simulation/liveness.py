@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SHOWN = 120
 """Starts under a harmful treatment after which it must have been stopped."""
+KNOWN = 10
+"""Starts of a variation that tell how many should come."""
 SILENCE_S = 3.0
 """How long nothing comes before it is missed, in all guardrails on silence here."""
 STRAGGLED = 7.0
@@ -136,16 +138,16 @@ def _shown(world: World, rollout: Rollout, since_s: float, until_s: float) -> in
 
 def _is_missed(world: World, rollout: Rollout, since_s: float) -> bool:
     """
-    Whether a silence was long enough to be known; of a variation that was never heard of it never is.
+    Whether a silence was long enough to be known; of a variation that was hardly heard of it never is.
 
     What straggled in while it began is all that tells how many should have come, where the share is seen to have moved:
     it takes some times as long as that, and what the guardrail says.
     """
-    heard_s = world.ledger.rollouts[rollout.key].heard_s.get(TREATMENT)
-    if heard_s is None:
-        return False
+    truth = world.ledger.rollouts[rollout.key]
+    heard_s, (starts, _) = truth.heard_s.get(TREATMENT, 0.0), truth.totals[-1].get(TREATMENT, (0, 0))
     straggled_s = max(heard_s - rollout.harm_from_s, 0.0)
-    return world.scene.seconds - USERS_REST_S > max(heard_s + STRAGGLED * straggled_s, since_s) + SILENCE_S + FLUSH_S
+    is_long = world.scene.seconds - USERS_REST_S > max(heard_s + STRAGGLED * straggled_s, since_s) + SILENCE_S + FLUSH_S
+    return is_long and starts >= KNOWN
 
 
 def _advanced(world: World, rollout: Rollout, state: RolloutState) -> None:
