@@ -28,8 +28,6 @@ KNOWN = 10
 """Starts of a variation that tell how many should come."""
 SILENCE_S = 3.0
 """How long nothing comes before it is missed, in all guardrails on silence here."""
-STRAGGLED = 7.0
-"""A share that fell to two stragglers is suspect after five nats: when control had ``exp(5 / 2.5)`` times as many since."""
 FLUSH_S = 2.5
 """What is said is read so much later at most: a flush when it is quiet, and a little for the way."""
 SKEW_S = 2.0
@@ -138,16 +136,16 @@ def _shown(world: World, rollout: Rollout, since_s: float, until_s: float) -> in
 
 def _is_missed(world: World, rollout: Rollout, since_s: float) -> bool:
     """
-    Whether a silence was long enough to be known; of a variation that was hardly heard of it never is.
+    Whether a silence was long enough to be known, and how many should have come was.
 
-    What straggled in while it began is all that tells how many should have come, where the share is seen to have moved:
-    it takes some times as long as that, and what the guardrail says.
+    That is told by those that came last while nothing moved its share. Where these are few stragglers, it takes very long; else
+    up to twice as long as they straggled in.
     """
     truth = world.ledger.rollouts[rollout.key]
-    heard_s, (starts, _) = truth.heard_s.get(TREATMENT, 0.0), truth.totals[-1].get(TREATMENT, (0, 0))
+    known = next((count for count in reversed(truth.stood[TREATMENT]) if count), 0) >= KNOWN
+    heard_s = truth.heard_s.get(TREATMENT, 0.0)
     straggled_s = max(heard_s - rollout.harm_from_s, 0.0)
-    is_long = world.scene.seconds - USERS_REST_S > max(heard_s + STRAGGLED * straggled_s, since_s) + SILENCE_S + FLUSH_S
-    return is_long and starts >= KNOWN
+    return known and world.scene.seconds - USERS_REST_S > max(heard_s + 2.0 * straggled_s, since_s) + SILENCE_S + FLUSH_S
 
 
 def _advanced(world: World, rollout: Rollout, state: RolloutState) -> None:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from guardian import advancing, decide, engine, flagdoc, gates, grants, intake, orders, standing, watch
+from guardian import advancing, decide, engine, flagdoc, gates, grants, intake, orders, silence, standing, watch
 from guardian.bank import Bank
 from guardian.evidence import Breach
 from guardian.policy import Action
@@ -177,6 +177,11 @@ def a_broken_pipeline_kills() -> AbstractContextManager[Any]:
     return patch.object(decide, "PIPELINE", "")
 
 
+def nobody_is_missed() -> AbstractContextManager[Any]:
+    """A variation that falls silent beside control is not noticed."""
+    return patch.object(silence, "_not_exposed", lambda *_: [])
+
+
 def stepping_back_keeps_the_stage() -> AbstractContextManager[Any]:
     """The share of the stage before is asked for, and the stage stays."""
     real = decide._carry_out
@@ -217,7 +222,7 @@ MUTANTS: tuple[Mutant, ...] = (
     entries_count_again_after_a_restart, late_outcomes_are_dropped, advance_ignores_calm, nothing_advances,
     old_commands_are_new, older_decisions_count, a_resume_overtakes_nothing,
     kills_are_given_up, edits_are_overwritten, snapshots_skip_failed_units, min_units_is_ignored,
-    evidence_is_rounded_up, nothing_is_read, a_broken_pipeline_kills, stepping_back_keeps_the_stage,
+    evidence_is_rounded_up, nothing_is_read, a_broken_pipeline_kills, nobody_is_missed, stepping_back_keeps_the_stage,
     aborted_events_are_lost, each_gets_the_whole_share, a_kill_spares_rings,
 )  # fmt: skip
 
