@@ -129,8 +129,24 @@ def _take_answer(course: Progress, entry: ReceiptEntry, action: str) -> None:
         course.enter()
     if entry.share is not None:
         course.find(entry.share, entry.at_ms)
+        course.refused = entry.decision_id if action == "advance" else ""
     elif entry.status != "superseded":
         course.status = after(course.status, Event.STAYED)
+
+
+def take_late(state: RolloutState, entry: ReceiptEntry) -> str:
+    """
+    Return the variation whose advance was carried out though its refusal was told before; it stands in that stage now.
+
+    People had set another share, took it back, and the store was asked once more by who had not noted the first answer.
+    """
+    for variation, course in state.courses.items():
+        if course.refused == entry.decision_id and course.stage + 1 < len(state.policy.stages):
+            move(state, state.policy, variation, course.stage + 1, entry.at_ms)
+            course.grants = course.grants[-1:]
+            course.settle()
+            return variation
+    return ""
 
 
 def take_stages(state: RolloutState, before: Policy, at_ms: Millis) -> None:
@@ -143,6 +159,6 @@ def take_stages(state: RolloutState, before: Policy, at_ms: Millis) -> None:
         if is_other:
             awaits = course.awaits
             course.enter()
-            course.awaits, course.backs = awaits, {}
+            course.awaits, course.backs, course.refused = awaits, {}, ""
             if course.since_ms:
                 course.since_ms = at_ms

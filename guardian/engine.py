@@ -19,10 +19,12 @@ from guardian.advancing import (
     count_time,
     go_on,
     take_answer,
+    take_late,
     take_stages,
 )
 from guardian.blame import is_over
 from guardian.decide import begin, concerned, decide, decide_silences, record
+from guardian.decisions import Decision
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.evaluate import read_ready
 from guardian.gates import clear
@@ -219,19 +221,26 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
     state.outbox = [p for p in state.outbox if p.decision_id != entry.decision_id]
     decisions = [pending.decision() for pending in answered]
     if entry.status in ("applied", "already"):
-        applied(state, entry.decision_id, entry.at_ms, config.propagation_ms)
-        for decision in decisions:
-            action = decision.action
-            if action in ("advance", "step_back", "resume"):
-                known_change(state, state.policy, entry.at_ms, action, decision.variant)
-                if action == "resume":
-                    await_again(state, decision.variant, entry.at_ms)
-            elif action in ("kill", "kill_flag"):
-                state.population.open(entry.at_ms, action)
+        _take_done(state, entry, decisions, config)
     elif entry.status == "shadow":
         for decision in decisions:
             look_back(state, decision)
     return [Decide(made) for decision in decisions for made in take_answer(state, entry, decision)]
+
+
+def _take_done(state: RolloutState, entry: ReceiptEntry, decisions: list[Decision], config: JudgeConfig) -> None:
+    """The store has carried out *decisions*; or, where they were answered before, what it had refused."""
+    applied(state, entry.decision_id, entry.at_ms, config.propagation_ms)
+    for decision in decisions:
+        action = decision.action
+        if action in ("advance", "step_back", "resume"):
+            known_change(state, state.policy, entry.at_ms, action, decision.variant)
+            if action == "resume":
+                await_again(state, decision.variant, entry.at_ms)
+        elif action in ("kill", "kill_flag"):
+            state.population.open(entry.at_ms, action)
+    if not decisions and (variation := take_late(state, entry)):
+        known_change(state, state.policy, entry.at_ms, "advance", variation)
 
 
 def take_policy(state: RolloutState, entry: PolicyEntry) -> None:

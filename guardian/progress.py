@@ -69,7 +69,8 @@ class Progress(msgspec.Struct, gc=False):
     What outlives a stage: ``moved`` and ``moved_ms`` are the last hold, pause, step back or resume and its time;
     ``backs`` counts by stage how often was stepped back from it. ``edited`` is the share that people had set where the
     guardian wanted to set one, until somebody agrees (``agreed`` is that share then) or an advance finds it as it
-    was; it is looked for from ``look_ms`` on, after ``looks`` looks in vain.
+    was; it is looked for from ``look_ms`` on, after ``looks`` looks in vain. ``refused`` is the advance that met it, until
+    the next one: who carries decisions out may die before it has noted the answer, ask once more, and be heard.
     """
 
     status: Status = Status.PLANNED
@@ -88,6 +89,7 @@ class Progress(msgspec.Struct, gc=False):
     agreed: float | None = None
     looks: int = 0
     look_ms: Millis = 0
+    refused: str = ""
 
     def enter(self) -> None:
         """Begin a stage: everything that is counted in one is counted anew."""
@@ -95,7 +97,7 @@ class Progress(msgspec.Struct, gc=False):
 
     def go(self, stage: int, at_ms: Millis, grant: dict[str, float]) -> None:
         """Begin another stage, in which the variation is to have ``grant``."""
-        self.stage, self.since_ms = stage, at_ms
+        self.stage, self.since_ms, self.refused = stage, at_ms, ""
         self.grants = [*self.grants[-1:], grant]
         self.enter()
 

@@ -154,6 +154,25 @@ def test_a_share_that_people_have_set_waits_for_somebody(agreed: str):
     assert said.startswith("people have set the share to 30 %: waits for somebody to resume or approve it, or for the share")
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_an_advance_that_was_carried_out_after_its_refusal_counts(changed: bool):
+    """
+    Who carries decisions out may die before it has noted a refusal, and ask once more when people have taken their change
+    back: the stage is entered then, with the budget of a step; but for one of a policy that has changed meanwhile.
+    """
+    given = [told(terms()), *world(20.0).entries()]
+    played = Course().play(given, edited(0.3, until=9))
+    refused, before = played.made[-1], played.state.variations["treatment"].offered
+    if changed:
+        played.play([told(terms([STAGES[0] | {"for": "9m"}, STAGES[1]]))])
+    done = ReceiptEntry(at_ms=T0_MS + 21_000, key=KEY, decision_id=refused.decision_id, status="applied")
+    played.play([done, done])
+
+    held = played.state.courses["treatment"]
+    assert ([0, 0.3] if changed else [1, None]) == [held.stage, held.edited]
+    assert changed or played.state.variations["treatment"].offered - before == pytest.approx(0.001)
+
+
 def test_a_share_that_is_as_it_was_is_found_by_looking_again():
     """
     Without anybody's word the share is looked for again after a minute, then after two; found, the rollout goes on.

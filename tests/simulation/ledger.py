@@ -86,6 +86,8 @@ class Ledger:
         self._entered: dict[tuple[str, str], list[int]] = defaultdict(list)
         self._unsure: dict[tuple[str, str], float] = {}
         """Advances that were given up: from which share, by flag and variation."""
+        self._refused: set[str] = set()
+        """Advances that people's changes stood against."""
         self._looked = 0
         self.false_kills = 0
         """Kills of what did no harm."""
@@ -128,10 +130,18 @@ class Ledger:
         """Each decision has one answer; a kill is never given up, and only a later resume overtakes it."""
         known = self.decided.get(entry.decision_id)
         self._check(known is not None, f"a receipt for {entry.decision_id}, which nobody decided")
-        if known is None or entry.status == "waiting" or entry.decision_id in self.answered:
+        if known is None or entry.status == "waiting":
+            return
+        if entry.decision_id in self.answered:
+            if entry.status in DONE and entry.decision_id in self._refused:
+                # Asked once more, a store may carry out what it has refused.
+                self._refused.discard(entry.decision_id)
+                self.rollouts[entry.key].steps += 1
             return
         self.answered[entry.decision_id] = offset
         made, order = known[1], sequence_of(entry.decision_id)
+        if made.action == "advance" and entry.status == "conflict":
+            self._refused.add(entry.decision_id)
         if made.action == "advance" and entry.status == "expired":
             self._unsure[made.flag_key, made.variant] = made.from_share or 0.0
         if made.action in STEPS and entry.status in DONE:
