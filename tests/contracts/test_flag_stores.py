@@ -20,6 +20,9 @@ from guardian.ports import CommandKind, FlagCommand, FlagStore, UnknownFlag
 from streams.stores.flagd.adapter import FlagdStore
 from streams.stores.flagd.server import FlagdStoreServer
 from streams.stores.memory import MemoryFlagStore
+from streams.stores.webhook.adapter import WebhookStore
+from streams.stores.webhook.client import Client, open_session
+from tests.support.receiver import SECRET, receiving
 
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "flags.json").read_text())
 SAMPLE["$evaluators"] = {
@@ -60,7 +63,17 @@ async def flagd() -> AsyncIterator[FlagStore]:
             await store.close()
 
 
-STORES: list[Callable[[], Opened]] = [memory, flagd]
+@asynccontextmanager
+async def webhook() -> AsyncIterator[FlagStore]:
+    """A store of somebody's own, over HTTP, that refuses whatever its description does not allow."""
+    flag = {"enabled": True, "shares": NINETY_TEN, "rings": {"employees": {}, "beta": {}}}
+    flags = {"production|checkout-v2": flag, "production|new-search": flag}
+    async with receiving(flags) as receiver, open_session() as session:
+        client = Client(session, url=receiver.url, secret=SECRET, environment="production", timeout_s=5.0)
+        yield WebhookStore(client, call_s=20.0)
+
+
+STORES: list[Callable[[], Opened]] = [memory, flagd, webhook]
 
 
 @pytest.fixture(params=STORES, ids=lambda opened: opened.__name__)
