@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,7 +30,7 @@ def _now_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A change that was sent, and may have been made: the record of before, and what is said if it was."""
+    """A change that was sent, the record of before, what is said if it was made; and what makes that doubtful."""
 
     change: Change
     known: Overlay
@@ -37,6 +38,7 @@ class _Sent:
     etag: str
     also: str
     doubt: str
+    is_refused: bool = False
 
 
 class WebhookStore:
@@ -99,12 +101,13 @@ class WebhookStore:
             sent = await self._send(planned, seen, command)
         return Applied("conflict", seen.version, "the flag is changed all the time", state_of(seen, *_place(command)))
 
-    async def _send(self, planned: _Sent, seen: Seen, command: FlagCommand) -> _Sent | None:
-        """Send a change; ``None`` if it certainly was not made."""
+    async def _send(self, planned: _Sent, seen: Seen, command: FlagCommand) -> _Sent:
+        """Send a change, and note what was heard of it."""
         try:
             etag = await self._client.write(command.flag_key, planned.change.body(command, seen.etag), seen.etag)
         except NotTaken:
-            return None
+            # Or an earlier try of the HTTP client was made, and this is the answer to its repeat: reading tells.
+            return replace(planned, is_refused=True)
         except StoreUnavailable as error:
             return replace(planned, doubt=str(error))
         return replace(planned, etag=etag)
@@ -138,7 +141,7 @@ def _planned(seen: Seen, first: Seen, command: FlagCommand, now_ms: int) -> _Sen
         why = f"people have set the share of {command.variation!r} in ring {ring!r} to {found}; put it back, or resume"
         return Applied("conflict", seen.version, why, state, share=seen.share_of("", command.variation))
     theirs = given.theirs if command.share is None else _without(given.theirs, command.variation)
-    made = change(given, wanted, theirs)
+    made = change(given, wanted, theirs, uuid.uuid4().hex)
     also = _overridden(given, moved_between(first, seen, command.control), made, command)
     return _Sent(made, given.known, seen.etag, "", also, "")
 
@@ -174,13 +177,15 @@ def _overridden(given: Layers, since: Places, made: Change, command: FlagCommand
 
 def _answer(sent: _Sent, seen: Seen, command: FlagCommand) -> Applied | None:
     """
-    What became of a change that was sent, as the flag is now.
+    What became of a change that was sent, as the flag is now; ``None`` where it is to be decided anew.
 
     Raises:
         StoreUnavailable: it cannot be told yet.
     """
     state = state_of(seen, *_place(command))
-    if command.command_id not in seen.known.get("recent_command_ids", ()):
+    if seen.mark != sent.change.kept.mark:
+        if sent.is_refused or command.command_id in seen.known.get("recent_command_ids", ()):
+            return None
         if sent.doubt or seen.etag == sent.from_etag:
             why = sent.doubt or "the webhook store has taken the change and does not show it"
             raise StoreUnavailable(f"{why}: unknown outcome; read back before sending again")

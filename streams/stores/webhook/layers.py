@@ -78,12 +78,17 @@ def moved_between(earlier: Seen, now: Seen, control: str) -> Places:
     return {} if earlier.known != now.known else _differing(now, earlier.shares, earlier.rings, control)
 
 
-def change(given: Layers, wanted: Overlay, theirs: Places) -> Change:
-    """What the flag becomes under the record *wanted*; *theirs* are the shares of rings that stay people's."""
+def change(given: Layers, wanted: Overlay, theirs: Places, mark: str) -> Change:
+    """
+    What the flag becomes under the record *wanted*.
+
+    *theirs* are the shares of rings that stay people's; by *mark* the change is known from every other one.
+    """
     seen, control = given.seen, wanted["control"]
     state = _served(seen, given.written, wanted)
     rings = {ring: shares and _exact(shares, seen.rings[ring], control) for ring, shares in state.rings.items()}
-    kept = Kept(FORM, dict(wanted), dict(given.written), {ring: sorted(names) for ring, names in theirs.items() if names})
+    own = {ring: sorted(names) for ring, names in theirs.items() if names}
+    kept = Kept(FORM, dict(wanted), dict(given.written), own, mark)
     return Change(_exact(state.weights, seen.shares, control), rings, kept)
 
 

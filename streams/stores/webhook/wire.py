@@ -29,13 +29,14 @@ class Kept(msgspec.Struct, frozen=True):
     What the guardian keeps beside a flag: the store gives it back as it came, and need not understand it.
 
     *overlay* is what was decided (``guardian.flagdoc.Overlay``), *written* the shares that people had written beneath it,
-    *theirs* the variations by ring whose shares people have set.
+    *theirs* the variations by ring whose shares people have set; *mark* is of this change alone.
     """
 
     form: int
     overlay: dict[str, Any]
     written: Shares
     theirs: dict[str, list[str]] = {}
+    mark: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -56,7 +57,7 @@ class Seen:
     A flag as it was read, with the *etag* that it had then.
 
     *shares* and each of *rings* that is served apart hold every variation; the others of *rings* are empty. *known* is the
-    record of what was decided; its version is 0 where there is none.
+    record of what was decided; its version is 0 where there is none. *mark* is that of the guardian's last change.
     """
 
     etag: str
@@ -67,6 +68,7 @@ class Seen:
     known: Overlay
     written: Mapping[str, float]
     theirs: Mapping[str, frozenset[str]]
+    mark: str = ""
 
     @property
     def version(self) -> str:
@@ -113,6 +115,7 @@ def seen(body: bytes, etag: str | None, environment: str, flag_key: str) -> Seen
         known=_record(kept, environment, flag_key),
         written=kept.written,
         theirs={ring: frozenset(names) for ring, names in kept.theirs.items()},
+        mark=kept.mark,
     )
 
 
