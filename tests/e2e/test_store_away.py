@@ -37,14 +37,16 @@ WATCHED = 150
 def guardian(folder: Path, store: ReceiverProcess, pages: EventsApi, health: int) -> Iterator[Path]:
     """``guardian run --embedded`` that changes flags in *store* and pages through *pages*; what it says goes to the file."""
     write_flags(folder, [FLAG])
-    started = command(Settings.model_validate({"kafka": {"embedded": True}}), folder, "guardian", ",".join(WORKERS), store=0, health=health)
+    settings = Settings.model_validate({"kafka": {"embedded": True}})
+    started = command(settings, folder, "guardian", ",".join(WORKERS), store=0, health=health)
     secret, said = folder / "secret", folder / "said"
     secret.write_text(SECRET)
     own = {
         "GUARDIAN_STORE": "webhook",
         "GUARDIAN_WEBHOOK_STORE__URL": store.url,
         "GUARDIAN_WEBHOOK_STORE__SECRET_FILE": str(secret),
-        "GUARDIAN_ACT__DEADLINE_S": "2",
+        "GUARDIAN_ACT__DEADLINE_S": "1",
+        "GUARDIAN_JUDGE__PROPAGATION_S": "1",
         "GUARDIAN_ALERTS__PAGERDUTY__URL": pages.url,
         "GUARDIAN_ALERTS__PAGERDUTY__ROUTING_KEY": "r" * 32,
     }

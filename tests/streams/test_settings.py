@@ -378,10 +378,8 @@ def test_a_store_of_ones_own_is_asked_for_all_that_it_needs(tmp_path):
     """
     path = write(tmp_path, "store: webhook\n")
 
-    assert [
-        "guardian.yaml: store is webhook; give webhook_store.url and "
-        "webhook_store.secret_file (or GUARDIAN_WEBHOOK_STORE__SECRET), too"
-    ] == problems(path)
+    missing = "webhook_store.url and webhook_store.secret_file (or GUARDIAN_WEBHOOK_STORE__SECRET)"
+    assert [f"guardian.yaml: store is webhook; give {missing}, too"] == problems(path)
     assert "" == load_settings(write(tmp_path, "store: flagd\n"), {}).webhook_store.url
 
 

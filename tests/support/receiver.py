@@ -107,23 +107,13 @@ class Receiver:
             await asyncio.shield(asyncio.ensure_future(self._later(fault.s, request, body)))
         if kind == "slow":
             await asyncio.sleep(fault.s)
-        if kind in ("slow", "lost"):
-            answer = self._answer(request, body)
+            return self._answer(request, body)
+        if kind == "lost":
+            self._answer(request, body)
         if kind in ("lost", "reset"):
             assert request.transport is not None
             request.transport.abort()
-        if kind.isdecimal():
-            headers = {"retry-after": f"{fault.s:g}"} if fault.s else {}
-            return web.json_response({"error": "told to"}, status=int(kind), headers=headers)
-        if kind == "redirect":
-            return web.Response(status=307, headers={"location": str(request.url)})
-        if kind == "html":
-            return web.Response(text="<h1>Log in</h1>", content_type="text/html")
-        if kind == "malformed":
-            return web.Response(text='{"flag": ', content_type="application/json", headers={"etag": '"1"'})
-        if kind == "huge":
-            return web.Response(text=" " * 300_000, content_type="application/json", headers={"etag": '"1"'})
-        return answer if kind == "slow" else web.Response(status=500)
+        return _wrong(fault, request)
 
     async def _later(self, s: float, request: web.Request, body: bytes) -> None:
         await asyncio.sleep(s)
@@ -157,7 +147,7 @@ class Receiver:
         except WebhookVerificationError as error:
             raise Refused(401, str(error)) from None
         etag, digest = request.headers.get("if-match", ""), hashlib.sha256(body).hexdigest()
-        made_of = "\n".join((request.method, environment, flag, etag, digest))
+        made_of = f"{request.method}\n{environment}\n{flag}\n{etag}\n{digest}"
         if request.headers["webhook-id"] != f"msg_{hashlib.sha256(made_of.encode()).hexdigest()[:32]}":
             raise Refused(401, "the id is of another request")
 
@@ -173,15 +163,7 @@ class Receiver:
             raise Refused(422, "fields are missing, or there are others")
         if (asked["environment"], asked["flag"], asked["if_match"]) != (environment, flag, request.headers["if-match"]):
             raise Refused(400, "address, If-Match and body are of different flags")
-        if set(asked["rings"]) != set(known.get("rings", {})):
-            raise Refused(422, "rings are missing, or there are others")
-        for shares in (asked["shares"], *filter(None, asked["rings"].values())):
-            if set(shares) != set(known["shares"]) or not all(0 <= share <= 1 for share in shares.values()):
-                raise Refused(422, "each variation has a share from 0 to 1")
-            if abs(sum(shares.values()) - 1) > 1e-6:
-                raise Refused(422, "shares add up to 1")
-        if not isinstance(asked["guardian"], dict):
-            raise Refused(422, "guardian is an object")
+        _check_shares(asked, known)
         if request.headers["if-match"] != self._etag(key):
             raise Refused(412, "the flag has changed")
         self.effects.append({"flag": flag, **asked["change"]})
@@ -194,9 +176,33 @@ class Receiver:
         self.faults = {flag: [Fault(**one) for one in faults] for flag, faults in (await request.json()).items()}
         return web.Response()
 
-    async def says(self, request: web.Request) -> web.Response:
+    async def says(self, _: web.Request) -> web.Response:
         """What came and how it was answered."""
         return web.json_response({"answered": self.answered})
+
+
+def _check_shares(asked: dict[str, Any], known: dict[str, Any]) -> None:
+    if set(asked["rings"]) != set(known.get("rings", {})):
+        raise Refused(422, "rings are missing, or there are others")
+    for shares in (asked["shares"], *filter(None, asked["rings"].values())):
+        if set(shares) != set(known["shares"]) or not all(0 <= share <= 1 for share in shares.values()):
+            raise Refused(422, "each variation has a share from 0 to 1")
+        if abs(sum(shares.values()) - 1) > 1e-6:
+            raise Refused(422, "shares add up to 1")
+    if not isinstance(asked["guardian"], dict):
+        raise Refused(422, "guardian is an object")
+
+
+def _wrong(fault: Fault, request: web.Request) -> web.Response:
+    if fault.kind.isdecimal():
+        headers = {"retry-after": f"{fault.s:g}"} if fault.s else {}
+        return web.json_response({"error": "told to"}, status=int(fault.kind), headers=headers)
+    if fault.kind == "redirect":
+        return web.Response(status=307, headers={"location": str(request.url)})
+    if fault.kind == "html":
+        return web.Response(text="<h1>Log in</h1>", content_type="text/html")
+    text = {"malformed": '{"flag": ', "huge": " " * 300_000}.get(fault.kind, "{}")
+    return web.Response(text=text, content_type="application/json", headers={"etag": '"1"'})
 
 
 @asynccontextmanager
@@ -223,13 +229,16 @@ async def serving(receiver: Receiver, port: int = 0) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-async def main(port: int, path: Path) -> None:
-    stored = json.loads(path.read_text())
-    receiver = Receiver(stored["flags"], path=path, effects=stored["effects"])
+def stored_in(path: Path) -> Receiver:
+    """The receiver that an earlier life has left there."""
+    return Receiver(**json.loads(path.read_text()), path=path)
+
+
+async def main(port: int, receiver: Receiver) -> None:
     async with serving(receiver, port):
         print(receiver.url, flush=True)
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(main(int(sys.argv[1]), stored_in(Path(sys.argv[2]))))

@@ -43,8 +43,7 @@ class ReceiverProcess:
 
     async def up(self) -> None:
         """Start it, and wait until it answers."""
-        command = [sys.executable, "-m", "tests.support.receiver", str(self.port), str(self._path)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._start()
 
         async def answers() -> bool:
             async with aiohttp.ClientSession() as session:
@@ -59,6 +58,10 @@ class ReceiverProcess:
                 return
             await asyncio.sleep(0.05)
         raise AssertionError("the receiver does not answer within 20 s")
+
+    def _start(self) -> None:
+        command = [sys.executable, "-m", "tests.support.receiver", str(self.port), str(self._path)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
     def down(self) -> None:
         """End it as the kernel would; connections are refused from then on."""

@@ -140,7 +140,7 @@ def _record(kept: Kept, environment: str, flag_key: str) -> Overlay:
     if (kept.overlay.get("environment"), kept.overlay.get("flag_key")) != (environment, flag_key):
         problems.append(f"it is that of {kept.overlay.get('environment')}|{kept.overlay.get('flag_key')}")
     if problems:
-        cure = "give back what the guardian sent, or null to have all that it decided forgotten"
+        cure = "give back what the guardian sent, or null to have all it decided forgotten"
         raise Malformed(f"guardian: {'; '.join(problems)}; {cure}")
     return cast("Overlay", kept.overlay)
 

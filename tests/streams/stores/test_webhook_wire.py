@@ -81,7 +81,7 @@ CURE = "Give both sides the same secret"
         ("401", StoreError, CURE),
         ("403", StoreError, CURE),
         ("404", UnknownFlag, "it does not have it, or webhook_store.url leads elsewhere"),
-        ("400", StoreError, "HTTP 400: {\"error\": \"told to\"}"),
+        ("400", StoreError, 'HTTP 400: {"error": "told to"}'),
         ("405", StoreError, "HTTP 405"),
         ("422", StoreError, "HTTP 422"),
         ("redirect", StoreError, "a redirect, which is not followed: write the address it leads to into webhook_store.url"),
@@ -291,7 +291,7 @@ def body(**fields: Any) -> bytes:
         (body(shares={"a": 0.5}), '"7"', "shares: they add up to 0.5, not to 1"),
         (body(rings={"staff": {"b": 1.0}}), '"7"', "rings.staff.b: is no variation of the flag"),
         (body(guardian={"form": 1}), '"7"', "`$.guardian`"),
-        (body(guardian={"form": 9, "overlay": {"version": 1}, "written": {}}), '"7"', "or null to have all that it decided forgotten"),
+        (body(guardian={"form": 9, "overlay": {"version": 1}, "written": {}}), '"7"', "or null to have all it decided forgotten"),
         (b'{"flag": "checkout", "environment": "production", "shares": {"a": NaN}}', '"7"', "JSON is malformed"),
     ],
 )
