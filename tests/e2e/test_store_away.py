@@ -63,7 +63,7 @@ async def traffic(settings: Settings, store: ReceiverProcess) -> AsyncIterator[t
     """Users of the flag as the store has it, and what the guardian writes about it."""
     topics = settings.topics
     async with written(settings, topics.rollouts, topics.receipts) as records, producer(settings, linger_ms=5) as producing:
-        users = Users(settings, producing, FileFlags(store), FLAG)  # type: ignore[arg-type]
+        users = Users(settings, producing, FileFlags(store), FLAG)
         async with users.busy():
             yield users, records
 

@@ -157,7 +157,7 @@ async def test_a_store_that_is_gone(tmp_path):
     Refused connections: the kill waits and arrives once; of a flag with several decisions the store ends at the newest.
     """
     async with desk(tmp_path, "one", "two", deadline_s=1.0) as at:
-        await absence(at, 4.0)
+        await absence(at, 3.0)
         assert_arrived_once(at, "one")
         assert_newest_stands(at)
 
@@ -177,12 +177,12 @@ def assert_newest_stands(at: Desk) -> None:
 async def test_a_store_that_asks_for_peace_has_it_and_the_kill_comes_after(tmp_path):
     """429 with Retry-After, again and again: nobody asks in between, the kill is told as waiting and arrives once."""
     async with desk(tmp_path, "limited", deadline_s=1.0) as at:
-        await at.receiver.fail(limited=[Fault("429", 3, s=1.0)])
+        await at.receiver.fail(limited=[Fault("429", 2, s=1.0)])
         at.decide("limited")
         await at.until_told("limited", 2)
         await at.acting.drain()
         assert_arrived_once(at, "limited")
-        assert 2.9 < at.told("limited")[1].waited_s < 8.0
+        assert 1.9 < at.told("limited")[1].waited_s < 8.0
 
 
 @pytest.mark.usefixtures("soon")

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,6 +97,6 @@ class FileFlags:
         return SimpleNamespace(variant="treatment" if bucket < self._receiver.share(flag) else "control")
 
 
-def of(effects: list[Mapping[str, Any]], flag: str) -> list[str]:
+def of(effects: Iterable[Mapping[str, Any]], flag: str) -> list[str]:
     """The commands that have changed a flag."""
     return [str(one["command_id"]) for one in effects if one["flag"] == flag]

@@ -86,7 +86,7 @@ def change(given: Layers, wanted: Overlay, theirs: Places, mark: str) -> Change:
     """
     seen, control = given.seen, wanted["control"]
     state = _served(seen, given.written, wanted)
-    rings = {ring: shares and _exact(shares, seen.rings[ring], control) for ring, shares in state.rings.items()}
+    rings = {ring: _exact(shares, seen.rings[ring], control) if shares else {} for ring, shares in state.rings.items()}
     own = {ring: sorted(names) for ring, names in theirs.items() if names}
     kept = Kept(FORM, dict(wanted), dict(given.written), own, mark)
     return Change(_exact(state.weights, seen.shares, control), rings, kept)

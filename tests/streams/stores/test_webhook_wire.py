@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import itertools
 import json
 import time
@@ -18,6 +19,7 @@ from streams.stores.webhook import client as client_of
 from streams.stores.webhook.adapter import WebhookStore
 from streams.stores.webhook.client import Client, open_session
 from streams.stores.webhook.wire import Malformed, seen
+from streams.webhooks import key_of, message_id, signed_headers
 from tests.support.receiver import FOREVER, SECRET, Fault, Receiver, receiving
 
 FLAG: dict[str, Any] = {"enabled": True, "shares": {"control": 0.9, "treatment": 0.1}, "rings": {}, "changed_by": "ada"}
@@ -141,9 +143,10 @@ async def test_a_signature_is_of_its_moment_and_its_request(session, receiver):
     )
     with pytest.raises(StoreError, match="HTTP 401"):
         await late.read("checkout")
-    headers = client_of.signed_headers(
-        client_of.key_of("", SECRET), client_of.message_id("GET", "production", "search", "", ""), time.time(), b""
-    )
+    asked = message_id("GET", "production", "search", "", hashlib.sha256(b"").hexdigest())
+    headers = signed_headers(key_of("", SECRET), asked, time.time(), b"")
+    async with session.get(f"{receiver.url}?environment=production&flag=search", headers=headers) as given:
+        assert 200 == given.status
     async with session.get(f"{receiver.url}?environment=production&flag=checkout", headers=headers) as taken:
         assert 401 == taken.status
 
@@ -255,7 +258,7 @@ async def test_a_store_that_rounds_what_it_must_not_is_told_of(session, receiver
     def rounding(key: str, fields: dict[str, Any]) -> None:
         made(key, {**fields, "shares": {name: round(share, 1) for name, share in fields["shares"].items()}})
 
-    receiver._store = rounding  # type: ignore[method-assign]
+    receiver._store = rounding
     answer = await store_at(session, receiver).apply(advance(0.25))
 
     assert "failed" == answer.status
