@@ -140,8 +140,7 @@ def _planned(seen: Seen, first: Seen, command: FlagCommand, now_ms: int) -> _Sen
         found = percent(seen.share_of(ring, command.variation), exact=True)
         why = f"people have set the share of {command.variation!r} in ring {ring!r} to {found}; put it back, or resume"
         return Applied("conflict", seen.version, why, state, share=seen.share_of("", command.variation))
-    theirs = given.theirs if command.share is None else _without(given.theirs, command.variation)
-    made = change(given, wanted, theirs, uuid.uuid4().hex)
+    made = change(given, wanted, _still_theirs(given, command), uuid.uuid4().hex)
     also = _overridden(given, moved_between(first, seen, command.control), made, command)
     return _Sent(made, given.known, seen.etag, "", also, "")
 
@@ -157,8 +156,12 @@ def _ring_of_people(given: Layers, command: FlagCommand) -> str | None:
     return None
 
 
-def _without(theirs: Places, variation: str) -> Places:
-    return {ring: names - {variation} for ring, names in theirs.items()}
+def _still_theirs(given: Layers, command: FlagCommand) -> Places:
+    """The shares of rings that stay people's: not those that a command sets, nor those of what somebody has resumed."""
+    if command.share is None and command.kind != "resume":
+        return given.theirs
+    about = {command.variation} if command.variation else set(given.seen.shares)
+    return {ring: names - about for ring, names in given.theirs.items()}
 
 
 def _overridden(given: Layers, since: Places, made: Change, command: FlagCommand) -> str:

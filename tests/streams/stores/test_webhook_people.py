@@ -195,6 +195,19 @@ async def test_the_share_of_a_ring_that_people_set_is_not_overwritten():
     assert "50 % of 'blue' in ring 'staff', last changed by ada" in killed.detail
 
 
+@pytest.mark.parametrize("about", ["blue", ""])
+async def test_a_ring_of_peoples_is_the_guardians_again_once_somebody_resumes(about):
+    """The conflict about a ring comes again and again until somebody resumes the variation, or all; then the advance is made."""
+    shelf = Shelf(rings={"staff": {"control": 0.5, "blue": 0.5, "green": 0.0}})
+    for _ in range(2):
+        assert "conflict" == (await shelf.do("set_share", share=0.4, from_share=0.3, rings={"staff": 0.75})).status
+
+    await shelf.do("resume", about)
+    answer = await shelf.do("set_share", share=0.4, from_share=0.3, rings={"staff": 0.75})
+
+    assert ("applied", 0.4, 0.75) == (answer.status, shelf.shares["blue"], shelf.rings["staff"]["blue"])
+
+
 async def test_what_people_took_away_holds_up_no_kill():
     """A ring, a variation and a control that the store has no longer are forgotten; what is left is killed."""
     shelf = Shelf({**THIRDS, "old": 0.0})
