@@ -81,8 +81,10 @@ def _judge(settings: Settings) -> Iterable[Right]:
 
 def _act(settings: Settings) -> Iterable[Right]:
     topics = settings.topics
-    yield from _topics("Read", topics.decisions, topics.flag_state)
-    yield from _topics("Write", topics.flag_state, topics.receipts, topics.journal, topics.dead_letters)
+    # Another store than flagd keeps what was decided by itself.
+    own = [topics.flag_state] if settings.store == "flagd" else []
+    yield from _topics("Read", topics.decisions, *own)
+    yield from _topics("Write", *own, topics.receipts, topics.journal, topics.dead_letters)
     yield _group(settings, "act")
 
 

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from guardian.ports import FlagStore
+from guardian.ports import FlagStore, StoreCapabilities
 from streams.settings import Settings
 from streams.status import Status
 
@@ -41,9 +41,48 @@ def processor(name: str) -> Processor:
     return functools.partial(run, open_store=open_flag_store) if name == "act" else run
 
 
+def processors_of(settings: Settings) -> list[str]:
+    """The processors that a guardian with these settings consists of, in the order of starting."""
+    return [name for name in PROCESSORS if name != "store" or settings.store == "flagd"]
+
+
+def open_flag_store(settings: Settings, outlet: Outlet) -> contextlib.AbstractAsyncContextManager[FlagStore]:
+    """The flag store that act changes, for as long as act runs."""
+    return _webhook_store(settings) if settings.store == "webhook" else _flagd_store(settings, outlet)
+
+
+def store_capabilities(settings: Settings) -> StoreCapabilities:
+    """What that store can do."""
+    if settings.store == "webhook":
+        from streams.stores.webhook.adapter import WebhookStore
+
+        return WebhookStore.capabilities
+    from streams.stores.flagd.adapter import FlagdStore
+
+    return FlagdStore.capabilities
+
+
 @contextlib.asynccontextmanager
-async def open_flag_store(settings: Settings, outlet: Outlet) -> AsyncIterator[FlagStore]:
-    """The flag store that act changes: flagd-sync, with all that was decided before already known."""
+async def _webhook_store(settings: Settings) -> AsyncIterator[FlagStore]:
+    """A store of somebody's own, which keeps what was decided by itself."""
+    from streams.stores.webhook.adapter import WebhookStore
+    from streams.stores.webhook.client import Client, open_session
+
+    given = settings.webhook_store
+    async with open_session() as session:
+        client = Client(
+            session,
+            url=given.url,
+            secret=given.secret.get_secret_value(),
+            environment=given.environment,
+            timeout_s=given.timeout_s,
+        )
+        yield WebhookStore(client, environment=given.environment)
+
+
+@contextlib.asynccontextmanager
+async def _flagd_store(settings: Settings, outlet: Outlet) -> AsyncIterator[FlagStore]:
+    """Flagd-sync, with all that was decided before already known."""
     from streams.flag_state import Records, rewrite, write_record
     from streams.reading import Follower
     from streams.stores.flagd.adapter import FlagdStore

@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import aiohttp
 from yarl import URL
 
 from streams.alerts.base import Refused, Unreachable
+from streams.web import retry_after_s
 
 ATTEMPT = aiohttp.ClientTimeout(total=10.0, connect=5.0)
 """What one attempt may take; a retry is worth more than patience."""
 _SHOWN = 300
-
-
-def checked_url(name: str, url: str) -> URL:
-    """
-    Return the address; *name* is the setting that it came from.
-
-    Raises:
-        ValueError: no http or https address. The address itself is not shown, as it may hold a secret.
-    """
-    try:
-        address = URL(url)
-    except ValueError:
-        address = URL()
-    if address.scheme not in ("http", "https") or not address.host:
-        raise ValueError(f"{name}: is no address; write one such as https://alerts.example.com/hook")
-    return address
 
 
 async def post_json(
@@ -60,18 +43,5 @@ async def post_json(
     if 200 <= status < 300:
         return
     if status in (408, 429) or status >= 500:
-        raise Unreachable(f"HTTP {status} from {url.host}", _seconds(retry_after))
+        raise Unreachable(f"HTTP {status} from {url.host}", retry_after_s(retry_after))
     raise Refused(f"HTTP {status} from {url.host}" + (f": {quoted(text)}" if quoted and text else ""))
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """``Retry-After`` as seconds from now, whether given as such or as a date (RFC 9110, 10.2.3)."""
-    if retry_after is None:
-        return None
-    if retry_after.strip().isdecimal():
-        return float(retry_after)
-    try:
-        when = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max((when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)

@@ -11,7 +11,8 @@ import aiohttp
 
 from guardian.decisions import Decision, Receipt, Refusal
 from streams.alerts.base import Report
-from streams.alerts.http import checked_url, post_json
+from streams.alerts.http import post_json
+from streams.web import checked_url
 
 EVENTS_URL = "https://events.pagerduty.com/v2/enqueue"
 _SUMMARY_LONGEST = 1024

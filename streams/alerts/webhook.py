@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import json
 import math
 import time
@@ -15,9 +11,9 @@ from typing import ClassVar
 import aiohttp
 
 from streams.alerts.base import Report
-from streams.alerts.http import checked_url, post_json
-
-_PREFIX = "whsec_"
+from streams.alerts.http import post_json
+from streams.web import checked_url
+from streams.webhooks import key_of, message_id, signed_headers
 
 
 class Webhook:
@@ -36,7 +32,7 @@ class Webhook:
         self.name = "webhook"
         self._session = session
         self._url = checked_url("alerts.webhook.url", url)
-        self._key = _key(secret)
+        self._key = key_of("alerts.webhook.secret", secret)
         self._now = now
 
     def wants(self, notice: Report) -> bool:  # noqa: ARG002 - it is the channel for everything
@@ -46,14 +42,7 @@ class Webhook:
     async def notify(self, notice: Report) -> None:
         """Post the notice; its ``webhook-id`` is the same for every repeat. See ``Channel.notify``."""
         body = payload(notice)
-        # Signed with the time of the attempt: receivers refuse what is minutes old.
-        sent_at = str(int(self._now()))
-        named = webhook_id(notice)
-        headers = {
-            "webhook-id": named,
-            "webhook-timestamp": sent_at,
-            "webhook-signature": signature(self._key, named, sent_at, body),
-        }
+        headers = signed_headers(self._key, webhook_id(notice), self._now(), body)
         await post_json(self._session, self._url, body, headers)
 
 
@@ -69,21 +58,5 @@ def payload(notice: Report) -> bytes:
 
 
 def webhook_id(notice: Report) -> str:
-    """Return an id that only this notice has; hashed, as the names in it may not be fit for a header."""
-    return f"msg_{hashlib.sha256(notice.notice_id.encode()).hexdigest()[:32]}"
-
-
-def signature(key: bytes, named: str, sent_at: str, body: bytes) -> str:
-    """Return ``v1,`` and the HMAC-SHA256 of ``id.timestamp.body`` (Standard Webhooks 1.0)."""
-    signed = b".".join((named.encode(), sent_at.encode(), body))
-    return f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
-
-
-def _key(secret: str) -> bytes:
-    try:
-        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if not secret.startswith(_PREFIX) or not 24 <= len(key) <= 64:
-        raise ValueError(f"alerts.webhook.secret: write {_PREFIX} and 24 to 64 random bytes in base64")
-    return key
+    """Return an id that only this notice has."""
+    return message_id(notice.notice_id)

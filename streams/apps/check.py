@@ -26,7 +26,8 @@ from guardian.tempering import tempering_notes
 from streams.apps.simulate_given import Given
 from streams.apps.simulate_numbers import assumed, problems_of
 from streams.policies import Beside, PolicyFile, read_default, read_policies
-from streams.settings import load_settings
+from streams.settings import Settings, load_settings
+from streams.wiring import store_capabilities
 
 DAYS_A_YEAR = 365
 
@@ -80,28 +81,27 @@ def check_settings(
     default = Path(settings.policies_default) if settings.policies_default else None
     paths = paths or [Path(path) for path in settings.policies]
     try:
-        beside = besides(Path(settings.flagd.document), settings.flagd.environment)
+        beside = besides(settings)
     except ValueError as error:
         out.write(f"{error}\n")
         return 1
     return check(paths, traffic=traffic, rate=rate, out=out, default=default, beside=beside)
 
 
-def besides(flags: Path, environment: str) -> Beside:
+def besides(settings: Settings) -> Beside:
     """
-    What policies are compared with: the calendar, the flag store, and the flag document, where it is there.
+    What policies are compared with: the calendar, what the flag store can do, and flagd's document, where it is there.
 
     Raises:
         ValueError: the document has problems; the text holds each.
     """
-    from streams.stores.flagd.adapter import FlagdStore
     from streams.stores.flagd.documents import checked
 
-    now, store = datetime.now(UTC), FlagdStore.capabilities
-    if not flags.is_file():
+    now, store, flags = datetime.now(UTC), store_capabilities(settings), Path(settings.flagd.document)
+    if settings.store != "flagd" or not flags.is_file():
         return Beside(now=now, store=store)
     try:
-        return Beside(now=now, store=store, flags={environment: checked(flags.read_bytes())})
+        return Beside(now=now, store=store, flags={settings.flagd.environment: checked(flags.read_bytes())})
     except (OSError, ValueError) as error:
         raise ValueError(f"{flags}:\n{error}") from None
 

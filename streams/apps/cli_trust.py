@@ -43,7 +43,7 @@ def acls(
 
     def work() -> int:
         settings = load_settings(config)
-        for line in commands(settings, processors(only), settings.kafka.bootstrap):
+        for line in commands(settings, processors(only, settings), settings.kafka.bootstrap):
             typer.echo(line)
         return 0
 

@@ -32,7 +32,7 @@ from streams.publish import publish_policies
 from streams.settings import Settings, load_settings
 from streams.status import Status
 from streams.supervisor import Overrides, Supervisor
-from streams.wiring import PROCESSORS
+from streams.wiring import PROCESSORS, processors_of
 
 log = structlog.get_logger()
 
@@ -49,8 +49,8 @@ class BrokerEnded(GuardianError):
 def main(config: Path | None, only: str, *, embedded: bool) -> int:
     """Run until told to end; return the exit code: 2 if what people wrote is wrong, after every error was printed."""
     try:
-        names = processors(only)
         settings = load_settings(config)
+        names = processors(only, settings)
         policies = load_policies(map(Path, settings.policies))
         if settings.policies_default:
             load_default(Path(settings.policies_default))
@@ -76,7 +76,7 @@ def _tell_unfit(settings: Settings) -> None:
     A flag may be written after its policy, and one that is gone is no reason to watch none of the others.
     """
     try:
-        beside = replace(besides(Path(settings.flagd.document), settings.flagd.environment), now=None)
+        beside = replace(besides(settings), now=None)
     except ValueError as error:
         log.warning("flags_not_compared", reason=str(error))
         return
@@ -85,19 +85,22 @@ def _tell_unfit(settings: Settings) -> None:
             log.warning("policy_unfit", reason=str(problem))
 
 
-def processors(only: str) -> list[str]:
+def processors(only: str, settings: Settings) -> list[str]:
     """
-    The processors that ``--only`` names, in the order of starting; all of them if it names none.
+    The processors that ``--only`` names, in the order of starting; all that the settings ask for if it names none.
 
     Raises:
-        ConfigError: a name that is no processor's.
+        ConfigError: a name that is no processor's, or that of one that these settings have no use for.
     """
-    wanted = [name.strip() for name in only.split(",") if name.strip()]
-    right = f"is no processor; write some of {', '.join(PROCESSORS)}"
-    problems = [Problem("--only", None, "", repr(name), right) for name in wanted if name not in PROCESSORS]
+    known, wanted = processors_of(settings), [name.strip() for name in only.split(",") if name.strip()]
+    right = f"is no processor; write some of {', '.join(known)}"
+    idle = f"serves flags of flagd, and the settings say store: {settings.store}; leave it out"
+    problems = [
+        Problem("--only", None, "", repr(name), idle if name in PROCESSORS else right) for name in wanted if name not in known
+    ]
     if problems:
         raise ConfigError(problems)
-    return [name for name in PROCESSORS if not wanted or name in wanted]
+    return [name for name in known if not wanted or name in wanted]
 
 
 async def run(settings: Settings, policies: Sequence[Policy], names: Sequence[str], config: str | None) -> None:

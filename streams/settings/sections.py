@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -13,6 +14,8 @@ from streams.keys import Keys, read_private, read_public
 from streams.settings.fields import Port, Seconds, Section, Strings, Text, TopicList, TopicName
 from streams.settings.kafka import Kafka
 from streams.topics import Topics
+from streams.web import checked_url
+from streams.webhooks import key_of
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -107,6 +110,36 @@ class Flagd(Section):
     port: Port = 8015
     document: Text = "config/flags.json"
     environment: Text = "production"
+
+
+class WebhookStore(Section):
+    """A flag store of one's own behind an address; used where ``store`` says so."""
+
+    url: str = ""
+    secret: SecretStr = SecretStr("")
+    secret_file: str = ""
+    environment: Text = "production"
+    timeout_s: float = Field(1.5, ge=0.05, le=4.0)
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        return _as_asked(value, checked_url)
+
+    @field_validator("secret")
+    @classmethod
+    def _of_standard_webhooks(cls, value: SecretStr) -> SecretStr:
+        _as_asked(value.get_secret_value(), key_of)
+        return value
+
+
+def _as_asked(value: str, check: Callable[[str, str], object]) -> str:
+    """The value, if it is empty or *check* takes it; what it says is told without the value."""
+    try:
+        _ = value and check("", value)
+    except ValueError as error:
+        raise wrong(str(error).removeprefix(": ")) from None
+    return value
 
 
 class PagerDuty(Section):
@@ -214,6 +247,8 @@ class Settings(Section):
     observe: Observe = Observe()
     judge: Judge = Judge()
     act: Act = Act()
+    store: Literal["flagd", "webhook"] = "flagd"
+    webhook_store: WebhookStore = Field(WebhookStore(), validate_default=True)
     flagd: Flagd = Flagd()
     signing: Signing = Signing()
     privacy: Privacy = Privacy()
@@ -223,6 +258,17 @@ class Settings(Section):
     log: Log = Log()
     policies: Strings = ("config/policies",)
     policies_default: str = ""
+
+    @field_validator("webhook_store")
+    @classmethod
+    def _complete(cls, value: WebhookStore, info: ValidationInfo) -> WebhookStore:
+        if info.data.get("store") != "webhook":
+            return value
+        missing = [] if value.url else ["webhook_store.url"]
+        missing += [] if value.secret else ["webhook_store.secret_file (or GUARDIAN_WEBHOOK_STORE__SECRET)"]
+        if missing:
+            raise wrong(f"store is webhook; give {' and '.join(missing)}, too")
+        return value
 
     @cached_property
     def topics(self) -> Topics:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +22,9 @@ from guardian.ports import CommandKind, FlagCommand, FlagStore, UnknownFlag
 from streams.stores.flagd.adapter import FlagdStore
 from streams.stores.flagd.server import FlagdStoreServer
 from streams.stores.memory import MemoryFlagStore
+from streams.stores.webhook.adapter import WebhookStore
+from streams.stores.webhook.client import Client, open_session
+from tests.support.receiver import SECRET, receiving
 
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "flags.json").read_text())
 SAMPLE["$evaluators"] = {
@@ -27,6 +32,8 @@ SAMPLE["$evaluators"] = {
     "beta": {"in": ["beta", {"var": "programs"}]},
 }
 NINETY_TEN = {"control": 0.9, "treatment": 0.1}
+WEBHOOK_FLAG = {"enabled": True, "shares": NINETY_TEN, "rings": {"employees": {}, "beta": {}}, "changed_by": "", "guardian": None}
+STORES_PAGE = Path(__file__).parents[2] / "docs" / "stores.md"
 ALL_CONTROL = {"control": 1.0, "treatment": 0.0}
 Opened = AbstractAsyncContextManager[FlagStore]
 _ids = itertools.count()
@@ -60,7 +67,43 @@ async def flagd() -> AsyncIterator[FlagStore]:
             await store.close()
 
 
-STORES: list[Callable[[], Opened]] = [memory, flagd]
+@asynccontextmanager
+async def webhook() -> AsyncIterator[FlagStore]:
+    """A store of somebody's own, over HTTP, that refuses whatever its description does not allow."""
+    flags = {f"production|{flag}": WEBHOOK_FLAG for flag in ("checkout-v2", "new-search")}
+    async with receiving(flags) as receiver, webhook_at(receiver.url) as store:
+        yield store
+
+
+@asynccontextmanager
+async def webhook_at(url: str) -> AsyncIterator[FlagStore]:
+    async with open_session() as session:
+        client = Client(session, url=url, secret=SECRET, environment="production", timeout_s=5.0)
+        yield WebhookStore(client, call_s=20.0)
+
+
+@asynccontextmanager
+async def documented() -> AsyncIterator[FlagStore]:
+    """The receiver that stands in docs/stores.md for people to begin with, as it stands there."""
+    code = re.search(r"```python\n(.*?)```", STORES_PAGE.read_text(), re.DOTALL)
+    assert code is not None
+    example: dict[str, Any] = {"__name__": "example"}
+    exec(code[1], example)
+    example["SECRET"] = SECRET
+    flags = {("production", flag): {**WEBHOOK_FLAG, "version": 1} for flag in ("checkout-v2", "new-search")}
+    example["FLAGS"].clear()
+    example["FLAGS"].update(flags)
+    runner = web.AppRunner(example["app"](), access_log=None, shutdown_timeout=0.05)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with webhook_at(f"http://127.0.0.1:{runner.addresses[0][1]}/guardian") as store:
+            yield store
+    finally:
+        await runner.cleanup()
+
+
+STORES: list[Callable[[], Opened]] = [memory, flagd, webhook, documented]
 
 
 @pytest.fixture(params=STORES, ids=lambda opened: opened.__name__)

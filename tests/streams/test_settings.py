@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,7 +17,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
 from guardian.errors import ConfigError
+from streams.apps.run import processors
 from streams.keys import new_private, private_pem
+from streams.rights import rights_of
 from streams.settings import Settings, load_settings
 from streams.settings.sections import TopicNames
 from streams.topics import Topics
@@ -233,7 +237,8 @@ def test_there_are_secrets():
     The tests below have something to test.
     """
     assert [
-        "kafka.security.password", "signing.key", "privacy.salt", "alerts.pagerduty.routing_key", "alerts.webhook.secret",
+        "kafka.security.password", "webhook_store.secret", "signing.key", "privacy.salt", "alerts.pagerduty.routing_key",
+        "alerts.webhook.secret",
     ] == SECRETS  # fmt: skip
 
 
@@ -264,6 +269,8 @@ def test_a_secret_comes_from_a_file_or_from_the_environment(tmp_path, name):
     in_file, in_variable = "from the file, long", "from the variable"
     if name == "signing.key":
         in_file, in_variable = (private_pem(new_private()).decode().strip() for _ in range(2))
+    if name == "webhook_store.secret":
+        in_file, in_variable = (f"whsec_{base64.b64encode(random.randbytes(32)).decode()}" for _ in range(2))
     kept = tmp_path / "kept"
     kept.write_text(f"{in_file}\n")
     path = write(tmp_path, nested(f"{name}_file", str(kept)))
@@ -360,3 +367,48 @@ def test_plain_clients_get_nothing_else():
 
     assert {"bootstrap_servers": "localhost:9092", "security_protocol": "PLAINTEXT"} == kafka.client_options()
     assert kafka.faust_credentials() is None
+
+
+# ---------------------------------------------------------------------------- the flag store
+
+
+def test_a_store_of_ones_own_is_asked_for_all_that_it_needs(tmp_path):
+    """
+    ``store: webhook`` without address and secret is told of both at once; without that word they are not asked for.
+    """
+    path = write(tmp_path, "store: webhook\n")
+
+    missing = "webhook_store.url and webhook_store.secret_file (or GUARDIAN_WEBHOOK_STORE__SECRET)"
+    assert [f"guardian.yaml: store is webhook; give {missing}, too"] == problems(path)
+    assert "" == load_settings(write(tmp_path, "store: flagd\n"), {}).webhook_store.url
+
+
+def test_everything_that_is_wrong_with_a_store_of_ones_own_is_told_and_nothing_shown(tmp_path):
+    """
+    Address, secret, time and name are checked at the start, all at once; neither address nor secret is quoted.
+    """
+    path = write(tmp_path, "store: webhok\nwebhook_store: {url: 'flags.example/s3cr3t', timeout_s: 9, environment: ''}\n")
+
+    found = problems(path, GUARDIAN_WEBHOOK_STORE__SECRET="whsec_s3cr3t")
+
+    assert "s3cr3t" not in "".join(found)
+    named = [("store", "webhok"), ("webhook_store.url", "is no address"), ("webhook_store.timeout_s", "4"),
+             ("webhook_store.environment", "is empty"), ("GUARDIAN_WEBHOOK_STORE__SECRET", "write whsec_")]  # fmt: skip
+    for name, right in named:
+        assert any(f"{name}: " in line and right in line for line in found), (name, found)
+
+
+def test_a_guardian_of_another_store_runs_no_flagd(tmp_path):
+    """
+    With a store of one's own there is no process for flagd, and asking for it says why; act has no right to flag state.
+    """
+    secret = f"whsec_{base64.b64encode(bytes(32)).decode()}"
+    theirs = Settings.model_validate({"store": "webhook", "webhook_store": {"url": "https://flags.example", "secret": secret}})
+
+    assert "store" in processors("", Settings())
+    assert ["observe", "judge", "act", "report", "api"] == processors("", theirs)
+    with pytest.raises(ConfigError, match="'store': serves flags of flagd, and the settings say store: webhook"):
+        processors("store,act", theirs)
+    topics = {right.name for right in rights_of("act", theirs) if right.operation in ("Read", "Write")}
+    assert "guardian.flag-state.v1" not in topics
+    assert "guardian.flag-state.v1" in {right.name for right in rights_of("act", Settings()) if right.operation == "Write"}

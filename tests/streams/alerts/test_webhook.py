@@ -14,7 +14,8 @@ from standardwebhooks import WebhookVerificationError
 
 from guardian.decisions import DECISION_TYPE, Decision
 from streams.alerts.base import Refused, Unreachable
-from streams.alerts.webhook import Webhook, payload, signature, webhook_id
+from streams.alerts.webhook import Webhook, payload, webhook_id
+from streams.webhooks import signature
 from tests.streams.alerts.notices import answered, decided
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.names import decision_id
-from guardian.ports import CommandKind, FlagCommand
+from guardian.ports import CommandKind, FlagCommand, FlagStore
 from streams.stores.memory import MemoryFlagStore
+from streams.stores.webhook.adapter import WebhookStore
+from tests.support.shelf_store import ShelfClient
 
 KEY = "production|checkout"
 ARMS = ("blue", "green")
@@ -32,7 +34,12 @@ def command(number: int, kind: CommandKind, arm: str = "blue", share: float | No
     return FlagCommand(name, name, "checkout", "production", kind, arm, "control", share, **more)
 
 
-async def shares(store: MemoryFlagStore) -> dict[str, float]:
+def of_ones_own() -> WebhookStore:
+    """A store that keeps one share for each variation, and the record beside it."""
+    return WebhookStore(ShelfClient({"checkout": {"shares": {"control": 0.6, "blue": SHARE, "green": SHARE}}}))  # type: ignore[arg-type]
+
+
+async def shares(store: FlagStore) -> dict[str, float]:
     return {arm: round((await store.read("production", "checkout")).weights[arm], 6) for arm in ARMS}
 
 
@@ -40,7 +47,7 @@ async def shares(store: MemoryFlagStore) -> dict[str, float]:
 class Judged:
     """What judge believes: decisions in their order, each open until it is answered."""
 
-    store: MemoryFlagStore = field(default_factory=lambda: MemoryFlagStore(document()))
+    store: FlagStore
     killed: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(ARMS, False))
     share: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ARMS, SHARE))
     open: list[FlagCommand] = field(default_factory=list)
@@ -78,6 +85,27 @@ steps = st.lists(
 )
 
 
+async def ends_at_what_judge_says(
+    judged: Judged, wanted: list[tuple[CommandKind, str, float]], dice: random.Random
+) -> None:
+    for kind, arm, share in wanted:
+        named = arm or "blue"
+        if kind == "set_share":
+            about = [one for one in judged.open if one.variation in ("", named)]
+            for one in dice.sample(about, len(about)):
+                await judged.deliver(one)
+            if judged.killed[named] or share <= judged.share[named]:
+                continue
+        judged.decide(kind, arm if kind in ("resume", "pause", "hold") else named, share)
+        for one in dice.sample(judged.sent, dice.randint(0, min(2, len(judged.sent)))):
+            await judged.deliver(one)
+    for one in dice.sample(judged.open, len(judged.open)) + dice.sample(judged.sent, len(judged.sent)):
+        await judged.deliver(one)
+
+    expected = {arm: 0.0 if judged.killed[arm] else judged.share[arm] for arm in ARMS}
+    assert expected == await shares(judged.store), [f"{one.order} {one.kind} {one.variation}" for one in judged.sent]
+
+
 @settings(max_examples=400, deadline=None)
 @given(steps, st.randoms(use_true_random=False))
 def test_the_store_ends_at_what_judge_says(wanted: list[tuple[CommandKind, str, float]], dice: random.Random):
@@ -88,27 +116,14 @@ def test_the_store_ends_at_what_judge_says(wanted: list[tuple[CommandKind, str, 
     As judge does, an advance is decided only of what is alive, when all else about it was answered; not even it is in order
     then.
     """
+    asyncio.run(ends_at_what_judge_says(Judged(MemoryFlagStore(document())), wanted, dice))
 
-    async def scenario() -> None:
-        judged = Judged()
-        for kind, arm, share in wanted:
-            named = arm or "blue"
-            if kind == "set_share":
-                about = [made for made in judged.open if made.variation in ("", named)]
-                for made in dice.sample(about, len(about)):
-                    await judged.deliver(made)
-                if judged.killed[named] or share <= judged.share[named]:
-                    continue
-            judged.decide(kind, arm if kind in ("resume", "pause", "hold") else named, share)
-            for made in dice.sample(judged.sent, dice.randint(0, min(2, len(judged.sent)))):
-                await judged.deliver(made)
-        for made in dice.sample(judged.open, len(judged.open)) + dice.sample(judged.sent, len(judged.sent)):
-            await judged.deliver(made)
 
-        expected = {arm: 0.0 if judged.killed[arm] else judged.share[arm] for arm in ARMS}
-        assert expected == await shares(judged.store), [f"{one.order} {one.kind} {one.variation}" for one in judged.sent]
-
-    asyncio.run(scenario())
+@settings(max_examples=100, deadline=None)
+@given(steps, st.randoms(use_true_random=False))
+def test_a_store_of_ones_own_ends_at_what_judge_says(wanted: list[tuple[CommandKind, str, float]], dice: random.Random):
+    """The same, of a store that keeps one share for each variation and the record beside it."""
+    asyncio.run(ends_at_what_judge_says(Judged(of_ones_own()), wanted, dice))
 
 
 @pytest.mark.parametrize("late", ["set_share", "step_back"])

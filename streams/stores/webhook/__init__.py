@@ -1,0 +1,1 @@
+"""Any in-house flag store, behind one signed HTTP address: docs/stores.md."""
