@@ -37,7 +37,7 @@ class Answer:
 
 class Sending:
     """
-    Commands to *store*; ``store_down`` says why it does not answer, empty while it does.
+    Commands to *store*; ``store_down`` says why it does not answer to one of them, empty while it does to all.
 
     A store reads back before it changes anything, so a command that had been carried out is found so. What will not
     help is not tried again.
@@ -46,7 +46,12 @@ class Sending:
     def __init__(self, store: FlagStore, *, deadline_s: float) -> None:
         self._store = store
         self._deadline_s = deadline_s
-        self.store_down = ""
+        self._unanswered: dict[str, str] = {}
+
+    @property
+    def store_down(self) -> str:
+        """Why the command that was tried last has no answer."""
+        return next(reversed(self._unanswered.values()), "")
 
     async def send(self, command: FlagCommand, *, wait: Callable[[Answer], None] | None) -> Answer:
         """
@@ -54,6 +59,12 @@ class Sending:
 
         *wait* is called once, when the deadline has passed: from then on the command waits for its store.
         """
+        try:
+            return await self._send(command, wait)
+        finally:
+            self._unanswered.pop(command.command_id, None)
+
+    async def _send(self, command: FlagCommand, wait: Callable[[Answer], None] | None) -> Answer:
         started_s = time.monotonic()
         is_told, wait_s, attempt = False, FIRST_WAIT_S, 0
         while True:
@@ -62,7 +73,8 @@ class Sending:
             reason = await self._attempt(command, attempt, min(ATTEMPT_S, max(left_s, FIRST_WAIT_S)))
             if isinstance(reason, Answer):
                 return reason
-            self.store_down = reason
+            self._unanswered.pop(command.command_id, None)
+            self._unanswered[command.command_id] = reason
             spent_s = time.monotonic() - started_s
             if spent_s + wait_s > self._deadline_s:
                 tried = f"{among(attempt, 'attempt')} in {spent_s:.1f} s: {reason}"
@@ -94,5 +106,4 @@ class Sending:
         if applied.status == "conflict" and command.kind != "set_share":
             # Somebody's change came first. Only an advance is decided anew; all else is planned again on top of it.
             return f"conflict: {applied.detail}"
-        self.store_down = ""
         return Answer(applied.status, applied.detail, applied.version, attempt, applied.share)

@@ -182,6 +182,21 @@ async def test_store_down_then_up(bench):
     assert bench.acting.readiness()[0]
 
 
+async def test_what_waits_is_said_whatever_else_is_done(bench):
+    """While the store does not answer for one flag, act is not ready, though it has just answered for another."""
+    away = _raise(StoreUnavailable("no answer"))
+    bench.store.before = lambda command: away(command) if command.flag_key == "checkout" else None
+    bench.take(decision())
+    await until(lambda: not bench.acting.readiness()[0], what="not ready while the store is down")
+    bench.take(decision(2, flag="search"))
+    await until(lambda: bench.store.effects, what="the other flag is killed")
+    assert "flag store: no answer" == bench.acting.readiness()[1]
+
+    bench.store.before = lambda command: None
+    await bench.answer()
+    assert bench.acting.readiness()[0]
+
+
 async def test_an_advance_is_given_up_and_says_how_often_and_why():
     """Of a store that stays away one receipt says that it expired, with the attempts, the time and the last reason."""
     bench = Bench(deadline_s=0.5)
