@@ -35,7 +35,7 @@ from guardian.looking_back import look_back, turned_off
 from guardian.names import Millis
 from guardian.policy import Action, Policy
 from guardian.rollout import Status
-from guardian.silence import await_again, is_news
+from guardian.silence import await_again, is_news, take_terms
 from guardian.state import Pending, RolloutState, packed_document
 from guardian.summaries import FlagSums
 from guardian.variation import VariationWatch
@@ -252,6 +252,7 @@ def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
     state.to_show = True
     policy = state.policy
     take_stages(state, before, entry.at_ms)
+    take_terms(state, before)
     renew(state)
     for watch in state.variations.values():
         _renew(watch, policy)

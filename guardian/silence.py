@@ -104,6 +104,13 @@ def goes_on(state: RolloutState, policy: Policy, silent: Silent, now_ms: Millis)
     return isinstance(bound, Silence) and now_ms - since_ms >= bound.for_s * 1_000
 
 
+def take_terms(state: RolloutState, before: Policy) -> None:
+    """The policy changed: what was told by a guardrail with other terms than now is news again."""
+    then, now = before.guardrails, state.policy.guardrails
+    told = [(name, int(name.split("@", 1)[0])) for name in state.silent]
+    state.silent = [name for name, at in told if at < len(now) and then[at] == now[at]]
+
+
 def is_silent(state: RolloutState, variation: str) -> bool:
     """Say whether something of the variation is silent, or everything is, and was told."""
     return any(name.split("@", 2)[2] in ("", variation) for name in state.silent)

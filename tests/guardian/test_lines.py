@@ -15,6 +15,7 @@ from guardian.lines import lines_of, plan_of
 from guardian.plan import RATING, THUMB, Cut, Plan
 from guardian.policy import policy_hash
 from guardian.summaries import TICK_MS, Arm, Tick
+from tests.support.courses import between, told
 from tests.support.sums import Law, Rate, World, ratings
 from tests.support.traffic import KEY, T0_MS, judged, policy
 
@@ -248,6 +249,16 @@ def test_three_kinds_of_silence_are_told_apart(world: World, kind: str, action: 
     assert made[0].evidence is not None
     assert kind == made[0].evidence.silence
     assert BUG_S + 9.0 < seconds(made[0].decided_at) < BUG_S + 13.0
+
+
+@pytest.mark.parametrize(("then", "actions"), [("kill", ["pause", "kill"]), ("pause", ["pause"])])
+def test_a_silence_that_goes_on_under_other_terms_is_news(then: str, actions: list[str]) -> None:
+    """Told under a guardrail that paused, a silence is acted on again by one that kills; by one with the same terms it is not."""
+    pause = {"when": "no_data for 10s", "then": "pause"}
+    changed = told(policy(guardrails=[pause | {"then": then}], min_units=7), at_s=BUG_S + 20.0)
+    made = judged(between(ratio(1.0).entries(), changed), terms=policy(guardrails=[pause]))
+
+    assert actions == [one.action for one in made]
 
 
 def trickling(late_s: float, part: float, mute_s: float) -> list[Entry]:

@@ -16,14 +16,11 @@ from guardian.gates import CALM_NATS
 from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, Summary, decode
 from guardian.names import sequence_of
 from guardian.policy import Policy
-from guardian.population import MOVES
 from guardian.rollout import Status
 from guardian.silence import PIPELINE
 from guardian.standing import standing
 from guardian.state import RolloutState
-from guardian.summaries import Tick
-from tests.simulation.scene import FIXED, PER_DAY, PER_ROLLOUT, PER_STEP, TREATMENT, Rollout
-from tests.support.traffic import T0_MS
+from tests.simulation.scene import FIXED, PER_DAY, PER_ROLLOUT, PER_STEP, TREATMENT
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -46,12 +43,8 @@ class Truth:
     failed: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     heard_s: dict[str, float] = field(default_factory=dict)
     """When exposures of a variation last came into the journal."""
-    stood: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0]))
-    """Exposures of a variation in each of the times in which nothing was decided of its share, and no harm began."""
     backs_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """When steps back of a variation were decided."""
-    is_harmed: bool = False
-    """Whether something is known of the time in which its users are harmed."""
     steps: int = 0
     changes: set[str] = field(default_factory=set)
 
@@ -62,11 +55,6 @@ class Truth:
             self.totals.append(dict(self.totals[-1]))
         held = self.totals[-1].get(variation, (0, 0))
         self.totals[-1][variation] = held[0] + exposures, held[1] + outcomes
-
-    def moved(self) -> None:
-        """Its shares are decided anew, or its users are harmed from now on."""
-        for counts in self.stood.values():
-            counts.append(0)
 
     def at(self, offset: int) -> Totals:
         """All that entries up to *offset* told."""
@@ -108,7 +96,6 @@ class Ledger:
                         truth.failed[variation].update(arm.units)
                         if arm.exposures:
                             truth.heard_s[variation] = self._world.loop.time()
-                            self._stood(truth, self._world.rollout(sums.key), variation, tick, arm.exposures)
         elif isinstance(entry, PolicyEntry):
             self._policy(entry)
         elif isinstance(entry, Override):
@@ -119,12 +106,6 @@ class Ledger:
         elif isinstance(entry, ReceiptEntry):
             self._receipt(offset, entry)
         return entry
-
-    def _stood(self, truth: Truth, rollout: Rollout, variation: str, tick: Tick, exposures: int) -> None:
-        if rollout.harm and not truth.is_harmed and tick.start_ms + tick.length_ms - T0_MS >= 1_000 * rollout.harm_from_s:
-            truth.is_harmed = True
-            truth.moved()
-        truth.stood[variation][-1] += exposures
 
     def _receipt(self, offset: int, entry: ReceiptEntry) -> None:
         """Each decision has one answer; a kill is never given up, and only a later resume overtakes it."""
@@ -177,8 +158,6 @@ class Ledger:
             if known is None:
                 self.decided[decision.decision_id] = offset, decision
                 self._world.note(f"decided {decision.decision_id}: {decision.action} {decision.share or ''}")
-                if decision.action in MOVES:
-                    self.rollouts[f"{decision.environment}|{decision.flag_key}"].moved()
                 if decision.action == "step_back":
                     key = f"{decision.environment}|{decision.flag_key}"
                     self.rollouts[key].backs_s[decision.variant].append(self._world.loop.time())

@@ -121,7 +121,7 @@ def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
         world.check(shown < SHOWN, f"{state.key}: {rollout.harm}, shown {shown} times before it stepped back at {until_s:.1f} s")
     since_s = max([quiet_s, *backs_s, *([_seconds(course.since_ms)] if course.moved == "step_back" else [])])
     shown = _shown(world, rollout, since_s, _seconds(state.population.closed_ms))
-    if shown < SHOWN or (rollout.harm == "silent" and not _is_missed(world, rollout, since_s)):
+    if shown < SHOWN or (rollout.harm == "silent" and not _is_missed(world, rollout, state, since_s)):
         return
     kills = all(guardrail["then"] in KILLS for guardrail in seen_by)
     what = f"{state.key}: {rollout.harm} since {rollout.harm_from_s:.1f} s, shown {shown} times since {since_s:.1f} s"
@@ -134,17 +134,17 @@ def _shown(world: World, rollout: Rollout, since_s: float, until_s: float) -> in
     return sum(since_s + 1.0 < at_s <= until_s for at_s in world.users.shown_s[rollout.flag])
 
 
-def _is_missed(world: World, rollout: Rollout, since_s: float) -> bool:
+def _is_missed(world: World, rollout: Rollout, state: RolloutState, since_s: float) -> bool:
     """
     Whether a silence was long enough to be known, and how many should have come was.
 
-    That is told by those that came last while nothing moved its share. Where these are few stragglers, it takes very long; else
-    up to twice as long as they straggled in.
+    That is told by those that came last while its share stood, as far as could be seen. Where these are few stragglers, it takes
+    very long; else up to twice as long as they straggled in.
     """
-    truth = world.ledger.rollouts[rollout.key]
-    known = next((count for count in reversed(truth.stood[TREATMENT]) if count), 0) >= KNOWN
-    heard_s = truth.heard_s.get(TREATMENT, 0.0)
+    heard_s = world.ledger.rollouts[rollout.key].heard_s.get(TREATMENT, 0.0)
     straggled_s = max(heard_s - rollout.harm_from_s, 0.0)
+    told = [epoch.size(TREATMENT, state.population.by_exposures) for epoch in state.population.epochs]
+    known = next((starts for starts in reversed(told) if starts), 0) >= KNOWN
     return known and world.scene.seconds - USERS_REST_S > max(heard_s + 2.0 * straggled_s, since_s) + SILENCE_S + FLUSH_S
 
 
