@@ -332,14 +332,14 @@ def test_small_harms_of_several_signals_add_up() -> None:
     world = World(reports=rate, scores={THUMB: (0.3, (0.0, 1.0), coins(0.9, 0.86))}, timed=False, seconds=400)
     terms = policy(guardrails=[{"when": when, "then": "pause"} for when in signals])
     first = [judged(replace(world, seed=seed).entries(), terms=terms, stop=True)[0].evidence for seed in range(12)]
-    pooled = [told for told in first if told is not None and told.lane == "pooled"]
+    pooled = [found for found in first if found is not None and found.lane == "pooled"]
 
     assert pooled
-    for told in pooled:
-        assert told.log_e >= told.log_threshold
-        assert set(signals) == {one.guardrail for one in told.parts}
-        assert not any(one.on_its_own for one in told.parts)
-        assert abs(sum(one.share for one in told.parts) - 1.0) < 1e-3
+    for found in pooled:
+        assert found.log_e >= found.log_threshold
+        assert set(signals) == {one.guardrail for one in found.parts}
+        assert not any(one.on_its_own for one in found.parts)
+        assert abs(sum(one.share for one in found.parts) - 1.0) < 1e-3
 
 
 def test_a_plan_asks_for_what_guardrails_read_and_nothing_else() -> None:
