@@ -28,11 +28,12 @@ from guardian.evaluate import read_ready
 from guardian.gates import clear
 from guardian.intake import known_change, take
 from guardian.journal import Override, PolicyEntry, ReceiptEntry
+from guardian.keepsakes import take_killed
 from guardian.lag import Lags
 from guardian.looking_back import look_back, turned_off
-from guardian.names import Millis
+from guardian.names import Millis, sequence_of
 from guardian.policy import Action, Policy
-from guardian.rollout import Status
+from guardian.rollout import Event, Status, after
 from guardian.silence import await_again, is_news
 from guardian.state import Pending, RolloutState, packed_document
 from guardian.summaries import FlagSums
@@ -209,8 +210,9 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
 
     One that waits for its store stays, until it was carried out or a later decision has overtaken it. A kill that
     shadow mode did not carry out is looked back on. Of an advance that nobody knows of whether it was carried out,
-    what it may have given is taken back.
+    what it may have given is taken back. One of a later decision than any that is known tells of a past that is lost.
     """
+    _believe(state, entry)
     answered = [p for p in state.outbox if p.decision_id == entry.decision_id]
     if entry.status == "waiting":
         for pending in answered:
@@ -232,6 +234,31 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
         for decision in decisions:
             look_back(state, decision)
     return [Decide(made) for decision in decisions for made in take_answer(state, entry, decision)]
+
+
+def _believe(state: RolloutState, entry: ReceiptEntry) -> None:
+    """
+    A decision was carried out that this past has not led to: another version made it, before this state was rebuilt.
+
+    A kill is a kill, and its number is not given again. Whatever else it was, nothing goes on before people say so.
+    """
+    number = sequence_of(entry.decision_id)
+    if number <= state.sequence:
+        return
+    state.sequence = number
+    if entry.status not in ("applied", "already") or entry.action == "resume":
+        return
+    state.to_show = True
+    is_kill = entry.action in ("kill", "kill_flag")
+    if entry.action == "kill_flag":
+        state.joins = after(state.joins, Event.KILLED)
+    named = entry.variation if entry.action != "kill_flag" else ""
+    for name in [named] if named else sorted({*state.variations, *state.courses}):
+        if is_kill:
+            take_killed(state, name, entry.at_ms)
+        else:
+            course = state.course(name)
+            course.status = after(course.status, Event.HELD)
 
 
 def take_policy(state: RolloutState, entry: PolicyEntry) -> None:

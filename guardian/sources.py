@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from guardian.names import Millis
-from guardian.packing import pack, unpack, version_of
+from guardian.packing import pack, refused, unpack, version_of
 
 FORMAT = 1
 _BARE = range(0x80, 0x90)
@@ -43,6 +43,7 @@ class Sources(msgspec.Struct):
         Return the sources that ``snapshot`` wrote, also before it had a version.
 
         Raises:
+            NewerFormat: a newer version wrote them.
             ValueError: they are of another format, or damaged.
         """
         version = version_of(raw)
@@ -50,7 +51,7 @@ class Sources(msgspec.Struct):
             return msgspec.msgpack.decode(unpack(raw), type=cls)
         if version in _BARE:
             return msgspec.msgpack.decode(raw, type=cls)
-        raise ValueError(f"snapshot format {version} of the sources: this version reads {FORMAT}")
+        raise refused(raw, " of the sources", (FORMAT,))
 
     def hear(self, source: str, at_ms: Millis, passed_ms: Millis) -> None:
         """Take a source's word; neither its clock nor its progress runs backwards."""

@@ -32,8 +32,16 @@ SILENT = {
 }
 
 
-def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis, lag_ms: Millis) -> RolloutView:
-    """Return the rollout's view. It is made often: what readers can work out from it is left to them."""
+def view(
+    state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis, lag_ms: Millis, note: str = ""
+) -> RolloutView:
+    """
+    Return the rollout's view. It is made often: what readers can work out from it is left to them.
+
+    ``note`` is what else people should know about its state.
+    """
+    if state.kept_ms:
+        note = "; ".join(filter(None, (note, f"what was before {iso(state.kept_ms)} is known no more")))
     environment, flag_key = split_rollout_key(state.key)
     tested = {*policy.variations, *state.variations, *state.courses} - {policy.control}
     names = [policy.control, *sorted(tested)]
@@ -51,6 +59,7 @@ def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis,
         mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash, plan=state.lines.plan_values,
         last_decision=state.last_decision, explanation=state.explanation,
         waits=waits(state, policy, now_ms), approvals=_approvals(state, policy), hindsight=hindsight(state),
+        note=note,
     )  # fmt: skip
 
 
