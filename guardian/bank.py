@@ -201,8 +201,7 @@ class Bank:
             self._changed.add(self.SOURCES)
         taken = sorted(rebuilt.rollouts.keys() - self.rollouts.keys())
         for key in taken:
-            state = self.rollouts[key] = rebuilt.rollouts[key]
-            state.to_show = True
+            self.rollouts[key] = rebuilt.rollouts[key]
             self._changed.add(key)
             self._waiting.add(key)
         self.lost |= {part for part in parts if part != self.SOURCES} - self.rollouts.keys()

@@ -22,7 +22,7 @@ from guardian.advancing import (
     take_stages,
 )
 from guardian.blame import is_over
-from guardian.decide import begin, concerned, decide, decide_silences, record
+from guardian.decide import begin, concerned, decide, decide_silences, move, record
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.evaluate import read_ready
 from guardian.gates import clear
@@ -240,25 +240,35 @@ def _believe(state: RolloutState, entry: ReceiptEntry) -> None:
     """
     A decision was carried out that this past has not led to: another version made it, before this state was rebuilt.
 
-    A kill is a kill, and its number is not given again. Whatever else it was, nothing goes on before people say so.
+    A kill is a kill, an advance a stage further, and a number is not given again. Of anything else people are to say how
+    it goes on.
     """
     number = sequence_of(entry.decision_id)
     if number <= state.sequence:
         return
     state.sequence = number
-    if entry.status not in ("applied", "already") or entry.action == "resume":
+    if entry.status not in ("applied", "already"):
         return
     state.to_show = True
-    is_kill = entry.action in ("kill", "kill_flag")
     if entry.action == "kill_flag":
         state.joins = after(state.joins, Event.KILLED)
-    named = entry.variation if entry.action != "kill_flag" else ""
-    for name in [named] if named else sorted({*state.variations, *state.courses}):
-        if is_kill:
-            take_killed(state, name, entry.at_ms)
-        else:
-            course = state.course(name)
-            course.status = after(course.status, Event.HELD)
+    is_whole = entry.action == "kill_flag" or not entry.variation
+    for name in sorted({*state.variations, *state.courses}) if is_whole else [entry.variation]:
+        _believe_of(state, name, entry)
+
+
+def _believe_of(state: RolloutState, variation: str, entry: ReceiptEntry) -> None:
+    course = state.course(variation)
+    if entry.action in ("kill", "kill_flag"):
+        take_killed(state, variation, entry.at_ms)
+    elif entry.action == "advance" and course.stage + 1 < len(state.policy.stages):
+        move(state, state.policy, variation, course.stage + 1, entry.at_ms)
+        course.grants = course.grants[-1:]
+    else:
+        course.status = after(course.status, _BELIEVED.get(entry.action, Event.HELD))
+
+
+_BELIEVED = {"resume": Event.RESUMED, "pause": Event.PAUSED, "complete": Event.COMPLETED}
 
 
 def take_policy(state: RolloutState, entry: PolicyEntry) -> None:

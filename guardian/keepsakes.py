@@ -17,11 +17,11 @@ from guardian.variation import VariationWatch
 from guardian.watch import Watch, tested
 
 
-def keepsake_of(state: RolloutState) -> Keepsake:
-    """Return the keepsake of a rollout as it is now."""
+def keepsake_of(state: RolloutState, seen: int) -> Keepsake:
+    """Return the keepsake of a rollout as it is now, after all entries up to offset ``seen``."""
     courses = {name: msgspec.structs.replace(course, health=[]) for name, course in state.courses.items()}
     return Keepsake(
-        seen=state.offset, since=state.since, joins=state.joins.value, sequence=state.sequence,
+        seen=max(seen, state.offset), since=state.since, joins=state.joins.value, sequence=state.sequence,
         courses=msgspec.to_builtins(courses), verify=msgspec.to_builtins(state.verify), changes=list(state.changes),
         killed={name: watch.killed_at_ms for name, watch in sorted(state.variations.items()) if watch.killed},
         # As text: msgspec would write bytes in base64.

@@ -172,11 +172,11 @@ class Judge:
         held.bank.is_partial = True
         rebuild = self._start_rebuild(held, lambda made: self._adopt(held, made))
         self._rebuilds[held.number] = rebuild, asyncio.ensure_future(self._run_rebuild(rebuild))
-        REBUILDING.inc(len(held.unreadable))
         log.error("state_is_rebuilt", partition=held.number, parts=sorted(held.unreadable), right="from the journal")
 
     async def _run_rebuild(self, rebuild: Rebuild) -> None:
         parts = len(self._held[rebuild.partition].unreadable)
+        REBUILDING.inc(parts)
         try:
             while True:
                 try:
@@ -192,6 +192,7 @@ class Judge:
 
     def _adopt(self, held: Partition, made: Rebuilt) -> None:
         """Take what was rebuilt, and publish what nobody did while it was away."""
+        self._rebuilds[held.number][0].is_met = True
         reasons, held.unreadable = held.unreadable, {}
         taken = held.bank.adopt(made.bank, reasons)
         lost = held.bank.lost & reasons.keys()
@@ -309,6 +310,11 @@ class Judge:
         self._posted.add(delivery)
         delivery.add_done_callback(self._posting_ended)
 
+    async def idle(self) -> None:
+        """Wait until what was posted by now is kept, or given up."""
+        while self._posted:
+            await asyncio.wait(self._posted)
+
     def _posting_ended(self, delivery: asyncio.Task[None]) -> None:
         self._posted.discard(delivery)
         if not delivery.cancelled() and (error := delivery.exception()):
@@ -355,7 +361,7 @@ class Judge:
 
     def _is_rebuilding(self, number: int) -> bool:
         held = self._rebuilds.get(number)
-        return held is not None and not held[1].done()
+        return held is not None and not held[0].is_met
 
     def _right(self, number: int) -> str:
         if self._is_rebuilding(number):

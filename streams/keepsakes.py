@@ -44,22 +44,22 @@ class Keepsakes:
 
     async def go_on(self, banks: Iterable[Bank], passed_s: float) -> None:
         """Write the keepsakes whose turn has come in these seconds; what Kafka does not take waits for the next round."""
-        states = {state.key: state for bank in banks for state in bank.rollouts.values()}
+        states = {state.key: (bank, state) for bank in banks for state in bank.rollouts.values()}
         self._due += passed_s * len(states) / self._round_s
         keys = sorted(states) if self._due >= 1.0 else []
         while self._due >= 1.0 and keys:
             self._due -= 1.0
-            await self._write(states[keys[int(self._at * len(keys))]])
+            await self._write(*states[keys[int(self._at * len(keys))]])
             self._at = (self._at + 1.0 / len(keys)) % 1.0
 
-    async def _write(self, state: RolloutState) -> None:
+    async def _write(self, bank: Bank, state: RolloutState) -> None:
         entry = PolicyEntry(
             at_ms=time.time_ns() // 1_000_000,
             key=state.key,
             hash=state.policy_hash,
             document=state.policy.to_document(),
             by=NOTICED,
-            keepsake=keepsake_of(state),
+            keepsake=keepsake_of(state, bank.sources.offset),
         )
         try:
             await self._outlet.send(self._journal, state.key, encode(entry))

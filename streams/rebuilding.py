@@ -65,6 +65,8 @@ class Rebuild:
     meet: Callable[[Rebuilt], None]
     done: float = 0.0
     """Which part of the journal is read."""
+    is_met: bool = False
+    """Whether what came out was taken."""
 
     async def run(self) -> None:
         """
