@@ -21,19 +21,19 @@ from guardian.advancing import (
     take_answer,
     take_stages,
 )
+from guardian.believing import believe
 from guardian.blame import is_over
-from guardian.decide import begin, concerned, decide, decide_silences, move, record
+from guardian.decide import begin, concerned, decide, decide_silences, record
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.evaluate import read_ready
 from guardian.gates import clear
 from guardian.intake import known_change, take
 from guardian.journal import Override, PolicyEntry, ReceiptEntry
-from guardian.keepsakes import take_killed
 from guardian.lag import Lags
 from guardian.looking_back import look_back, turned_off
-from guardian.names import Millis, sequence_of
+from guardian.names import Millis
 from guardian.policy import Action, Policy
-from guardian.rollout import Event, Status, after
+from guardian.rollout import Status
 from guardian.silence import await_again, is_news
 from guardian.state import Pending, RolloutState, packed_document
 from guardian.summaries import FlagSums
@@ -212,7 +212,7 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
     shadow mode did not carry out is looked back on. Of an advance that nobody knows of whether it was carried out,
     what it may have given is taken back. One of a later decision than any that is known tells of a past that is lost.
     """
-    _believe(state, entry)
+    believe(state, entry)
     answered = [p for p in state.outbox if p.decision_id == entry.decision_id]
     if entry.status == "waiting":
         for pending in answered:
@@ -234,41 +234,6 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
         for decision in decisions:
             look_back(state, decision)
     return [Decide(made) for decision in decisions for made in take_answer(state, entry, decision)]
-
-
-def _believe(state: RolloutState, entry: ReceiptEntry) -> None:
-    """
-    A decision was carried out that this past has not led to: another version made it, before this state was rebuilt.
-
-    A kill is a kill, an advance a stage further, and a number is not given again. Of anything else people are to say how
-    it goes on.
-    """
-    number = sequence_of(entry.decision_id)
-    if number <= state.sequence:
-        return
-    state.sequence = number
-    if entry.status not in ("applied", "already"):
-        return
-    state.to_show = True
-    if entry.action == "kill_flag":
-        state.joins = after(state.joins, Event.KILLED)
-    is_whole = entry.action == "kill_flag" or not entry.variation
-    for name in sorted({*state.variations, *state.courses}) if is_whole else [entry.variation]:
-        _believe_of(state, name, entry)
-
-
-def _believe_of(state: RolloutState, variation: str, entry: ReceiptEntry) -> None:
-    course = state.course(variation)
-    if entry.action in ("kill", "kill_flag"):
-        take_killed(state, variation, entry.at_ms)
-    elif entry.action == "advance" and course.stage + 1 < len(state.policy.stages):
-        move(state, state.policy, variation, course.stage + 1, entry.at_ms)
-        course.grants = course.grants[-1:]
-    else:
-        course.status = after(course.status, _BELIEVED.get(entry.action, Event.HELD))
-
-
-_BELIEVED = {"resume": Event.RESUMED, "pause": Event.PAUSED, "complete": Event.COMPLETED}
 
 
 def take_policy(state: RolloutState, entry: PolicyEntry) -> None:

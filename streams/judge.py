@@ -70,7 +70,7 @@ async def run_judge(settings: Settings, status: Status, bank: type[Bank] = Bank)
         )
         _connect(app, judge, table, topics.journal)
         beside = [_saving(judge, keeper, settings.judge.snapshot_s), _showing(judge), _saying(judge, outlet, status)]
-        beside += [_leaving(judge), _keeping(judge, Keepsakes(outlet, topics.journal))]
+        beside += [judge.until_left(), _keeping(judge, Keepsakes(outlet, topics.journal))]
         if settings.policies_default:
             default = load_default(Path(settings.policies_default))
             beside.append(_noticing(judge, Registry(default, outlet, topics.journal)))
@@ -117,10 +117,6 @@ def _rebuild(
         return held.seen if held.bank.sources.offset <= held.seen else -1
 
     return Rebuild(settings, held.number, new_bank, seen, lambda: held.first, meet)
-
-
-async def _leaving(judge: Judge) -> None:
-    await judge.newer
 
 
 async def _stand_aside(status: Status, why: str) -> None:

@@ -35,26 +35,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import structlog
-from aiokafka.errors import KafkaError
 
 from guardian.bank import Bank
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision, RolloutView
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.errors import GuardianError
 from guardian.journal import Entry, decode
-from guardian.names import rollout_key, split_rollout_key
-from guardian.rollout import Status
+from guardian.names import RolloutKey, rollout_key
 from streams.cloudevents import CONTENT_TYPE, to_event
 from streams.keeper import Owed, Partition
 from streams.keys import UNSIGNED, Keys
 from streams.outlet import Outlet, dead_letter_of
-from streams.rebuilding import Rebuild, Rebuilt
-from streams.telemetry import DECISIONS, JOURNAL_ENTRIES, JOURNAL_SECONDS, REBUILDING, REBUILT
+from streams.restoring import Adopted, Restoring, StartRebuild
+from streams.telemetry import DECISIONS, JOURNAL_ENTRIES, JOURNAL_SECONDS
 from streams.topics import Topics
 
 log = structlog.get_logger()
@@ -64,18 +61,12 @@ SHOWN_A_ROUND = 50
 """At most so many rollouts are shown at once, some 10 ms of work: no decision waits longer for that."""
 RESEND_AFTER_S = 1.0
 """From an assignment to the outbox: most receipts that the snapshot has not seen are read within it."""
-REBUILD_AGAIN_S = 2.0
-"""After Kafka kept a rebuild from reading."""
 STALE_S = 5.0
 """Beats come every second; without any entry for this long nothing is judged."""
 
 
 class NewerState(GuardianError):
     """Workers of a newer version have written the state of a partition; this one can neither read nor replace it."""
-
-
-StartRebuild = Callable[[Partition, Callable[[Rebuilt], None]], Rebuild]
-"""Prepares the rebuild of a partition's state; what comes out goes to the function."""
 
 
 class Judge:
@@ -94,9 +85,7 @@ class Judge:
         start_rebuild: StartRebuild | None = None,
     ) -> None:
         self._new_bank = new_bank
-        self._start_rebuild = start_rebuild
-        self._rebuilds: dict[int, tuple[Rebuild, asyncio.Task[None]]] = {}
-        self._rebuilt: list[str] = []
+        self._restoring = Restoring(start_rebuild, self._adopted)
         self._outlet = outlet
         self._topics = topics
         self._keys = keys
@@ -108,8 +97,8 @@ class Judge:
         self._resending: asyncio.Task[None] | None = None
         self.decided = asyncio.Event()
         """Set with each decision: a snapshot should follow at once."""
-        self.newer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Fails with ``NewerState`` once a partition turns out to be for newer workers alone."""
+        self._left = asyncio.Event()
+        self._why_left = ""
 
     @property
     def partitions(self) -> list[Partition]:
@@ -122,9 +111,7 @@ class Judge:
         self._to_show.clear()
         if self._resending:
             self._resending.cancel()
-        for _, task in self._rebuilds.values():
-            task.cancel()
-        self._rebuilds.clear()
+        self._restoring.stop()
         for held in self._held.values():
             held.entries.clear()
 
@@ -132,7 +119,7 @@ class Judge:
         """
         *load* what the table knows better into each partition, and take their entries from now on.
 
-        Where a newer version has written any of it, none are taken, and ``newer`` is set.
+        Where a newer version has written any of it, none are taken, and ``until_left`` ends.
         """
         self._assigned = frozenset(partitions)
         taken = 0
@@ -145,7 +132,7 @@ class Judge:
             return
         for held in self.partitions:
             if held.unreadable:
-                self._rebuild(held)
+                self._restoring.start(held)
         log.info("partitions_taken", partitions=sorted(self._assigned), parts_from_table=taken)
         unanswered = {decision.decision_id for held in self.partitions for decision in held.bank.outbox()}
         self._resending = asyncio.ensure_future(self._send_again(unanswered))
@@ -162,72 +149,31 @@ class Judge:
             "of that version: upgrade this one"
         )
         log.error("state_of_a_newer_version", partition=held.number, parts=sorted(held.newer), reason=said)
-        if not self.newer.done():
-            self.newer.set_exception(NewerState(said))
+        self._why_left = said
+        self._left.set()
 
-    def _rebuild(self, held: Partition) -> None:
-        """Make what cannot be read anew; until then, no rollout begins here that may be among it."""
-        if self._start_rebuild is None:
-            return
-        held.bank.is_partial = True
-        rebuild = self._start_rebuild(held, lambda made: self._adopt(held, made))
-        self._rebuilds[held.number] = rebuild, asyncio.ensure_future(self._run_rebuild(rebuild))
-        log.error("state_is_rebuilt", partition=held.number, parts=sorted(held.unreadable), right="from the journal")
+    async def until_left(self) -> NoReturn:
+        """
+        Wait until a partition turns out to be for newer workers alone.
 
-    async def _run_rebuild(self, rebuild: Rebuild) -> None:
-        parts = len(self._held[rebuild.partition].unreadable)
-        REBUILDING.inc(parts)
-        try:
-            while True:
-                try:
-                    return await rebuild.run()
-                except KafkaError as error:
-                    log.warning("rebuild_interrupted", partition=rebuild.partition, reason=repr(error))
-                    await asyncio.sleep(REBUILD_AGAIN_S)
-        except Exception:
-            # A defect: all others are judged, and readiness goes on to say what is not.
-            log.exception("not_rebuilt", partition=rebuild.partition)
-        finally:
-            REBUILDING.dec(parts)
+        Raises:
+            NewerState: which one, and what would be right.
+        """
+        await self._left.wait()
+        raise NewerState(self._why_left)
 
-    def _adopt(self, held: Partition, made: Rebuilt) -> None:
-        """Take what was rebuilt, and publish what nobody did while it was away."""
-        self._rebuilds[held.number][0].is_met = True
-        reasons, held.unreadable = held.unreadable, {}
-        taken = held.bank.adopt(made.bank, reasons)
-        lost = held.bank.lost & reasons.keys()
-        for key in taken:
-            why = reasons.get(key) or reasons.get(Bank.SOURCES, "")
-            held.bank.notes[key] = f"its state was rebuilt from the journal, as its snapshot was not to be read ({why})"
-            self._to_show[key] = held
-        for key in sorted(lost):
-            held.unreadable[key] = f"{reasons[key]}; the journal, which begins at offset {made.begins}, does not tell of it"
-            self._posting(asyncio.ensure_future(self._show_lost(key, held.unreadable[key])))
-        self._rebuilt += taken
-        REBUILT.labels("rebuilt").inc(len(reasons) - len(lost))
-        REBUILT.labels("lost").inc(len(lost))
-        told = {"partition": held.number, "rollouts": taken, "lost": sorted(lost), "sources": Bank.SOURCES in reasons}
-        read = {"from_offset": made.begins, "entries": made.entries, "seconds": round(made.seconds, 1)}
-        log.warning("state_rebuilt", **told, **read, whole_past=made.begins == 0)
-        self._posting(asyncio.ensure_future(self._publish_rebuilt(held, set(taken), made.confirms)))
+    def _adopted(self, adopted: Adopted) -> None:
+        """Show what was rebuilt, and publish what nobody did while it was away."""
+        for key in adopted.taken:
+            self._to_show[key] = adopted.held
+        self._posting(asyncio.ensure_future(self._publish_adopted(adopted)))
 
-    async def _publish_rebuilt(self, held: Partition, taken: set[str], confirms: list[tuple[str, Confirm]]) -> None:
-        for key, confirm in confirms:
-            if key in taken:
-                await self._carry_out(held, confirm)
-        of = {decision.decision_id: rollout_key(decision.environment, decision.flag_key) for decision in held.bank.outbox()}
-        await self._send_again({made for made, key in of.items() if key in taken})
-
-    async def _show_lost(self, key: str, why: str) -> None:
-        """Say of a rollout that nothing is known of it; without a policy's hash, so that its policy is published again."""
-        environment, flag = split_rollout_key(key)
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        view = RolloutView(
-            key=key, flag_key=flag, environment=environment, control="", status=Status.HOLDING, at=now,
-            note=f"it is not watched: its snapshot cannot be read ({why}); publish its policy again, then resume it",
-        )  # fmt: skip
-        event = to_event(ROLLOUT_TYPE, view, id=f"{key}|{view.at}", time=view.at, source=SOURCE)
-        await (await self._outlet.post(self._topics.rollouts, key, event, headers=CONTENT_TYPE))
+    async def _publish_adopted(self, adopted: Adopted) -> None:
+        for view in adopted.lost:
+            await (await self._post_view(view))
+        for confirm in adopted.confirms:
+            await self._carry_out(adopted.held, confirm)
+        await self._send_again({one.decision_id for one in adopted.held.bank.outbox() if _key(one) in adopted.taken})
 
     async def _send_again(self, unanswered: set[str]) -> None:
         await asyncio.sleep(RESEND_AFTER_S)
@@ -243,7 +189,7 @@ class Judge:
             return
         held = self._partition(message.partition)
         if held.first < 0:
-            self._take_first(held, message.offset)
+            self._restoring.begin(held, message.offset)
         held.entries.append(event)
         held.seen = message.offset
         try:
@@ -266,13 +212,6 @@ class Judge:
             await self._carry_out(held, effect)
         _count(entry)
 
-    def _take_first(self, held: Partition, offset: int) -> None:
-        """Entries before the first one were acknowledged: somebody knew what they said, and it must be in a snapshot."""
-        held.first = offset
-        if held.is_missing and offset > 0 and held.number not in self._rebuilds:
-            held.unreadable.setdefault(Bank.SOURCES, f"there is none, and the journal is read from offset {offset} on")
-            self._rebuild(held)
-
     async def _carry_out(self, held: Partition, effect: Effect) -> None:
         match effect:
             case Decide(decision):
@@ -289,8 +228,7 @@ class Judge:
     async def _decide(self, decision: Decision) -> None:
         made = {"id": decision.decision_id, "time": decision.decided_at}
         event = to_event(DECISION_TYPE, decision, **made, source=SOURCE, keys=self._keys)
-        key = rollout_key(decision.environment, decision.flag_key)
-        self._posting(await self._outlet.post(self._topics.decisions, key, event, headers=CONTENT_TYPE))
+        self._posting(await self._outlet.post(self._topics.decisions, _key(decision), event, headers=CONTENT_TYPE))
         DECISIONS.labels(decision.action, decision.mode).inc()
         said = {"decision": decision.decision_id, "action": decision.action, "mode": decision.mode}
         log.info("decided", **said, why=decision.explanation)
@@ -329,8 +267,11 @@ class Judge:
                 # A defect, too, and all others are still to be seen.
                 log.exception("not_shown", rollout=key)
                 continue
-            event = to_event(ROLLOUT_TYPE, view, id=f"{key}|{view.at}", time=view.at, source=SOURCE)
-            self._posting(await self._outlet.post(self._topics.rollouts, key, event, headers=CONTENT_TYPE))
+            self._posting(await self._post_view(view))
+
+    async def _post_view(self, view: RolloutView) -> asyncio.Task[None]:
+        event = to_event(ROLLOUT_TYPE, view, id=f"{view.key}|{view.at}", time=view.at, source=SOURCE)
+        return await self._outlet.post(self._topics.rollouts, view.key, event, headers=CONTENT_TYPE)
 
     def readiness(self) -> tuple[bool, str, dict[str, Any]]:
         """Whether entries are judged now, if not why, and the numbers behind it."""
@@ -345,8 +286,7 @@ class Judge:
             "unacknowledged": sum(len(one.entries) for one in held),
             "outbox": sum(len(one.bank.outbox()) for one in held),
             "not_applied": self._not_applied,
-            "rebuilding": sum(len(self._held[number].unreadable) for number in self._rebuilds if self._is_rebuilding(number)),
-            "rebuilt": len(self._rebuilt),
+            **self._restoring.numbers(),
         }
         if age_s > STALE_S:
             return False, f"no journal entry for {age_s:.0f} s; is observe running?", numbers
@@ -355,18 +295,12 @@ class Judge:
                 return False, f"the snapshot of {part!r} is too large to be kept: {size}", numbers
             for part, reason in one.unreadable.items():
                 said = f"the snapshot of {part or 'the sources'!r} cannot be read ({reason})"
-                return False, f"{said}: {self._right(one.number)}", numbers
+                return False, f"{said}: {self._restoring.right(one)}", numbers
         return True, "" if held else "standing by: other workers hold all partitions", numbers
 
 
-    def _is_rebuilding(self, number: int) -> bool:
-        held = self._rebuilds.get(number)
-        return held is not None and not held[0].is_met
-
-    def _right(self, number: int) -> str:
-        if self._is_rebuilding(number):
-            return f"it is rebuilt from the journal, {self._rebuilds[number][0].done:.0%} of which is read"
-        return "it is not judged; publish its policy again, then resume it"
+def _key(decision: Decision) -> RolloutKey:
+    return rollout_key(decision.environment, decision.flag_key)
 
 
 def _count(entry: Entry) -> None:

@@ -65,8 +65,6 @@ class Rebuild:
     meet: Callable[[Rebuilt], None]
     done: float = 0.0
     """Which part of the journal is read."""
-    is_met: bool = False
-    """Whether what came out was taken."""
 
     async def run(self) -> None:
         """
@@ -103,7 +101,7 @@ class Rebuild:
         while True:
             for record in await _next(consumer, at):
                 while record.offset > self.seen():
-                    if reached == self.seen():
+                    if reached == self.seen() >= 0:
                         return
                     await asyncio.sleep(WAIT_S)
                 self._take(record, rebuilding, made)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from guardian.bank import Bank, JudgeConfig
 from guardian.decisions import Decision
 from guardian.effects import Decide, Effect
-from guardian.journal import NOTICED, Beat, Entry, Keepsake, Override, PolicyEntry, ReceiptEntry
+from guardian.journal import NOTICED, Beat, Entry, Keepsake, Override, PolicyEntry, ReceiptEntry, decode, encode
 from guardian.keepsakes import keepsake_of
 from guardian.names import sequence_of
 from guardian.policy import Policy, policy_hash
@@ -80,10 +80,13 @@ def kept(journal: list[Entry], seen: int, key: str = KEY) -> PolicyEntry:
     run(bank, journal[:seen])
     state = bank.rollouts[key]
     said_ms = bank.sources.now_ms
-    return PolicyEntry(
+    entry = PolicyEntry(
         at_ms=said_ms, key=key, hash=state.policy_hash, document=state.policy.to_document(), by=NOTICED,
         keepsake=keepsake_of(state, seen - 1),
     )  # fmt: skip
+    again = decode(encode(entry))
+    assert isinstance(again, PolicyEntry)
+    return again
 
 
 def rebuilt(journal: Sequence[Entry], begins: int = 0) -> Bank:

@@ -32,6 +32,7 @@ from streams.reading import newest_values
 from streams.settings import Settings
 from streams.snapshots import packed, table_key, unpacked
 from streams.status import Status as Said
+from tests.support.cluster import Cluster
 from tests.support.installation import written
 from tests.support.movers import until
 from tests.support.processes import Killable, producer
@@ -93,9 +94,18 @@ class Place:
                 bank.apply(record.offset, decode(record.value))
         return bank
 
-    async def shown(self) -> RolloutView:
-        values = await newest_values(self.settings, self.settings.topics.rollouts)
-        return from_event(values[KEY], RolloutView)
+    async def is_shown(self, note: str, after: Entry) -> RolloutView:
+        """Let time pass, as observe does, until the rollout says *note*."""
+        at_ms = after.at_ms
+        async with asyncio.timeout(40.0):
+            while True:
+                values = await newest_values(self.settings, self.settings.topics.rollouts)
+                shown = from_event(values[KEY], RolloutView) if KEY in values else None
+                if shown is not None and note in shown.note:
+                    return shown
+                at_ms += 100
+                await self.write([Beat(source="file/0", at_ms=at_ms, passed_ms=at_ms)])
+                await asyncio.sleep(0.2)
 
 
 @asynccontextmanager
@@ -109,14 +119,10 @@ def spoilt(value: bytes) -> bytes:
     return value[:40] + bytes([value[40] ^ 4]) + value[41:]
 
 
-def beats(entry: Entry, number: int) -> list[Entry]:
-    return [Beat(source="file/0", at_ms=entry.at_ms + 100 * n, passed_ms=entry.at_ms + 100 * n) for n in range(number)]
-
-
 @pytest.mark.timeout(120)
-async def test_a_spoilt_snapshot_is_rebuilt_from_the_journal(kafka, tmp_path):
+async def test_a_spoilt_snapshot_is_rebuilt_from_the_journal(embedded_kafka, tmp_path):
     """Its newest record damaged while judge is down, a rollout is rebuilt: the same bytes, and it says what was done."""
-    settings, given = kafka.settings(judge={"snapshot_s": 0.3}), journal()
+    settings, given = Cluster(embedded_kafka, embedded=True).settings(judge={"snapshot_s": 0.3}), journal()
     async with place_of(settings) as place:
         with Killable(judging, tmp_path / "judge", settings, worker="one") as judge:
             await place.write(given[:90])
@@ -124,29 +130,19 @@ async def test_a_spoilt_snapshot_is_rebuilt_from_the_journal(kafka, tmp_path):
             judge.kill()
             await place.keep(KEY, spoilt(await place.kept(KEY)))
             judge.start()
-            for entry in given[90:]:
-                await place.write([entry])
-                await asyncio.sleep(0.01)
-            async with asyncio.timeout(40.0):
-                # Beats, as observe sends them: what is being rebuilt is met between two entries.
-                while await place.kept(KEY) != packed((await place.expected()).snapshot(KEY)) or await place.seen() < place.last:
-                    await place.write(beats(given[-1], 1))
-                    await asyncio.sleep(0.3)
-            await until_shown(place, "its state was rebuilt from the journal")
+            await place.write(given[90:])
+            await place.is_shown("its state was rebuilt from the journal", given[-1])
+            await place.judged()
+            expected = await place.expected()
 
-    assert (await place.expected()).rollouts[KEY].variations["treatment"].killed
-
-
-async def until_shown(place: Place, note: str) -> None:
-    async with asyncio.timeout(20.0):
-        while note not in (await place.shown()).note:
-            await asyncio.sleep(0.2)
+        assert expected.rollouts[KEY].variations["treatment"].killed
+        assert packed(expected.snapshot(KEY)) == await place.kept(KEY)
 
 
 @pytest.mark.timeout(120)
-async def test_state_of_a_newer_version_is_left_to_its_workers(kafka, tmp_path):
+async def test_state_of_a_newer_version_is_left_to_its_workers(embedded_kafka, tmp_path):
     """A judge of this version leaves the group and says why, and neither writes nor loses what the newer one has kept."""
-    settings, given = kafka.settings(judge={"snapshot_s": 0.3}), journal()
+    settings, given = Cluster(embedded_kafka, embedded=True).settings(judge={"snapshot_s": 0.3}), journal()
     async with place_of(settings) as place:
         with Killable(judging, tmp_path / "judge", settings, worker="one") as judge:
             await place.write(given[:40])
@@ -190,18 +186,10 @@ async def test_a_kill_outlives_the_journal(real_cluster, tmp_path):
             await delete_before(settings, place.at, place.last)
             await place.keep(KEY, spoilt(await place.kept(KEY)))
             judge.start()
-            async with asyncio.timeout(40.0):
-                while "is known no more" not in (await place.shown()).note:
-                    await place.write(beats(answer_beat(before), 1))
-                    await asyncio.sleep(0.2)
-            shown = await place.shown()
+            shown = await place.is_shown("is known no more", answer)
 
     assert ("killed", f"{rollout_key('production', 'checkout-v2')}|treatment|1") == (shown.status, shown.last_decision)
     assert Status.KILLED in {arm.status for arm in shown.arms}
-
-
-def answer_beat(bank: Bank) -> Beat:
-    return Beat(source="file/0", at_ms=bank.sources.now_ms + 1_000, passed_ms=bank.sources.now_ms + 1_000)
 
 
 async def delete_before(settings: Settings, partition: int, offset: int) -> None:

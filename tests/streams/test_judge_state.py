@@ -204,7 +204,7 @@ async def test_state_of_a_newer_version_is_left_alone(part: str) -> None:
     parts[part] = packed((SEEN - 1).to_bytes(8, "big") + pack(200, b"of tomorrow"))
     bench = Bench(table_of(**parts))
     with pytest.raises(NewerState, match=r"partition 0 was judged by a newer version .* upgrade this one"):
-        await bench.judge.newer
+        await bench.judge.until_left()
 
     assert [] == bench.judge.partitions
     await bench.take(SEEN, SEEN + 10)
