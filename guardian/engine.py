@@ -36,6 +36,7 @@ from guardian.policy import Action, Policy
 from guardian.rollout import Status
 from guardian.silence import await_again, is_news
 from guardian.state import Pending, RolloutState, packed_document
+from guardian.strangers import without_strangers
 from guardian.summaries import FlagSums
 from guardian.variation import VariationWatch
 from guardian.verify import WINDOW_MS, applied, confirm
@@ -49,6 +50,8 @@ MIXED_TOLD_AT = 5
 
 WAITS_TIMES = 12
 """A decision that act is known to have is sent again so many times more rarely."""
+SOURCES_MAX = 1_024
+"""Input partitions of which is remembered what was read of them; beyond, those met first are forgotten."""
 CHANGES_MAX = 16
 """Ids of changes remembered: a repeat is no second change."""
 
@@ -103,9 +106,12 @@ def take_sums(
     """Take one flush of one source into the state."""
     policy = state.policy
     if offsets:
+        if source not in state.sources and len(state.sources) >= SOURCES_MAX:
+            del state.sources[next(iter(state.sources))]
         seen = state.sources.setdefault(source, [offsets[0], offsets[-1]])
         seen[1] = max(seen[1], offsets[-1])
     count_time(state, now.at_ms)
+    sums = without_strangers(state, policy, sums)
     take(state, policy, sums, now.at_ms, lag_of(state, config))
     state.lag.learn(sums.delays, now.at_ms, config.lag_max_ms)
     if state.lines.plan.fresh:

@@ -8,6 +8,8 @@ from guardian.names import Millis
 from guardian.packing import pack, refused, unpack, version_of
 
 FORMAT = 1
+SOURCE_TTL_MS = 24 * 3_600_000
+"""Who has said nothing for so long is forgotten: a partition of a topic that is read no more."""
 _BARE = range(0x80, 0x90)
 """How the first format began, which had no version: as MessagePack writes a small map."""
 
@@ -73,6 +75,8 @@ class Sources(msgspec.Struct):
         if self.now_ms - self.swept_ms < every_ms:
             return False
         self.swept_ms = self.now_ms
+        if any(source.at_ms < self.now_ms - SOURCE_TTL_MS for source in self.known.values()):
+            self.known = {name: source for name, source in self.known.items() if source.at_ms >= self.now_ms - SOURCE_TTL_MS}
         return True
 
     def look(self, every_ms: Millis) -> bool:

@@ -82,7 +82,8 @@ class RolloutState(msgspec.Struct, gc=False):
     ``offset`` is the journal offset that this state has seen. ``data_ms`` is
     the journal time at which telemetry last came; budget drips only between
     such times. ``segments`` are those watched, by attribute, as they were
-    first heard of. ``document`` is the policy, as MessagePack. ``company`` is what is known of the other flags that its
+    first heard of. ``met`` are the variations whose telemetry is taken, ``strangers`` some of those for which there is no
+    room. ``document`` is the policy, as MessagePack. ``company`` is what is known of the other flags that its
     requests ran under. ``courses`` is how far each variation has come, ``joins`` the status with which another one begins.
     ``heard`` is kept for guardrails on silence, ``silent`` names what is
     silent and was told. ``hindsights`` are the kills of shadow mode.
@@ -113,6 +114,8 @@ class RolloutState(msgspec.Struct, gc=False):
     hanging: Hanging = msgspec.field(default_factory=Hanging)
     company: Company = {}
     segments: dict[str, list[str]] = {}
+    met: list[str] = []
+    strangers: list[str] = []
     heard: dict[str, Heard] = {}
     silent: list[str] = []
     changes: list[str] = []
