@@ -1,9 +1,9 @@
 """
 Makes parts of judge's state anew whose snapshots are damaged or gone: from the journal, beside the judging of all others.
 
-It reads the partition from the earliest entry that is retained to where judge is, and hands over there: between two
-entries, so that nothing is missed and nothing counted twice. Until then nothing is known of what is being rebuilt, and so
-nothing decided about it.
+It reads the partition from the earliest entry that is retained (of a long journal, from late enough:
+``judge.rebuild_entries``) to where judge is, and hands over there: between two entries, so that nothing is missed and
+nothing counted twice. Until then nothing is known of what is being rebuilt, and so nothing decided about it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from streams.settings import Settings
 SLICE_S = 0.005
 """So long it works at a time, and then leaves as much to the judging of others."""
 POLL_MS = 200
+KEPT_WITHIN_S = 3 * 3_600.0
+"""Within this each rollout has had its keepsake written, several times."""
 WAIT_S = 0.05
 _POLICY = b'"policy"'
 """In each entry that may be one; most are not, and need not be decoded to be passed over."""
@@ -75,7 +77,7 @@ class Rebuild:
         """
         started_s = time.monotonic()
         async with self._consumer() as (consumer, at):
-            begins, end = (await consumer.beginning_offsets([at]))[at], (await consumer.end_offsets([at]))[at]
+            begins, end = await self.span(consumer, at)
             rebuilding = Rebuilding(self.new_bank(), begins)
             if not rebuilding.is_whole:
                 await self._look(consumer, at, rebuilding, end)
@@ -84,6 +86,19 @@ class Rebuild:
             made.seconds = time.monotonic() - started_s
             # No await between the last look at where judge is and this.
             self.meet(made)
+
+    async def span(self, consumer: AIOKafkaConsumer, at: TopicPartition) -> tuple[int, int]:
+        """
+        From where to read, and to where the journal goes now: all of it, unless that would take hours.
+
+        Then what came before is treated as if it were retained no more.
+        """
+        begins, end = (await consumer.beginning_offsets([at]))[at], (await consumer.end_offsets([at]))[at]
+        late = end - self.settings.judge.rebuild_entries
+        if late <= begins:
+            return begins, end
+        since = (await consumer.offsets_for_times({at: int((time.time() - KEPT_WITHIN_S) * 1_000)}))[at]
+        return max(begins, late if since is None else min(late, since.offset)), end
 
     async def _look(self, consumer: AIOKafkaConsumer, at: TopicPartition, rebuilding: Rebuilding, end: int) -> None:
         consumer.seek(at, rebuilding.begins)

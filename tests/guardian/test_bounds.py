@@ -178,4 +178,4 @@ def test_the_documented_bound_is_that_of_the_code(what: str, bound: int) -> None
     """The table of memories in docs/operating.md says what the code holds to."""
     (row,) = [line for line in OPERATING.read_text().splitlines() if line.startswith(f"| {what} |")]
 
-    assert f"{bound:,}" == re.findall(r"[\d,]+", row.split("|")[2])[0]
+    assert f"{bound:,}" == re.findall(r"[\d,]*\d", row.split("|")[2])[0]

@@ -13,14 +13,24 @@ from hypothesis import strategies as st
 from guardian.bank import Bank, JudgeConfig
 from guardian.decisions import Decision
 from guardian.effects import Decide, Effect
-from guardian.journal import NOTICED, Beat, Entry, Keepsake, Override, PolicyEntry, ReceiptEntry, decode, encode
+from guardian.journal import (
+    NOTICED,
+    Beat,
+    Entry,
+    Keepsake,
+    Override,
+    PolicyEntry,
+    ReceiptEntry,
+    Summary,
+    decode,
+    encode,
+)
 from guardian.keepsakes import keepsake_of
 from guardian.names import sequence_of
 from guardian.policy import Policy, policy_hash
 from guardian.rebuilding import Rebuilding
 from guardian.rollout import Status
 from guardian.state import RolloutState
-from guardian.summaries import FlagSums
 from tests.support.traffic import KEY, T0_MS, Traffic, entries, policy
 
 OTHER = "production|search"
@@ -38,14 +48,10 @@ def twofold(traffic: Traffic, terms: Policy | None = None) -> list[Entry]:
     """The journal of two flags under the same traffic."""
     found: list[Entry] = [said(terms or policy()), said(terms or policy(), OTHER)]
     for entry in entries(traffic.requests(), exposures=True):
-        if not isinstance(entry, Beat):
-            entry.flags += [msgspec.structs.replace(sums, key=OTHER) for sums in _flags(entry)]
+        if isinstance(entry, Summary):
+            entry.flags += [msgspec.structs.replace(sums, key=OTHER) for sums in entry.flags]
         found.append(entry)
     return found
-
-
-def _flags(entry: Entry) -> list[FlagSums]:
-    return list(getattr(entry, "flags", ()))
 
 
 def run(bank: Bank | Rebuilding, journal: Sequence[Entry], first: int = 0) -> list[Effect]:
@@ -70,8 +76,10 @@ def answered(journal: list[Entry]) -> list[Entry]:
 
 def receipt(decision: Decision, at_ms: int) -> ReceiptEntry:
     key = f"{decision.environment}|{decision.flag_key}"
-    named = {"decision_id": decision.decision_id, "action": decision.action, "variation": decision.variant}
-    return ReceiptEntry(at_ms=at_ms, key=key, status="applied", **named)
+    return ReceiptEntry(
+        at_ms=at_ms, key=key, decision_id=decision.decision_id, status="applied", action=decision.action,
+        variation=decision.variant,
+    )  # fmt: skip
 
 
 def kept(journal: list[Entry], seen: int, key: str = KEY) -> PolicyEntry:

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from aiokafka.structs import OffsetAndTimestamp, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from streams.judging import Judge, NewerState
 from streams.keeper import Keeper, Partition
 from streams.keepsakes import Keepsakes
 from streams.rebuilding import Rebuild, Rebuilt
+from streams.settings import Settings
 from streams.snapshots import packed, table_key, unpacked
 from streams.topics import Topics
 from tests.support.movers import MemoryOutlet, MemoryTable, events
@@ -230,3 +232,32 @@ async def test_every_rollout_has_its_turn_with_its_keepsake(dice: random.Random)
     written = [one.key for one in outlet.on(TOPICS.journal)]
     assert {KEY, *banks[1].rollouts} == set(written)
     assert len(written) <= 23
+
+
+class Clocked:
+    """A consumer that knows where the journal begins and ends, and where it stood three hours ago."""
+
+    def __init__(self, begins: int, end: int, since: int | None) -> None:
+        self.begins, self.end, self.since = begins, end, since
+
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, self.begins)
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, self.end)
+
+    async def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[TopicPartition, Any]:
+        at = None if self.since is None else OffsetAndTimestamp(self.since, 0)
+        return dict.fromkeys(times, at)
+
+
+@pytest.mark.parametrize(
+    ("begins", "end", "since", "read_from"),
+    [(0, 900, 800, 0), (500, 1_400, 0, 500), (0, 9_000, 8_500, 8_000), (0, 9_000, 2_000, 2_000), (0, 9_000, None, 8_000)],
+)
+async def test_a_long_journal_is_read_from_late_enough(begins: int, end: int, since: int | None, read_from: int) -> None:
+    """All of a short journal is read; of a long one so many entries as the settings say, or three hours, whichever is more."""
+    told = Settings.model_validate({"judge": {"rebuild_entries": 1_000}})
+    rebuild = Rebuild(told, 0, lambda: Bank(JudgeConfig()), lambda: -1, lambda: -1, lambda made: None)
+
+    assert (read_from, end) == await rebuild.span(Clocked(begins, end, since), TopicPartition("journal", 0))  # type: ignore[arg-type]

@@ -198,7 +198,7 @@ class MemoryTable:
     def __init__(self, offset_of: Callable[[bytes], int] = CountingBank.offset_of) -> None:
         self.snapshots = SnapshotStore.__new__(SnapshotStore)
         self.snapshots.__post_init__()
-        self.snapshots.offset_of = offset_of  # type: ignore[method-assign]
+        self.snapshots.offset_of = offset_of
 
     def snapshot(self, partition: int, part: str) -> bytes | None:
         value = self.snapshots.data.get(table_key(partition, part))
