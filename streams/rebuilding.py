@@ -40,12 +40,13 @@ class Rebuilt:
     """
     What came out: the bank, where the journal began, and what was to be published meanwhile and has no outbox.
 
-    ``entries`` were read within ``seconds``.
+    ``entries`` were read within ``seconds``, ``before`` of them before the first that judge has taken.
     """
 
     bank: Bank
     begins: int
     entries: int = 0
+    before: int = 0
     seconds: float = 0.0
     confirms: list[tuple[str, Confirm]] = field(default_factory=list)
 
@@ -133,6 +134,7 @@ class Rebuild:
         if entry is None:
             return  # judge has made a dead letter of it
         made.entries += 1
+        made.before += record.offset < self.first()
         try:
             effects = rebuilding.apply(record.offset, entry)
         except Exception:  # noqa: BLE001 - judge has made a dead letter of this one, too, and said so

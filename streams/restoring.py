@@ -73,7 +73,7 @@ class Restoring:
         task = asyncio.ensure_future(self._run(rebuild, len(held.unreadable)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        log.error("state_is_rebuilt", partition=held.number, parts=sorted(held.unreadable), right="from the journal")
+        log.warning("state_is_rebuilt", partition=held.number, parts=sorted(held.unreadable), right="from the journal")
 
     def stop(self) -> None:
         """Leave off: whoever has the partitions next begins again."""
@@ -111,6 +111,9 @@ class Restoring:
         del self._under_way[held.number]
         reasons, held.unreadable = held.unreadable, {}
         taken = held.bank.adopt(made.bank, reasons)
+        if made.begins == made.before == 0 and reasons.keys() == {Bank.SOURCES}:
+            # The journal begins with what was never committed: nobody has known anything before.
+            return
         lost = sorted(held.bank.lost & reasons.keys())
         for key in taken:
             why = reasons.get(key) or reasons.get(Bank.SOURCES, "")

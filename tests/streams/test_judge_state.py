@@ -125,7 +125,7 @@ class Bench:
         for offset in range(begins, self.held.seen + 1):
             rebuilding.look(JOURNAL[offset])
             rebuilding.apply(offset, JOURNAL[offset])
-        self.meet(Rebuilt(rebuilding.bank, begins))
+        self.meet(Rebuilt(rebuilding.bank, begins, before=max(self.held.first - begins, 0)))
 
 
 def table_of(**parts: bytes) -> MemoryTable:
@@ -177,6 +177,21 @@ async def test_a_journal_that_is_read_from_its_beginning_needs_no_snapshot() -> 
     await bench.take(0, 10)
 
     assert (None, True) == (bench.meet, bench.judge.readiness()[0])
+    bench.judge.revoked()
+
+
+async def test_a_journal_that_begins_with_what_was_never_committed_is_no_loss() -> None:
+    """Offsets of aborted transactions come before the first entry: that is no missing past, and nothing is said of it."""
+    bench = Bench(table_of())
+    for event in events(TOPICS.journal, map(encode, JOURNAL[:10]), first=7):
+        await bench.judge.take(event)
+    rebuilding = Rebuilding(Bank(JudgeConfig()), 0)
+    for at, entry in enumerate(JOURNAL[:10], 7):
+        rebuilding.apply(at, entry)
+    bench.meet(Rebuilt(rebuilding.bank, 0, entries=10))
+
+    assert (True, 0) == (bench.judge.readiness()[0], bench.judge.readiness()[2]["rebuilt"])
+    assert ([KEY], "") == (list(bench.held.bank.rollouts), bench.held.bank.view(KEY).note)
     bench.judge.revoked()
 
 

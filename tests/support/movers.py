@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from guardian.bank import Bank
+from guardian.bank import Bank, JudgeConfig
 from guardian.decisions import Decision, Receipt, RolloutView
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.journal import Entry, Override, ReceiptEntry
@@ -80,7 +80,8 @@ class CountingBank(Bank):
     empties the outbox. An override makes it do what its ``action`` says: ``fail``, ``confirm``, ``show``.
     """
 
-    def __init__(self, config: Any = None) -> None:  # noqa: ARG002
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config or JudgeConfig())
         self.count = 0
         self.offset = -1
         self.pending: dict[str, Decision] = {}
