@@ -275,4 +275,4 @@ async def test_a_long_journal_is_read_from_late_enough(begins: int, end: int, si
     told = Settings.model_validate({"judge": {"rebuild_entries": 1_000}})
     rebuild = Rebuild(told, 0, lambda: Bank(JudgeConfig()), lambda: -1, lambda: -1, lambda made: None)
 
-    assert (read_from, end) == await rebuild.span(Clocked(begins, end, since), TopicPartition("journal", 0))  # type: ignore[arg-type]
+    assert (read_from, end) == await rebuild.span(Clocked(begins, end, since), TopicPartition("journal", 0))
