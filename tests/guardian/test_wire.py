@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -108,6 +108,7 @@ def test_what_a_newer_version_adds_to_an_entry_is_passed_over(entry: Entry) -> N
 
 
 @given(at=st.integers(0, len(ENTRIES) - 1), data=st.data())
+@settings(deadline=None)
 def test_what_an_older_version_did_not_know_takes_its_default(at: int, data: st.DataObject) -> None:
     """An entry without any of the fields that have a default is read, and those have it."""
     entry = ENTRIES[at]
@@ -134,6 +135,7 @@ def payloads() -> tuple[BaseModel, ...]:
 
 
 @given(at=st.integers(0, 2), data=st.data())
+@settings(deadline=None)
 def test_decisions_receipts_and_views_are_read_across_versions(at: int, data: st.DataObject) -> None:
     """A field more is passed over, at any level; a field less, where it has a default, takes that."""
     sent = type(payloads()[at]).model_validate_json(payloads()[at].model_dump_json())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiokafka.structs import OffsetAndTimestamp, TopicPartition
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.bank import Bank, JudgeConfig
@@ -64,6 +64,7 @@ places = st.floats(0.0, 1.0, exclude_max=True)
 
 
 @given(where=places, bit=st.integers(0, 7), cut=st.booleans(), then=st.booleans())
+@settings(deadline=None)
 def test_no_damage_is_believed_and_none_hides_what_is_whole(where: float, bit: int, cut: bool, then: bool) -> None:
     """
     A bit turned anywhere, or a record that was cut: the part is not taken, not from an older record either; a whole
