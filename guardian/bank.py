@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 from guardian.decisions import Decision, RolloutView
 from guardian.effects import Decide, Effect
@@ -19,6 +20,7 @@ from guardian.engine import (
     take_sums,
 )
 from guardian.journal import NOTICED, Entry, Override, PolicyEntry, ReceiptEntry, Summary
+from guardian.keepsakes import begin_from, begin_held
 from guardian.names import Millis
 from guardian.sources import Sources
 from guardian.state import RolloutState, packed_document
@@ -47,6 +49,10 @@ class Bank:
 
     ``unwatched`` counts in how many summaries each flag without a policy was seen since this bank began; it is no
     part of the state, and nothing here depends on it.
+
+    While ``is_partial`` some parts are still to come (``adopt``): no rollout begins meanwhile, as it may be one of
+    them. ``lost`` are rollouts of which nothing is known but that there were any. ``notes`` says of rollouts what
+    people should know about their state; they are for the view alone.
     """
 
     SOURCES = ""
@@ -58,6 +64,9 @@ class Bank:
         self._changed: set[str] = set()
         self._waiting: set[str] = set()
         self.unwatched: dict[str, int] = {}
+        self.is_partial = False
+        self.lost: set[str] = set()
+        self.notes: dict[str, str] = {}
 
     def apply(self, offset: int, entry: Entry) -> list[Effect]:
         """Take one entry into account; the same prefix always gives the same effects."""
@@ -98,9 +107,7 @@ class Bank:
         if isinstance(entry, Summary):
             return {sums.key for sums in entry.flags if self._take_sums(offset, entry, sums, now)}
         if isinstance(entry, PolicyEntry) and entry.key not in self.rollouts:
-            self.rollouts[entry.key] = RolloutState(entry.key, packed_document(entry.document), entry.hash)
-            self.unwatched.pop(entry.key, None)
-            return {entry.key}
+            return self._begin(offset, entry)
         if not isinstance(entry, PolicyEntry | Override | ReceiptEntry):
             return set()
         state = self.rollouts.get(entry.key)
@@ -116,9 +123,25 @@ class Bank:
             effects += take_receipt(state, entry, self.config)
         return {entry.key}
 
+    def _begin(self, offset: int, entry: PolicyEntry) -> set[str]:
+        if self.is_partial:
+            return set()
+        if entry.key in self.lost:
+            state = begin_held(entry, offset)
+        elif entry.keepsake is not None:
+            state = begin_from(entry, entry.keepsake, offset)
+        else:
+            state = RolloutState(entry.key, packed_document(entry.document), entry.hash, since=offset)
+        self.rollouts[entry.key] = state
+        self.lost.discard(entry.key)
+        self.unwatched.pop(entry.key, None)
+        return {entry.key}
+
     def _take_sums(self, offset: int, entry: Summary, sums: FlagSums, now: Now) -> bool:
         state = self.rollouts.get(sums.key)
         if state is None:
+            if self.is_partial or sums.key in self.lost:
+                return False
             if sums.key in self.unwatched or len(self.unwatched) < UNWATCHED_MAX:
                 self.unwatched[sums.key] = self.unwatched.get(sums.key, 0) + 1
             return False
@@ -166,6 +189,25 @@ class Bank:
         (self._waiting.add if is_waiting(state) else self._waiting.discard)(part)
         return True
 
+    def adopt(self, rebuilt: Bank, parts: Iterable[str]) -> list[str]:
+        """
+        Take *parts* from a bank that has seen the same journal as far as this one, and every rollout not held here.
+
+        From then on all is known that can be. Return the rollouts taken; of *parts* those that the other bank does not
+        have are ``lost``.
+        """
+        if self.SOURCES in parts:
+            self.sources = rebuilt.sources
+            self._changed.add(self.SOURCES)
+        taken = sorted(rebuilt.rollouts.keys() - self.rollouts.keys())
+        for key in taken:
+            self.rollouts[key] = rebuilt.rollouts[key]
+            self._changed.add(key)
+            self._waiting.add(key)
+        self.lost |= {part for part in parts if part != self.SOURCES} - self.rollouts.keys()
+        self.is_partial = False
+        return taken
+
     def view(self, key: str) -> RolloutView:
         """
         Return a rollout as people see it now, by the journal's clock.
@@ -174,7 +216,8 @@ class Bank:
             KeyError: nothing is known of it.
         """
         state = self.rollouts[key]
-        return view(state, state.policy, self.sources.now_ms, self.passed_ms(), lag_of(state, self.config))
+        note = self.notes.get(key, "")
+        return view(state, state.policy, self.sources.now_ms, self.passed_ms(), lag_of(state, self.config), note)
 
     def outbox(self) -> list[Decision]:
         """Return the decisions that no receipt has answered yet, oldest first."""

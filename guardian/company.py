@@ -23,6 +23,8 @@ WITHOUT = ""
 WRONG = 0.05
 """What an account holds without evidence: those of all suspects together, and that of each variation of ours."""
 COMPANIONS_MAX = 16
+VARIATIONS_MAX = 32
+"""Of another flag; requests that ran under any further one are left out of what is known of it."""
 FORGOTTEN_MS = 600_000
 """A flag that was not met for so long makes room for another one."""
 BLOCK_MS = 1_000
@@ -91,11 +93,21 @@ def take_company(
         if not held.open or held.epoch_ms != epoch_ms:
             # A block never mixes epochs: what had been begun is given up.
             held.open, held.epoch_ms, held.from_ms = {}, epoch_ms, span[0]
-        add(held.open, table)
+        add(held.open, _bounded(held, table))
         held.to_ms = span[1]
         if held.to_ms - held.from_ms >= BLOCK_MS or _outcomes(held.open) >= BLOCK_OUTCOMES:
             _meet(company, held, alive)
             _read(held, control)
+
+
+def _bounded(held: Companion, table: Table) -> Table:
+    """Return the table without variations for which there is no room."""
+    new = {name for row in table.values() for name in row} - {WITHOUT, *held.suspects}
+    if len(held.suspects) + len(new) <= VARIATIONS_MAX:
+        return table
+    known = set(held.names())
+    kept = {WITHOUT, *known, *sorted(new - known)[: max(VARIATIONS_MAX - len(known), 0)]}
+    return {ours: {name: cell for name, cell in row.items() if name in kept} for ours, row in table.items()}
 
 
 def _companion(company: Company, flag: str, now_ms: Millis) -> Companion | None:

@@ -263,7 +263,8 @@ class RolloutView(_Out):
     ``share`` is what the stage gives all variations together, of ``ring`` where it is one's.
     ``waits`` says why it has not gone on, a sentence for each closed gate. ``approvals`` holds by group who approved
     leaving the stage that stands; nothing for a group that is still waited for. ``hindsight`` is what became of the
-    kills of shadow mode, the oldest first.
+    kills of shadow mode, the oldest first. ``note`` says where the rollout's state does not hold its whole past, or was
+    rebuilt.
     """
 
     key: str
@@ -292,3 +293,4 @@ class RolloutView(_Out):
     waits: tuple[str, ...] = ()
     approvals: dict[str, str] = {}
     hindsight: tuple[HindsightView, ...] = ()
+    note: str = ""

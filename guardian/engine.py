@@ -22,6 +22,7 @@ from guardian.advancing import (
     take_late,
     take_stages,
 )
+from guardian.believing import believe
 from guardian.blame import is_over
 from guardian.decide import begin, concerned, decide, decide_silences, record
 from guardian.decisions import Decision
@@ -37,6 +38,7 @@ from guardian.policy import Action, Policy
 from guardian.rollout import Status
 from guardian.silence import await_again, is_news, take_terms
 from guardian.state import Pending, RolloutState, packed_document
+from guardian.strangers import without_strangers
 from guardian.summaries import FlagSums
 from guardian.variation import VariationWatch
 from guardian.verify import WINDOW_MS, applied, confirm
@@ -50,6 +52,8 @@ MIXED_TOLD_AT = 5
 
 WAITS_TIMES = 12
 """A decision that act is known to have is sent again so many times more rarely."""
+SOURCES_MAX = 1_024
+"""Input partitions of which is remembered what was read of them; beyond, those met first are forgotten."""
 CHANGES_MAX = 16
 """Ids of changes remembered: a repeat is no second change."""
 
@@ -104,9 +108,12 @@ def take_sums(
     """Take one flush of one source into the state."""
     policy = state.policy
     if offsets:
+        if source not in state.sources and len(state.sources) >= SOURCES_MAX:
+            del state.sources[next(iter(state.sources))]
         seen = state.sources.setdefault(source, [offsets[0], offsets[-1]])
         seen[1] = max(seen[1], offsets[-1])
     count_time(state, now.at_ms)
+    sums = without_strangers(state, policy, sums)
     take(state, policy, sums, now.at_ms, lag_of(state, config))
     state.lag.learn(sums.delays, now.at_ms, config.lag_max_ms)
     if state.lines.plan.fresh:
@@ -211,8 +218,9 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
 
     One that waits for its store stays, until it was carried out or a later decision has overtaken it. A kill that
     shadow mode did not carry out is looked back on. Of an advance that nobody knows of whether it was carried out,
-    what it may have given is taken back.
+    what it may have given is taken back. One of a later decision than any that is known tells of a past that is lost.
     """
+    believe(state, entry)
     answered = [p for p in state.outbox if p.decision_id == entry.decision_id]
     if entry.status == "waiting":
         for pending in answered:

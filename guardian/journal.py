@@ -42,14 +42,37 @@ class Beat(msgspec.Struct, tag="beat", omit_defaults=True, kw_only=True):
 
 
 NOTICED = "noticed"
-"""Stands as ``by`` in the policy of a rollout that nobody wrote one for."""
+"""Stands as ``by`` in a policy that counts only where the rollout has none."""
+
+
+class Keepsake(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """
+    What of a rollout must outlive the journal: enough to go on safely when all else of its past is lost.
+
+    It holds what the state was at offset ``seen``. ``since`` is the offset of the policy that the rollout began with.
+    ``courses`` is how far each variation had come, ``killed`` when those were killed that are, ``sequence`` the number
+    of the newest decision, ``outbox`` the decisions without a receipt, ``verify`` the kills whose effect is watched.
+    """
+
+    seen: int
+    since: int = -1
+    joins: str = ""
+    sequence: int = 0
+    courses: dict[str, dict[str, Any]] = {}
+    killed: dict[str, int] = {}
+    outbox: list[dict[str, Any]] = []
+    verify: dict[str, dict[str, Any]] = {}
+    changes: list[str] = []
+    last_decision: str = ""
+    explanation: str = ""
 
 
 class PolicyEntry(msgspec.Struct, tag="policy", kw_only=True):
     """
     A rollout's policy as JSON document (``Policy.to_document()``), new or changed; ``hash`` names its content.
 
-    One by ``NOTICED`` counts only where the rollout has none: what people wrote is never replaced by a default.
+    One by ``NOTICED`` counts only where the rollout has none: what people wrote is never replaced, neither by a default
+    nor by a policy that is said again, with its rollout's ``keepsake``.
     """
 
     at_ms: int
@@ -57,6 +80,7 @@ class PolicyEntry(msgspec.Struct, tag="policy", kw_only=True):
     hash: str
     document: dict[str, Any]
     by: str = ""
+    keepsake: Keepsake | None = None
 
 
 class Override(msgspec.Struct, tag="override", omit_defaults=True, kw_only=True):
@@ -83,7 +107,7 @@ class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=Tr
     What the store answered to a decision: ``applied``, ``already``, ``failed``, ``conflict``, ``superseded``, ``shadow``.
 
     ``waiting`` is no answer yet: act has the decision, and the store is away. ``share`` is the one that people have
-    set, where that is the conflict.
+    set, where that is the conflict. ``action`` and ``variation`` are the decision's.
     """
 
     at_ms: int
@@ -93,6 +117,8 @@ class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=Tr
     detail: str = ""
     version: str = ""
     share: float | None = None
+    action: str = ""
+    variation: str = ""
 
 
 Entry = Summary | Beat | PolicyEntry | Override | ReceiptEntry

@@ -7,6 +7,7 @@ Commands may come late, twice and in any order (``guardian.orders``); people may
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from guardian.flagdoc import SAME_SHARE, Flag, Overlay, is_edited, written_weights
 from guardian.orders import spared, taken
@@ -21,10 +22,15 @@ REMEMBERED_COMMANDS = 32
 
 
 def after(flag: Flag, known: Overlay, command: FlagCommand, version: int, changed_at_ms: int) -> Overlay:
-    """Return the record of a flag after a command that nothing has overtaken as a whole."""
+    """
+    Return the record of a flag after a command that nothing has overtaken as a whole.
+
+    What a newer version has written into the record beside what is known here stays in it.
+    """
     killed, off = _killed(flag, known, command)
     shares, rings, seen = _shares(flag, known, command)
-    return Overlay(
+    unknown = {name: value for name, value in known.items() if name not in Overlay.__annotations__}
+    made = Overlay(
         flag_key=command.flag_key,
         environment=command.environment,
         version=version,
@@ -40,6 +46,7 @@ def after(flag: Flag, known: Overlay, command: FlagCommand, version: int, change
         recent_command_ids=[*known.get("recent_command_ids", ()), command.command_id][-REMEMBERED_COMMANDS:],
         orders=taken(known.get("orders") or {}, command),
     )
+    return cast("Overlay", {**unknown, **made})
 
 
 def _killed(flag: Flag, known: Overlay, command: FlagCommand) -> tuple[dict[str, str], bool]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from guardian.names import Millis
-from guardian.packing import pack, unpack, version_of
+from guardian.packing import pack, refused, unpack, version_of
 
 FORMAT = 1
+SOURCE_TTL_MS = 24 * 3_600_000
+"""Who has said nothing for so long is forgotten: a partition of a topic that is read no more."""
 _BARE = range(0x80, 0x90)
 """How the first format began, which had no version: as MessagePack writes a small map."""
 
@@ -43,6 +45,7 @@ class Sources(msgspec.Struct):
         Return the sources that ``snapshot`` wrote, also before it had a version.
 
         Raises:
+            NewerFormat: a newer version wrote them.
             ValueError: they are of another format, or damaged.
         """
         version = version_of(raw)
@@ -50,7 +53,7 @@ class Sources(msgspec.Struct):
             return msgspec.msgpack.decode(unpack(raw), type=cls)
         if version in _BARE:
             return msgspec.msgpack.decode(raw, type=cls)
-        raise ValueError(f"snapshot format {version} of the sources: this version reads {FORMAT}")
+        raise refused(raw, " of the sources", (FORMAT,))
 
     def hear(self, source: str, at_ms: Millis, passed_ms: Millis) -> None:
         """Take a source's word; neither its clock nor its progress runs backwards."""
@@ -72,6 +75,8 @@ class Sources(msgspec.Struct):
         if self.now_ms - self.swept_ms < every_ms:
             return False
         self.swept_ms = self.now_ms
+        if any(source.at_ms < self.now_ms - SOURCE_TTL_MS for source in self.known.values()):
+            self.known = {name: source for name, source in self.known.items() if source.at_ms >= self.now_ms - SOURCE_TTL_MS}
         return True
 
     def look(self, every_ms: Millis) -> bool:

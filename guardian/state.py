@@ -19,7 +19,7 @@ from guardian.migrating import OLDER
 from guardian.mixing import Mixing
 from guardian.names import Millis
 from guardian.newcomers import Newcomers
-from guardian.packing import pack, unpack, version_of
+from guardian.packing import pack, refused, unpack, version_of
 from guardian.policy import Policy
 from guardian.population import Population
 from guardian.progress import Progress
@@ -82,16 +82,21 @@ class RolloutState(msgspec.Struct, gc=False):
     ``offset`` is the journal offset that this state has seen. ``data_ms`` is
     the journal time at which telemetry last came; budget drips only between
     such times. ``segments`` are those watched, by attribute, as they were
-    first heard of. ``document`` is the policy, as MessagePack. ``company`` is what is known of the other flags that its
+    first heard of. ``met`` are the variations whose telemetry is taken, ``strangers`` some of those for which there is no
+    room. ``document`` is the policy, as MessagePack. ``company`` is what is known of the other flags that its
     requests ran under. ``courses`` is how far each variation has come, ``joins`` the status with which another one begins.
     ``heard`` is kept for guardrails on silence, ``silent`` names what is
     silent and was told. ``hindsights`` are the kills of shadow mode.
+    ``since`` is the journal offset of the policy that it began with, -1 where that is not known; ``kept_ms`` is when
+    the keepsake was written that it began with instead, 0 where it has its whole past.
     """
 
     key: str
     document: bytes
     policy_hash: str
     offset: int = -1
+    since: int = -1
+    kept_ms: Millis = 0
     joins: Status = Status.PLANNED
     courses: dict[str, Progress] = {}
     sequence: int = 0
@@ -109,6 +114,8 @@ class RolloutState(msgspec.Struct, gc=False):
     hanging: Hanging = msgspec.field(default_factory=Hanging)
     company: Company = {}
     segments: dict[str, list[str]] = {}
+    met: list[str] = []
+    strangers: list[str] = []
     heard: dict[str, Heard] = {}
     silent: list[str] = []
     changes: list[str] = []
@@ -183,6 +190,7 @@ class RolloutState(msgspec.Struct, gc=False):
         Return the state that ``snapshot`` wrote, of this format or of an older one that is in ``OLDER``.
 
         Raises:
+            NewerFormat: a newer version wrote it.
             ValueError: it is of another format, or damaged.
         """
         version = version_of(raw)
@@ -193,7 +201,7 @@ class RolloutState(msgspec.Struct, gc=False):
                 return msgspec.convert(OLDER[version](raw), RolloutState, dec_hook=_dec_hook)
             except (msgspec.MsgspecError, ValueError, LookupError, TypeError) as error:
                 raise ValueError(f"a damaged snapshot of format {version}: {error!r}") from error
-        raise ValueError(f"snapshot format {version}: this version reads {', '.join(map(str, sorted({*OLDER, FORMAT})))}")
+        raise refused(raw, "", {*OLDER, FORMAT})
 
 
 def packed_document(document: dict[str, Any]) -> bytes:

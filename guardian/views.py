@@ -7,6 +7,7 @@ import math
 from guardian.decide import iso
 from guardian.decisions import ArmView, GuardrailView, HindsightView, RolloutView
 from guardian.evidence import Inconclusive, NoData
+from guardian.explain import clean
 from guardian.gates import waits
 from guardian.history import RECENT_MS
 from guardian.line_reading import configured_share, part_of_budget
@@ -32,8 +33,19 @@ SILENT = {
 }
 
 
-def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis, lag_ms: Millis) -> RolloutView:
-    """Return the rollout's view. It is made often: what readers can work out from it is left to them."""
+def view(
+    state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis, lag_ms: Millis, note: str = ""
+) -> RolloutView:
+    """
+    Return the rollout's view. It is made often: what readers can work out from it is left to them.
+
+    ``note`` is what else people should know about its state.
+    """
+    notes = [note] if note else []
+    if state.kept_ms:
+        notes.append(f"what was before {iso(state.kept_ms)} is known no more")
+    if state.strangers:
+        notes.append(f"it has too many variations; left out are {', '.join(map(clean, state.strangers))} and maybe more")
     environment, flag_key = split_rollout_key(state.key)
     tested = {*policy.variations, *state.variations, *state.courses} - {policy.control}
     names = [policy.control, *sorted(tested)]
@@ -51,6 +63,7 @@ def view(state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis,
         mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash, plan=state.lines.plan_values,
         last_decision=state.last_decision, explanation=state.explanation,
         waits=waits(state, policy, now_ms), approvals=_approvals(state, policy), hindsight=hindsight(state),
+        note="; ".join(notes),
     )  # fmt: skip
 
 

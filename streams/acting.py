@@ -234,6 +234,8 @@ class Acting:
             detail=detail,
             version=answer.version,
             share=answer.share,
+            action=decision.action,
+            variation=decision.variant,
         )
         event = to_event(
             RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE, keys=self._keys

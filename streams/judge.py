@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from guardian.bank import Bank
 from guardian.errors import ConfigError, Problem
 from streams.changelog import changelog_topic
 from streams.faust_app import GuardianApp, build_app, raw_topic, run_beside
-from streams.judging import Judge
-from streams.keeper import Keeper
+from streams.judging import Judge, NewerState
+from streams.keeper import Keeper, Partition
+from streams.keepsakes import Keepsakes
 from streams.outlet import Outlet, open_outlet
 from streams.policies import load_default
+from streams.rebuilding import Rebuild, Rebuilt
 from streams.registry import Registry
 from streams.settings import Settings
 from streams.snapshots import SnapshotTable, snapshot_table
@@ -30,6 +34,7 @@ SHOW_LEAST_S = 0.02
 SHOW_REST = 5.0
 """So many times as long as a round of views took, others have their turn: whoever has a backlog judges first."""
 NOTICE_EVERY_S = 1.0
+KEEPSAKES_EVERY_S = 1.0
 SAVE_PAUSE_S = 0.1
 """Between two rounds of snapshots, however many decisions ask for one."""
 SAVED_A_SECOND = 500_000
@@ -58,20 +63,21 @@ async def run_judge(settings: Settings, status: Status, bank: type[Bank] = Bank)
         changelog = changelog_topic(settings)
         app = build_app(settings, "judge", table=SnapshotTable)
         table = snapshot_table(app, changelog, await _same_partitions(outlet, topics, changelog), bank.offset_of)
-        judge = Judge(lambda: bank(config), outlet, topics, settings.signing.keys)
+        new_bank = lambda: bank(config)  # noqa: E731
+        judge = Judge(new_bank, outlet, topics, settings.signing.keys, partial(_rebuild, settings, new_bank))
         keeper = Keeper(
             outlet, table, changelog, refresh_s=REFRESH_EMBEDDED_S if settings.kafka.embedded else REFRESH_S
         )
         _connect(app, judge, table, topics.journal)
         beside = [_saving(judge, keeper, settings.judge.snapshot_s), _showing(judge), _saying(judge, outlet, status)]
+        beside += [judge.until_left(), _keeping(judge, Keepsakes(outlet, topics.journal))]
         if settings.policies_default:
             default = load_default(Path(settings.policies_default))
             beside.append(_noticing(judge, Registry(default, outlet, topics.journal)))
-        await run_beside(
-            app,
-            beside,
-            last=lambda: keeper.save(judge.partitions),
-        )
+        try:
+            await run_beside(app, beside, last=lambda: keeper.save(judge.partitions))
+        except NewerState as error:
+            await _stand_aside(status, str(error))
 
 
 async def _same_partitions(outlet: Outlet, topics: Topics, changelog: str) -> int:
@@ -101,6 +107,29 @@ def _connect(app: GuardianApp, judge: Judge, table: SnapshotTable, journal: str)
     app.agent(raw_topic(app, journal), name="judge")(entries)
     app.on_partitions_revoked.connect(revoked)
     table.on_recover(recovered)
+
+
+def _rebuild(
+    settings: Settings, new_bank: Callable[[], Bank], held: Partition, meet: Callable[[Rebuilt], None]
+) -> Rebuild:
+    def seen() -> int:
+        # After a rebalance entries are read again that memory has seen: it is met where both are level.
+        return held.seen if held.bank.sources.offset <= held.seen else -1
+
+    return Rebuild(settings, held.number, new_bank, seen, lambda: held.first, meet)
+
+
+async def _stand_aside(status: Status, why: str) -> None:
+    """Out of the group, newer workers have all partitions; coming back would only interrupt them, and end here again."""
+    while True:  # the supervisor wants to hear from it
+        status.ready(False, why)
+        await asyncio.sleep(0.5)
+
+
+async def _keeping(judge: Judge, keepsakes: Keepsakes) -> None:
+    while True:
+        await asyncio.sleep(KEEPSAKES_EVERY_S)
+        await keepsakes.go_on([held.bank for held in judge.partitions], KEEPSAKES_EVERY_S)
 
 
 async def _saving(judge: Judge, keeper: Keeper, every_s: float) -> None:

@@ -22,6 +22,10 @@ Each part of the snapshot is written before the sources, and the sources before 
 half-written round sees newer parts and older sources, reads on from the older offset, and every part skips what it
 has seen.
 
+A part whose snapshot is damaged, or gone, is never answered for from an older one, or from nothing: it is rebuilt from the
+journal (``streams.rebuilding``) while all others are judged. Parts that a newer version wrote are left to its workers:
+this one then leaves the whole partition alone, and its group (``NewerState``).
+
 Rebalances: memory is kept when partitions are revoked, entries are ignored from the revocation until the table is
 recovered, and then memory and table are compared once, the higher offset winning.
 """
@@ -31,20 +35,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import structlog
 
 from guardian.bank import Bank
-from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision
+from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision, RolloutView
 from guardian.effects import Confirm, Decide, Effect, Show
+from guardian.errors import GuardianError
 from guardian.journal import Entry, decode
-from guardian.names import rollout_key
+from guardian.names import RolloutKey, rollout_key
 from streams.cloudevents import CONTENT_TYPE, to_event
 from streams.keeper import Owed, Partition
 from streams.keys import UNSIGNED, Keys
 from streams.outlet import Outlet, dead_letter_of
+from streams.restoring import Adopted, Restoring, StartRebuild
 from streams.telemetry import DECISIONS, JOURNAL_ENTRIES, JOURNAL_SECONDS
 from streams.topics import Topics
 
@@ -59,11 +65,27 @@ STALE_S = 5.0
 """Beats come every second; without any entry for this long nothing is judged."""
 
 
-class Judge:
-    """Entries in, effects out; one for a process. Faust tells it of entries and assignments."""
+class NewerState(GuardianError):
+    """Workers of a newer version have written the state of a partition; this one can neither read nor replace it."""
 
-    def __init__(self, new_bank: Callable[[], Bank], outlet: Outlet, topics: Topics, keys: Keys = UNSIGNED) -> None:
+
+class Judge:
+    """
+    Entries in, effects out; one for a process. Faust tells it of entries and assignments.
+
+    Without *start_rebuild* a part that cannot be read is said, and not judged.
+    """
+
+    def __init__(
+        self,
+        new_bank: Callable[[], Bank],
+        outlet: Outlet,
+        topics: Topics,
+        keys: Keys = UNSIGNED,
+        start_rebuild: StartRebuild | None = None,
+    ) -> None:
         self._new_bank = new_bank
+        self._restoring = Restoring(start_rebuild, self._adopted)
         self._outlet = outlet
         self._topics = topics
         self._keys = keys
@@ -75,6 +97,8 @@ class Judge:
         self._resending: asyncio.Task[None] | None = None
         self.decided = asyncio.Event()
         """Set with each decision: a snapshot should follow at once."""
+        self._left = asyncio.Event()
+        self._why_left = ""
 
     @property
     def partitions(self) -> list[Partition]:
@@ -87,16 +111,28 @@ class Judge:
         self._to_show.clear()
         if self._resending:
             self._resending.cancel()
+        self._restoring.stop()
         for held in self._held.values():
             held.entries.clear()
 
     def recovered(self, partitions: Iterable[int], load: Callable[[Partition], int]) -> None:
-        """*load* what the table knows better into each partition, and take their entries from now on."""
+        """
+        *load* what the table knows better into each partition, and take their entries from now on.
+
+        Where a newer version has written any of it, none are taken, and ``until_left`` ends.
+        """
         self._assigned = frozenset(partitions)
         taken = 0
         for held in self.partitions:
             held.applied_at_s = time.monotonic()
             taken += load(held)
+        if newer := next((held for held in self.partitions if held.newer), None):
+            self._assigned = frozenset()
+            self._leave(newer)
+            return
+        for held in self.partitions:
+            if held.unreadable:
+                self._restoring.start(held)
         log.info("partitions_taken", partitions=sorted(self._assigned), parts_from_table=taken)
         unanswered = {decision.decision_id for held in self.partitions for decision in held.bank.outbox()}
         self._resending = asyncio.ensure_future(self._send_again(unanswered))
@@ -105,6 +141,39 @@ class Judge:
         if number not in self._held:
             self._held[number] = Partition(number, self._new_bank())
         return self._held[number]
+
+    def _leave(self, held: Partition) -> None:
+        part, why = next(iter(held.newer.items()))
+        said = (
+            f"partition {held.number} was judged by a newer version ({part or 'the sources'}: {why}); it is left to workers "
+            "of that version: upgrade this one"
+        )
+        log.error("state_of_a_newer_version", partition=held.number, parts=sorted(held.newer), reason=said)
+        self._why_left = said
+        self._left.set()
+
+    async def until_left(self) -> NoReturn:
+        """
+        Wait until a partition turns out to be for newer workers alone.
+
+        Raises:
+            NewerState: which one, and what would be right.
+        """
+        await self._left.wait()
+        raise NewerState(self._why_left)
+
+    def _adopted(self, adopted: Adopted) -> None:
+        """Show what was rebuilt, and publish what nobody did while it was away."""
+        for key in adopted.taken:
+            self._to_show[key] = adopted.held
+        self._posting(asyncio.ensure_future(self._publish_adopted(adopted)))
+
+    async def _publish_adopted(self, adopted: Adopted) -> None:
+        for view in adopted.lost:
+            await (await self._post_view(view))
+        for confirm in adopted.confirms:
+            await self._carry_out(adopted.held, confirm)
+        await self._send_again({one.decision_id for one in adopted.held.bank.outbox() if _key(one) in adopted.taken})
 
     async def _send_again(self, unanswered: set[str]) -> None:
         await asyncio.sleep(RESEND_AFTER_S)
@@ -119,6 +188,8 @@ class Judge:
         if self._assigned is None or message.partition not in self._assigned:
             return
         held = self._partition(message.partition)
+        if held.first < 0:
+            self._restoring.begin(held, message.offset)
         held.entries.append(event)
         held.seen = message.offset
         try:
@@ -157,8 +228,7 @@ class Judge:
     async def _decide(self, decision: Decision) -> None:
         made = {"id": decision.decision_id, "time": decision.decided_at}
         event = to_event(DECISION_TYPE, decision, **made, source=SOURCE, keys=self._keys)
-        key = rollout_key(decision.environment, decision.flag_key)
-        self._posting(await self._outlet.post(self._topics.decisions, key, event, headers=CONTENT_TYPE))
+        self._posting(await self._outlet.post(self._topics.decisions, _key(decision), event, headers=CONTENT_TYPE))
         DECISIONS.labels(decision.action, decision.mode).inc()
         said = {"decision": decision.decision_id, "action": decision.action, "mode": decision.mode}
         log.info("decided", **said, why=decision.explanation)
@@ -178,6 +248,11 @@ class Judge:
         self._posted.add(delivery)
         delivery.add_done_callback(self._posting_ended)
 
+    async def idle(self) -> None:
+        """Wait until what was posted by now is kept, or given up."""
+        while self._posted:
+            await asyncio.wait(self._posted)
+
     def _posting_ended(self, delivery: asyncio.Task[None]) -> None:
         self._posted.discard(delivery)
         if not delivery.cancelled() and (error := delivery.exception()):
@@ -192,8 +267,11 @@ class Judge:
                 # A defect, too, and all others are still to be seen.
                 log.exception("not_shown", rollout=key)
                 continue
-            event = to_event(ROLLOUT_TYPE, view, id=f"{key}|{view.at}", time=view.at, source=SOURCE)
-            self._posting(await self._outlet.post(self._topics.rollouts, key, event, headers=CONTENT_TYPE))
+            self._posting(await self._post_view(view))
+
+    async def _post_view(self, view: RolloutView) -> asyncio.Task[None]:
+        event = to_event(ROLLOUT_TYPE, view, id=f"{view.key}|{view.at}", time=view.at, source=SOURCE)
+        return await self._outlet.post(self._topics.rollouts, view.key, event, headers=CONTENT_TYPE)
 
     def readiness(self) -> tuple[bool, str, dict[str, Any]]:
         """Whether entries are judged now, if not why, and the numbers behind it."""
@@ -208,6 +286,7 @@ class Judge:
             "unacknowledged": sum(len(one.entries) for one in held),
             "outbox": sum(len(one.bank.outbox()) for one in held),
             "not_applied": self._not_applied,
+            **self._restoring.numbers(),
         }
         if age_s > STALE_S:
             return False, f"no journal entry for {age_s:.0f} s; is observe running?", numbers
@@ -215,9 +294,13 @@ class Judge:
             for part, size in one.too_large.items():
                 return False, f"the snapshot of {part!r} is too large to be kept: {size}", numbers
             for part, reason in one.unreadable.items():
-                right = "it is not judged; publish its policy again"
-                return False, f"the snapshot of {part!r} cannot be read ({reason}): {right}", numbers
+                said = f"the snapshot of {part or 'the sources'!r} cannot be read ({reason})"
+                return False, f"{said}: {self._restoring.right(one)}", numbers
         return True, "" if held else "standing by: other workers hold all partitions", numbers
+
+
+def _key(decision: Decision) -> RolloutKey:
+    return rollout_key(decision.environment, decision.flag_key)
 
 
 def _count(entry: Entry) -> None:

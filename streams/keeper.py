@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from guardian.bank import Bank
+from guardian.packing import NewerFormat
 from streams.outlet import Headers, NotDelivered, Outlet
 from streams.snapshots import SnapshotTable, TooLarge, packed, table_key
 from streams.telemetry import SNAPSHOT_BYTES, SNAPSHOT_SECONDS
@@ -50,18 +51,34 @@ class Partition:
     saved_at_s: dict[str, float] = field(default_factory=dict)
     too_large: dict[str, str] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    newer: dict[str, str] = field(default_factory=dict)
+    is_missing: bool = False
+    """Whether there is no snapshot at all, or none of the sources: without them nothing was ever acknowledged."""
+    first: int = -1
+    """The first entry taken since the partition was assigned; -1 before it."""
 
     def load(self, table: SnapshotTable) -> int:
-        """Take each part from *table* where that has seen more; return how many were taken."""
+        """
+        Take each part from *table* where that has seen more; return how many were taken.
+
+        A part whose newest record cannot be read is not taken from an older one: what lies between would be skipped.
+        """
         now_s = time.monotonic()
         taken = 0
-        self.unreadable = table.unreadable(self.number)
-        for part, snapshot in table.parts(self.number):
+        self.unreadable, self.newer, self.first = table.unreadable(self.number), {}, -1
+        parts = dict(table.parts(self.number))
+        self.is_missing = Bank.SOURCES not in parts and self.seen < 0
+        for part, snapshot in parts.items():
+            if part in self.unreadable:
+                continue
             try:
                 taken += self.bank.load(part, snapshot)
+            except NewerFormat as error:
+                self.newer[part] = str(error)
             except Exception as error:  # noqa: BLE001 - one part must not keep all others unwatched
                 self.unreadable[part] = repr(error)
-            self.saved_at_s.setdefault(part, now_s)
+            else:
+                self.saved_at_s.setdefault(part, now_s)
         for part, why in self.unreadable.items():
             log.error("snapshot_not_readable", partition=self.number, part=part, reason=why)
         return taken

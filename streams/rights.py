@@ -74,8 +74,7 @@ def _judge(settings: Settings) -> Iterable[Right]:
     topics, changelog = settings.topics, changelog_topic(settings)
     yield from _topics("Read", topics.journal, changelog)
     yield from _topics("Write", changelog, topics.decisions, topics.receipts, topics.rollouts, topics.dead_letters)
-    if settings.policies_default:
-        yield from _topics("Write", topics.journal)
+    yield from _topics("Write", topics.journal)
     yield _group(settings, "judge")
 
 

@@ -34,23 +34,38 @@ class TooLarge(ValueError):
 
 def packed(snapshot: bytes) -> bytes:
     """
-    Return a snapshot as it is kept: a marker byte, then the snapshot, made small where it is long.
+    Return a snapshot as it is kept: a marker byte, then the snapshot with a checksum of all of it; made small if long.
 
     Raises:
         TooLarge: it stays above ``LARGEST``. It is not cut in pieces: pieces could be mixed by two workers.
     """
-    value = _SMALL + zlib.compress(snapshot, 1) if len(snapshot) > SHRINK_OVER else _PLAIN + snapshot
+    # What is stored unchanged has zlib's checksum all the same: it guards the offset, by which the newest one is told.
+    value = _SMALL + zlib.compress(snapshot, 1 if len(snapshot) > SHRINK_OVER else 0)
     if len(value) > LARGEST:
         raise TooLarge(f"{len(value):,} bytes, {LARGEST:,} at most ({len(snapshot):,} before it was made small)")
     return value
 
 
 def unpacked(value: bytes) -> bytes:
-    """Return the snapshot that ``packed`` was given."""
+    """
+    Return the snapshot that ``packed`` was given; without a checksum where an older version wrote it (``p``).
+
+    Raises:
+        ValueError: it was cut, changed or never written by ``packed``.
+    """
     marker, rest = value[:1], value[1:]
     if marker not in (_PLAIN, _SMALL):
         raise ValueError(f"a snapshot begins with p or z, not with {marker!r}")
-    return zlib.decompress(rest) if marker == _SMALL else rest
+    if marker == _PLAIN:
+        return rest
+    whole = zlib.decompressobj()
+    try:
+        snapshot = whole.decompress(rest)
+    except zlib.error as error:
+        raise ValueError(f"a damaged snapshot: {error}") from None
+    if not whole.eof or whole.unused_data:
+        raise ValueError("a damaged snapshot: it was cut, or goes on after its end")
+    return snapshot
 
 
 def table_key(partition: int, part: str) -> bytes:

@@ -29,6 +29,12 @@ SNAPSHOT_BYTES = Counter("guardian_judge_snapshot_bytes", "Bytes of snapshots wr
 SNAPSHOT_SECONDS = Histogram(
     "guardian_judge_snapshot_seconds", "To write one round of snapshots.", buckets=_LATENCY_BUCKETS_S
 )
+REBUILT = Counter(
+    "guardian_judge_rebuilt", "Parts of the state whose snapshot was damaged or gone, by what became of them.", ["outcome"]
+)
+REBUILDING = Gauge(
+    "guardian_judge_rebuilding", "Parts of the state that are being rebuilt now.", multiprocess_mode="livesum"
+)
 COMMANDS = Counter("guardian_act_commands", "Decisions answered, by what the store said.", ["action", "status"])
 COMMAND_SECONDS = Histogram(
     "guardian_act_command_seconds", "From a decision read to its receipt written.", buckets=_LATENCY_BUCKETS_S

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from guardian.decisions import GuardrailView
 from guardian.errors import GuardianError
-from guardian.explain import quoted
+from guardian.explain import clean, quoted
 from guardian.numerals import among, percent, times
 from guardian.retelling import counted
 from guardian.rollout import Status
@@ -89,6 +89,8 @@ def details(view: RolloutNow, told: Iterable[str]) -> Iterator[str]:
     yield view.why
     if view.mixed:
         yield view.mixed
+    if view.note:
+        yield f"note: {clean(view.note)}"
     owner = f", owned by {view.owner}" if view.owner else ""
     yield f"stage {view.stage + 1} of {view.stages}, {view.mode}{owner}, as of {view.at}, policy {view.policy_hash[:15]}"
     for arm in view.arms:

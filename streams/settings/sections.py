@@ -74,6 +74,7 @@ class Judge(Section):
     propagation_s: Seconds = 3.0
     storm_kills: int = Field(3, ge=1, le=1_000_000)
     storm_s: Seconds = 10.0
+    rebuild_entries: int = Field(1_000_000, ge=1_000, le=1_000_000_000)
 
     @field_validator("lag_max_ms")
     @classmethod

@@ -12,9 +12,10 @@ from guardian.bank import Bank, JudgeConfig
 from guardian.effects import Decide, Effect
 from guardian.journal import Entry, PolicyEntry
 from guardian.migrating import OLDER
-from guardian.packing import pack, unpack, version_of
+from guardian.packing import NewerFormat, pack, unpack, version_of
 from guardian.plan import RATING
 from guardian.policy import policy_hash
+from guardian.sources import Sources
 from guardian.state import FORMAT, RolloutState
 from tests.support.sums import World, ratings
 from tests.support.traffic import KEY, T0_MS, policy
@@ -59,9 +60,9 @@ def written() -> bytes:
     return bank.rollouts[KEY].snapshot()
 
 
-@pytest.mark.parametrize("version", sorted(OLDER))
+@pytest.mark.parametrize("version", sorted({*OLDER, FORMAT}))
 def test_what_an_older_version_wrote_goes_on_as_if_this_one_had(version: int) -> None:
-    """From the recorded snapshots of each older format the same decisions and views follow as from a whole life."""
+    """From the recorded snapshots of each format that is read the same decisions and views follow as from a whole life."""
     whole, migrated = Bank(JudgeConfig()), Bank(JudgeConfig())
     told(whole, entries()[:SEEN])
     for part, name in ((KEY, "rollout"), (Bank.SOURCES, "sources")):
@@ -83,9 +84,14 @@ def test_a_migrated_rollout_is_written_in_the_present_format() -> None:
 
 
 def test_an_unknown_format_is_named() -> None:
-    """A snapshot of another version is refused with its number and those that are read."""
-    with pytest.raises(ValueError, match="snapshot format 250: this version reads 4, 7, 8"):
-        RolloutState.restore(bytes([250]) + b"rest")
+    """A snapshot of another version is refused with its number and those that are read; a newer one is told apart."""
+    with pytest.raises(NewerFormat, match="snapshot format 250: this version reads 4, 7, 8"):
+        RolloutState.restore(pack(250, b"rest"))
+    with pytest.raises(NewerFormat, match="snapshot format 2 of the sources: this version reads 1"):
+        Sources.restore(pack(2, b"rest"))
+    with pytest.raises(ValueError, match="snapshot format 5: ") as refused:
+        RolloutState.restore(pack(5, b"rest"))
+    assert not isinstance(refused.value, NewerFormat)
 
 
 @given(where=st.floats(0.0, 1.0, exclude_max=True), bit=st.integers(0, 7))
@@ -94,8 +100,10 @@ def test_one_wrong_bit_is_refused(written: bytes, where: float, bit: int) -> Non
     damaged = bytearray(written)
     damaged[int(where * len(written))] ^= 1 << bit
 
-    with pytest.raises(ValueError, match="snapshot"):
+    with pytest.raises(ValueError, match="snapshot") as refused:
         RolloutState.restore(bytes(damaged))
+    # Or else a worker would leave its partition to others.
+    assert not isinstance(refused.value, NewerFormat)
 
 
 @given(where=st.floats(0.0, 1.0, exclude_max=True))

@@ -12,37 +12,12 @@ from guardian.journal import Beat, Override, ReceiptEntry, encode
 from streams.cloudevents import from_event
 from streams.judging import STALE_S, Judge
 from streams.keeper import Keeper
-from streams.snapshots import LARGEST, SnapshotStore, packed, split_table_key, table_key, unpacked
+from streams.snapshots import LARGEST, packed, table_key, unpacked
 from streams.topics import Topics
-from tests.support.movers import CountingBank, Event, MemoryOutlet, events, until
+from tests.support.movers import CountingBank, Event, MemoryOutlet, MemoryTable, events, until
 
 TOPICS = Topics()
 CHANGELOG = "changelog"
-
-
-class MemoryTable:
-    """Mirrors ``SnapshotTable`` over a real ``SnapshotStore``, without an app."""
-
-    def __init__(self) -> None:
-        self.snapshots = SnapshotStore.__new__(SnapshotStore)
-        self.snapshots.__post_init__()
-        self.snapshots.offset_of = CountingBank.offset_of
-
-    def snapshot(self, partition: int, part: str) -> bytes | None:
-        value = self.snapshots.data.get(table_key(partition, part))
-        return None if value is None else unpacked(value)
-
-    def unreadable(self, partition: int) -> dict[str, str]:
-        return {part: why for key, why in self.snapshots.unreadable.items() if (part := _part(partition, key))}
-
-    def parts(self, partition: int) -> list[tuple[str, bytes]]:
-        found = [(split_table_key(key), value) for key, value in self.snapshots.data.items()]
-        return [(part, unpacked(value)) for (owner, part), value in found if owner == partition]
-
-
-def _part(partition: int, key: bytes) -> str:
-    owner, part = split_table_key(key)
-    return part if owner == partition else ""
 
 
 class Bench:

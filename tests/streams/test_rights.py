@@ -56,4 +56,4 @@ def test_judge_alone_writes_decisions_and_nobody_reads_more_than_it_must():
 
     assert {"judge"} == may_write("guardian.decisions.v1") == may_write("guardian.rollouts.v1")
     assert {"act"} == may_write("guardian.flag-state.v1")
-    assert {"observe", "act", "api"} == may_write("guardian.journal.v1")
+    assert {"observe", "judge", "act", "api"} == may_write("guardian.journal.v1")

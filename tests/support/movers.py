@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 
-from guardian.bank import Bank
+from guardian.bank import Bank, JudgeConfig
 from guardian.decisions import Decision, Receipt, RolloutView
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.journal import Entry, Override, ReceiptEntry
 from streams.outlet import NotDelivered
+from streams.snapshots import SnapshotStore, split_table_key, table_key, unpacked
 
 KEY = "production|checkout"
 FAIL = "fail"
@@ -79,7 +80,8 @@ class CountingBank(Bank):
     empties the outbox. An override makes it do what its ``action`` says: ``fail``, ``confirm``, ``show``.
     """
 
-    def __init__(self, config: Any = None) -> None:  # noqa: ARG002
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config or JudgeConfig())
         self.count = 0
         self.offset = -1
         self.pending: dict[str, Decision] = {}
@@ -189,6 +191,27 @@ class MemoryOutlet:
 
     def on(self, topic: str) -> list[Written]:
         return [one for one in self.written if one.topic == topic]
+
+
+class MemoryTable:
+    """Mirrors ``SnapshotTable`` over a real ``SnapshotStore``, without an app."""
+
+    def __init__(self, offset_of: Callable[[bytes], int] = CountingBank.offset_of) -> None:
+        self.snapshots = SnapshotStore.__new__(SnapshotStore)
+        self.snapshots.__post_init__()
+        self.snapshots.offset_of = offset_of
+
+    def snapshot(self, partition: int, part: str) -> bytes | None:
+        value = self.snapshots.data.get(table_key(partition, part))
+        return None if value is None else unpacked(value)
+
+    def unreadable(self, partition: int) -> dict[str, str]:
+        found = [(split_table_key(key), why) for key, why in self.snapshots.unreadable.items()]
+        return {part: why for (owner, part), why in found if owner == partition}
+
+    def parts(self, partition: int) -> list[tuple[str, bytes]]:
+        found = [(split_table_key(key), value) for key, value in self.snapshots.data.items()]
+        return [(part, unpacked(value)) for (owner, part), value in found if owner == partition]
 
 
 @dataclass

@@ -59,8 +59,17 @@ class Killable:
     @property
     def is_ready(self) -> bool:
         """What its newest status line says."""
+        return bool(self._newest()["ready"])
+
+    @property
+    def why(self) -> str:
+        """Why it is not ready, as its newest status line says."""
+        return str(self._newest()["why"])
+
+    def _newest(self) -> dict[str, Any]:
         lines = [line for line in self._said.read_text().splitlines() if line.startswith('{"name"')]
-        return bool(lines) and bool(json.loads(lines[-1])["ready"])
+        newest: dict[str, Any] = json.loads(lines[-1]) if lines else {"ready": False, "why": "it has said nothing"}
+        return newest
 
     async def ready(self, within_s: float = 40.0) -> None:
         """Wait until it says so; fails if it ends instead."""

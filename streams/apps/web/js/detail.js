@@ -28,6 +28,7 @@ export function detailView() {
   const waits = waitList(() => state.rollouts.get(key));
   const hindsight = hindsightList();
   const mixed = h("p", { class: "warning", role: "status" });
+  const noted = h("p", { class: "warning", role: "status" });
   const arms = armTable();
   const rows = guardrailList((row) => {
     chosen = row;
@@ -44,7 +45,7 @@ export function detailView() {
     h("a", { class: "back", href: "#/" }, "← All rollouts"),
     h("header", {}, h("div", { class: "name" }, title, status.el, shadow), h("div", { class: "actions" }, buttons)),
     h("dl", { class: "facts" }, facts.map((one) => h("div", {}, h("dt", {}, one.name), one.el)), h("div", {}, h("dt", {}, "Telemetry"), h("dd", {}, fresh.el))),
-    mixed, why, waits.el, hindsight.el, lastBox, none,
+    noted, mixed, why, waits.el, hindsight.el, lastBox, none,
     h("section", { class: "panel", "aria-labelledby": "h-arms" }, h("h2", { id: "h-arms" }, "Error rate by variation"), arms.el,
       h("p", { class: "caption" }, "Since this share began. Bars are 95 % intervals that hold however often one looks.")),
     h("section", { class: "panel", "aria-labelledby": "h-evidence" }, h("h2", { id: "h-evidence" }, "Evidence"),
@@ -102,6 +103,8 @@ export function detailView() {
     fresh.update(view);
     sentence(mixed, view.mixed ? `${view.mixed} Until they agree, this rollout's numbers mix both.` : "");
     show(mixed, Boolean(view.mixed));
+    sentence(noted, view.note ? `Of this rollout: ${view.note}.` : "");
+    show(noted, Boolean(view.note));
     updateDecisions(view);
     waits.update(view);
     hindsight.update(view);
