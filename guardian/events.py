@@ -10,7 +10,6 @@ names are taken where ours are absent.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -55,7 +54,8 @@ def parse_time(value: object) -> Millis:
     if isinstance(value, str):
         return _parse_text(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value) or value < 0 or value >= _MS_TO:
+        # Compared, not converted: an integer may have thousands of digits. NaN is in no range.
+        if not 0 <= value < _MS_TO:
             raise ValueError("should be seconds or milliseconds since 1970")
         return round(value * 1000) if value < _MS_FROM else int(value)
     raise ValueError("should be an RFC 3339 time or milliseconds since 1970")

@@ -37,6 +37,7 @@ from streams.folding.wire import (
     Line,
     Message,
     Record,
+    Unread,
     decode_any,
     decode_foreign,
 )
@@ -51,6 +52,8 @@ EXPOSURE, OUTCOME, FEEDBACK, SKIPPED, UNKNOWN, REFUSED = range(6)
 _OUTCOME_TYPE = "dev.rolloutguardian.outcome.v1"
 _FRAME_BYTES = 5
 _RATE_DIGITS_MAX = 9
+EVENT_BYTES_MAX = 2**18
+"""Of an event; most have a few hundred. To say what is wrong with one that is larger could take seconds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -127,10 +130,7 @@ class Codec:
         Never raises for what a record holds.
         """
         decode = self._decoders.flat if self._bare else self._decoders.envelope
-        try:
-            envelopes = [decode(record.value) for record in records]
-        except UNREADABLE:
-            envelopes = [_or_nothing(decode, record.value) for record in records]
+        envelopes = _decoded([record.value for record in records], decode)
         data = envelopes if self._bare else [envelope.data for envelope in envelopes]
         types = [envelope.type for envelope in envelopes]
         if types.count(_OUTCOME_TYPE) == len(types):
@@ -146,11 +146,13 @@ class Codec:
 
         Raises ``Refused`` with the field and what would be right.
         """
+        _check(record)
         row = _quick(record, self._decoders)
         return self.resolve_carefully(record) if row is None else row
 
     def resolve_carefully(self, record: Message) -> Row:
         """Return what one record holds, as the documented models read it; raises ``Refused``."""
+        _check(record)
         return row_of(read_record(record.value, record.headers, bare=self._bare))
 
 
@@ -248,11 +250,36 @@ def row_of(event: Event | int) -> Row:
     return event.kind, envelope, data
 
 
-def _or_nothing(decode: Callable[[Any], Any], value: bytes | None) -> Any:
+def _decoded(values: Sequence[bytes | None], decode: Callable[[Any], Any]) -> list[Any]:
+    """Return each value decoded, or nothing where that cannot be; none is decoded twice, however many cannot."""
+    found: list[Any] = []
+    rest = iter(values if _are_short(values) else [_short(value) for value in values])
+    while len(found) < len(values):
+        try:
+            # What was decoded before one that cannot be stays in the list.
+            found.extend(map(decode, rest))
+        except UNREADABLE:
+            found.append(_NOTHING)
+    return found
+
+
+def _are_short(values: Sequence[bytes | None]) -> bool:
     try:
-        return decode(value)
-    except UNREADABLE:
-        return _NOTHING
+        return max(map(len, values), default=0) <= EVENT_BYTES_MAX  # type: ignore[arg-type]
+    except TypeError:
+        return False
+
+
+def _short(value: bytes | None) -> bytes:
+    return b"" if value is None or len(value) > EVENT_BYTES_MAX else value
+
+
+def _check(record: Message) -> None:
+    """Refuse what is not even looked at."""
+    if isinstance(record, Unread):
+        raise Refused(record.why)
+    if record.value is not None and len(record.value) > EVENT_BYTES_MAX:
+        raise Refused(f"value: should have at most {EVENT_BYTES_MAX:,} bytes, not {len(record.value):,}")
 
 
 def _unframed(value: bytes) -> bytes:

@@ -26,6 +26,7 @@ from streams.observing.metrics import LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
 from streams.observing.plans import Plans
 from streams.observing.reading import now_ms
 from streams.observing.source import Committed, Source
+from streams.observing.unpacking import bound
 from streams.reading import fetch_wait_ms
 from streams.settings import Settings
 from streams.status import Status
@@ -115,6 +116,7 @@ class Observer(ConsumerRebalanceListener):
             KafkaError: Kafka cannot be reached, or refuses us.
         """
         gulp()
+        bound()
         consumer = AIOKafkaConsumer(
             **self._settings.kafka.client_options(),
             client_id="guardian-observe",

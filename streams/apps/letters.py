@@ -150,7 +150,7 @@ def refusal(settings: Settings, found: Found) -> str:
     """Return why a letter cannot be sent again, or nothing: only whole events go back, to topics that events are read from."""
     topics = settings.topics
     sources = {*topics.exposures, *topics.outcomes, *topics.feedback}
-    if found.letter.is_truncated:
+    if found.letter.was_cut:
         return f"{found.place}: only the beginning of it was kept, as it was too large; send it from where it came from"
     if found.letter.origin.topic not in sources:
         return f"{found.place}: it came from {found.letter.origin.topic or 'nowhere'}, from which no events are read"

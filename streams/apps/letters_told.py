@@ -94,7 +94,7 @@ def record(one: Found) -> dict[str, Any]:
     return {
         "place": str(one.place), "at": one.at, "reason": letter.reason, "topic": letter.origin.topic,
         "partition": letter.origin.partition, "offset": letter.origin.offset,
-        "key": (letter.key or b"").decode(errors="replace"), "truncated": letter.is_truncated,
+        "key": (letter.key or b"").decode(errors="replace"), "truncated": letter.was_cut,
         "headers": {name: told.decode(errors="replace") for name, told in letter.headers}, "form": form, "value": text,
     }  # fmt: skip
 

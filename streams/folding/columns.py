@@ -202,8 +202,13 @@ class _Table:
             if not any(self.put(index, way(record)) for way in ways):
                 raise Refused("value: should be an event with names, flags and a time")
         except Refused as refused:
-            self.kind[index] = REFUSED
-            self._reasons[index] = str(refused)
+            self._refuse(index, str(refused))
+        except Exception as error:
+            # A defect of ours: one event must not stop all that come after it.
+            self._refuse(index, f"value: cannot be read: {error!r}")
+
+    def _refuse(self, index: int, reason: str) -> None:
+        self.kind[index], self._reasons[index] = REFUSED, reason
 
     def put(self, index: int, row: Row) -> bool:
         """Set one row; return whether its values are right."""

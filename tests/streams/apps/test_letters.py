@@ -65,7 +65,7 @@ async def records(given: Settings, topic: str, number: int) -> list[tuple[Any, .
 def test_a_letter_is_read_as_it_was_written():
     """What a dead letter keeps of a record is what is read of it again: bytes, key, headers, origin and reason."""
     letter = DeadLetter("why", Origin("t", 3, 41), b"\xff", b"\xfe", (("a", b"\xfd"),))
-    kept = Line(letter.kafka_value(), letter.kafka_headers(), 0, 0, letter.key)
+    kept = Line(letter.value, letter.kafka_headers(), 0, 0, letter.key)
 
     assert letter == letter_of(kept)
     assert letter_of(Line(b"x", (), 0, 0, None)).origin == Origin("", -1, -1)
