@@ -295,6 +295,7 @@ def _sentence(detail: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "missing":
         return f"{where}: is required"
-    if detail["type"] == "value_error" and isinstance(detail["input"], Mapping):
+    if detail["type"] == "value_error" and isinstance(detail["input"], Mapping) and ": " in message:
+        # What a whole model says names its field itself.
         return f"{where}.{message}" if where else message
     return f"{where}: {message}, not {repr(detail['input'])[:80]}"

@@ -59,6 +59,8 @@ class DeadLetter:
         cls, reason: str, origin: Origin, value: bytes | None, key: bytes | None = None, headers: Headers = ()
     ) -> DeadLetter:
         """Return the dead letter of a record, with as much of it as is kept."""
+        # A record of neither key nor value is not sent by every client; the empty value is as little of an event as none.
+        value = b"" if value is None and key is None else value
         parts = _cut(value, VALUE_BYTES_MAX), _cut(key, KEY_BYTES_MAX)
         named = tuple(_first(headers, HEADERS_BYTES_MAX)) if headers else ()
         was_cut = parts != (value, key) or len(named) < len(headers)

@@ -22,8 +22,10 @@ from streams.fold import Fold
 from streams.folding.wire import Record
 from streams.observing.plans import Plans
 
-BATCH_RECORDS = 8_000
-"""Records folded at a stretch, some 20 ms of work; only who is behind has so many at once."""
+BATCH_RECORDS, BATCH_BYTES = 8_000, 2**22
+"""Records folded at a stretch, some 20 ms of work; only who is behind has so many at once, or whose records are huge."""
+WAITING_BYTES_MAX = 2**24
+"""So many bytes of records may wait for one flush: they may all be dead letters, and then stand in its transaction."""
 POSITION_S = 0.02
 
 
@@ -68,6 +70,7 @@ class Reading:
         self._letters: list[DeadLetter] = []
         self._first: int | None = None
         self._waiting = 0
+        self._waiting_bytes = self._unfolded_bytes = 0
 
     def begin(self, fold: Fold) -> None:
         """Read on where the fold is, into the fold."""
@@ -106,15 +109,18 @@ class Reading:
         self._unfolded += records
         self._arrivals.append((len(records), now_ms()))
         self._waiting += len(records)
+        size = sum(map(_size, records))
+        self._waiting_bytes += size
+        self._unfolded_bytes += size
         self.has_some.set()
-        if self._waiting >= self._waiting_max:
+        if self._waiting >= self._waiting_max or self._waiting_bytes >= WAITING_BYTES_MAX:
             self._consumer.pause(self._at)
             self.is_full.set()
 
     @property
     def is_batch_full(self) -> bool:
         """Whether enough was taken to be folded at once, and not only with the next flush."""
-        return len(self._unfolded) >= BATCH_RECORDS
+        return len(self._unfolded) >= BATCH_RECORDS or self._unfolded_bytes >= BATCH_BYTES
 
     def fold(self) -> None:
         """Fold what was taken: in batches as large as a flush allows, since that is where the speed comes from."""
@@ -123,7 +129,7 @@ class Reading:
                 self._fold.plans = self._plans.now
             counts, times_ms = zip(*self._arrivals, strict=True)
             self._letters += self._fold.take(self._unfolded, np.repeat(np.array(times_ms, dtype=np.int64), counts))
-            self._unfolded, self._arrivals = [], []
+            self._unfolded, self._arrivals, self._unfolded_bytes = [], [], 0
 
     def cut(self) -> Taken:
         """Return what was taken since the last cut, all of it folded, and make room."""
@@ -181,4 +187,13 @@ class Reading:
     def _clear(self) -> None:
         self._unfolded, self._arrivals, self._letters = [], [], []
         self._first, self._waiting = None, 0
+        self._waiting_bytes = self._unfolded_bytes = 0
         self.has_some.clear()
+
+
+def _size(record: Record) -> int:
+    """Return about how many bytes a record has."""
+    size = len(record.value) if record.value is not None else 0
+    if record.headers:
+        size += sum(len(name) + len(content or b"") for name, content in record.headers)
+    return size

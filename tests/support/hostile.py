@@ -103,7 +103,7 @@ def _twice(plain: bytes, dice: random.Random, _: int) -> bytes:
 
 
 def _keys(plain: bytes, dice: random.Random, size: int) -> bytes:
-    return b"{" + b",".join(b'"%d":%d' % (dice.getrandbits(40), number) for number in range(size // 16)) + b"}"
+    return b"{" + b",".join(b'"%d":%d' % (dice.getrandbits(40), number) for number in range(size // 24)) + b"}"
 
 
 def _heavy(kind: str, good: Mapping[str, Any], dice: random.Random, size: int) -> Hostile:
