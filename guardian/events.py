@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import (
@@ -35,6 +36,8 @@ SAMPLED_RATE_MAX = 1_000_000
 NOT_EXPOSED = frozenset({"default", "error", "disabled", "stale"})
 """Evaluation reasons that mean: no variation was chosen for this unit."""
 
+_SHOWN = 80
+"""Characters of a wrong value."""
 _RFC_3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -298,4 +301,15 @@ def _sentence(detail: dict[str, Any]) -> str:
     if detail["type"] == "value_error" and isinstance(detail["input"], Mapping) and ": " in message:
         # What a whole model says names its field itself.
         return f"{where}.{message}" if where else message
-    return f"{where}: {message}, not {repr(detail['input'])[:80]}"
+    return f"{where}: {message}, not {_shown(detail['input'])}"
+
+
+def _shown(value: object) -> str:
+    """Return how a value begins, without looking at all of it."""
+    if isinstance(value, str | list):
+        value = value[:_SHOWN]
+    elif isinstance(value, dict):
+        value = dict(islice(value.items(), _SHOWN))
+    elif isinstance(value, int) and value.bit_length() > _SHOWN:
+        return f"an integer of {value.bit_length():,} bits"
+    return repr(value)[:_SHOWN]

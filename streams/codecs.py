@@ -147,7 +147,7 @@ class Codec:
         Raises ``Refused`` with the field and what would be right.
         """
         _check(record)
-        row = _quick(record, self._decoders)
+        row = _quick(record, self._decoders, tried=not self._bare)
         return self.resolve_carefully(record) if row is None else row
 
     def resolve_carefully(self, record: Message) -> Row:
@@ -156,10 +156,17 @@ class Codec:
         return row_of(read_record(record.value, record.headers, bare=self._bare))
 
 
-def _quick(record: Message, decoders: Decoders) -> Row | None:
-    """Try the usual other forms with the fast decoders: Confluent framing, binary mode, a foreign type."""
-    value = _unframed(record.value or b"")
+def _quick(record: Message, decoders: Decoders, *, tried: bool) -> Row | None:
+    """
+    Try the usual other forms with the fast decoders: Confluent framing, binary mode, a foreign type.
+
+    ``tried`` says that the plain form was.
+    """
+    whole = record.value or b""
+    value = _unframed(whole)
     binary = None if _is_structured(record.headers) else _binary_envelope(record.headers)
+    if tried and binary is None and value is whole:
+        return (UNKNOWN, None, None) if _is_foreign(value) else None
     try:
         if binary is not None:
             data = decoders.fields(value)
@@ -308,6 +315,6 @@ def _binary_envelope(headers: Headers) -> dict[str, Any] | None:
         if content is not None:
             envelope[name] = content.decode("utf-8", "replace")
     rate = envelope.get("sampledrate", "")
-    if rate.isascii() and rate.isdecimal() and len(rate) <= _RATE_DIGITS_MAX:
+    if len(rate) <= _RATE_DIGITS_MAX and rate.isascii() and rate.isdecimal():
         envelope["sampledrate"] = int(rate)
     return envelope
