@@ -31,6 +31,8 @@ from pydantic import (
 from guardian.names import Millis
 
 NAME_LENGTH_MAX = 256
+FLAGS_MAX = 1_000
+"""Flags that one request ran under."""
 LATENCY_MS_MAX = 86_400_000
 SAMPLED_RATE_MAX = 1_000_000
 NOT_EXPOSED = frozenset({"default", "error", "disabled", "stale"})
@@ -109,7 +111,9 @@ EventTime = Annotated[
     ),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "minimum": 0}]}),
 ]
-Flags = Annotated[dict[Name, Name], Field(description="flag key to variation: all that the request ran under")]
+Flags = Annotated[
+    dict[Name, Name], Field(max_length=FLAGS_MAX, description="flag key to variation: all that the request ran under")
+]
 ContextId = Annotated[
     str | None,
     Field(default=None, description="pseudonymous id of the unit (user, session, device); empty is none"),

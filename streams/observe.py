@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 
 from streams.environment import WORKER_VARIABLE
 from streams.fold import Counts
+from streams.observing.excess import too_many
 from streams.observing.light import gulp, lighten
 from streams.observing.metrics import LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
 from streams.observing.plans import Plans
@@ -218,6 +219,7 @@ class Observer(ConsumerRebalanceListener):
             "dead_letters": committed.dead,
             "clamped": committed.future,
             "unknown": committed.unknown,
+            "too_many": too_many(committed),
         }
         return self._complaint(sources), numbers
 

@@ -107,7 +107,7 @@ def _drain(records: PartitionRecords) -> list[Any]:
 def _records(batch: Any) -> list[Any]:
     try:
         return list(batch)
-    except Exception as error:  # what is raised depends on the compression; the same bytes always raise the same
+    except Exception as error:  # noqa: BLE001 - what is raised depends on the compression; the same bytes raise the same
         last = batch.next_offset - 1
         why = f"batch: records {batch.base_offset} to {last} cannot be taken apart: {error!r}"
         return [Unread(why, last)]

@@ -127,6 +127,8 @@ class Reading:
         if self._unfolded and self._fold is not None:
             if self._fold.plans is not self._plans.now:
                 self._fold.plans = self._plans.now
+            if self._fold.known is not self._plans.known:
+                self._fold.known = self._plans.known
             counts, times_ms = zip(*self._arrivals, strict=True)
             self._letters += self._fold.take(self._unfolded, np.repeat(np.array(times_ms, dtype=np.int64), counts))
             self._unfolded, self._arrivals, self._unfolded_bytes = [], [], 0

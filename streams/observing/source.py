@@ -23,6 +23,7 @@ from streams.fold import Counts, Fold, FoldConfig, Savepoint
 from streams.folding.keyed import unit_key
 from streams.observing.complaints import Complaints
 from streams.observing.entries import Journalist, dead_letters
+from streams.observing.excess import Excess
 from streams.observing.metrics import count_events
 from streams.observing.offsets import Offsets
 from streams.observing.plans import Plans
@@ -92,6 +93,7 @@ class Source:
         self._on_its_way: tuple[Savepoint, int] | None = None
         self._journalist: Journalist | None = None
         self._complaints = Complaints(self.name)
+        self._excess = Excess(self.name)
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._flushed_s = 0.0
@@ -258,6 +260,7 @@ class Source:
     def _confirm(self, base: Committed, point: Savepoint, end: int) -> None:
         base.fold.confirm(point)
         count_events(self.at.topic, point.counts - base.point.counts)
+        self._excess.tell(point.counts, base.fold.examples)
         base.point, base.offset = point, end
 
 

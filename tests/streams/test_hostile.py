@@ -87,7 +87,8 @@ async def test_journal_entries(dice):
     arm = Arm(exposures=5, outcomes=4, errors=1, units=[7], latency={3: 1}, scores={"feedback:rating": {4: 1.0}})
     sums = FlagSums(
         key="production|checkout-v2", ticks=[Tick(start_ms=NOON_MS, length_ms=200, arms={"treatment": arm})],
-        delays={"treatment": {3: 4}}, mixed=[MixedUnit(unit=7, from_ms=NOON_MS, variations=["a", "b"], services=["s"])], cohort=[Sight(1, NOON_MS, "a", "s")],
+        delays={"treatment": {3: 4}}, mixed=[MixedUnit(unit=7, from_ms=NOON_MS, variations=["a", "b"], services=["s"])],
+        cohort=[Sight(1, NOON_MS, "a", "s")],
     )  # fmt: skip
     good = encode(Summary(source="t/0", at_ms=NOON_MS, passed_ms=NOON_MS, offsets=[1, 2], flags=[sums]))
     outlet = MemoryOutlet()

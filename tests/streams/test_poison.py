@@ -150,7 +150,7 @@ async def test_a_bomb_does_not_go_off(real_cluster, codec):
                 await dead.poll()
     (letter,) = map(letter_of, dead.records)
 
-    assert letter.reason.startswith(f"batch: records ")
+    assert letter.reason.startswith("batch: records ")
     assert "when unpacked" in letter.reason
     assert letter.was_cut
 

@@ -30,7 +30,11 @@ _NUMBERS = ("NaN", "Infinity", "-Infinity", "1e999", "-1e999")
 _LETTERS = (b"x", b"\\u0000\\u0000", "\u00fc".encode())
 _SURROGATES = ('"\\ud800"', '"\\udfff\\ud800"', '"\\ud83d"')
 _TYPES = ("true", "[]", "{}", '[{"a":1}]', '{"":{}}', "-3.5", "-7")
-_FRAMES = (b"\x00", b"\x00\x00\x00\x00", b"\x00\x00\x00\x00\x07", b"\x00\x00\x00\x00\x07\x02\x06abc", b"\x01\x00\x00", b"Obj\x01\x04", b"PAR1")
+_FRAMES = (
+    b"\x00", b"\x00\x00\x00\x00", b"\x00\x00\x00\x00\x07", b"\x00\x00\x00\x00\x07\x02\x06abc", b"\x01\x00\x00",
+    b"Obj\x01\x04", b"PAR1",
+)  # fmt: skip
+_ENCODINGS = (b"\xff\xfe", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80")
 
 
 def hostile(good: Mapping[str, Any], dice: random.Random, *, huge: int = LONG, depth: int = DEPTH) -> Iterator[Hostile]:
@@ -126,7 +130,7 @@ _KINDS: dict[str, Make] = {
     "numbers": _replaced(lambda dice, _: dice.choice(_NUMBERS).encode()),
     "digits": _replaced(lambda dice, size: dice.choice((b"9", b"-9")) + b"9" * size),
     "huge": _replaced(lambda dice, size: b'"' + (dice.choice(_LETTERS) * size)[:size] + b'"'),
-    "encoding": _replaced(lambda dice, _: b'"' + dice.choice((b"\xff\xfe", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80")) + b'"'),
+    "encoding": _replaced(lambda dice, _: b'"' + dice.choice(_ENCODINGS) + b'"'),
     "surrogates": _replaced(lambda dice, _: dice.choice(_SURROGATES).encode()),
     "types": _replaced(lambda dice, _: dice.choice(_TYPES).encode()),
     "frames": _made(lambda _, dice, size: dice.choice(_FRAMES)),
