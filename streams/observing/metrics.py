@@ -14,6 +14,12 @@ EVENTS = Counter(
     ["topic", "kind"],
 )
 LAG = Gauge("guardian_observe_lag", "Records not yet read.", ["topic", "partition"], multiprocess_mode="livemostrecent")
+BEHIND = Gauge(
+    "guardian_observe_behind_seconds",
+    "For how long what is read next has waited to be read.",
+    ["topic", "partition"],
+    multiprocess_mode="livemostrecent",
+)
 OPEN_TRANSACTIONS = Gauge(
     "guardian_observe_open_transactions", "Transactions begun and not yet ended.", multiprocess_mode="livesum"
 )

@@ -20,6 +20,7 @@ from guardian.names import Millis
 from streams.deadletters import DeadLetter
 from streams.fold import Fold
 from streams.folding.wire import Record
+from streams.observing.behind import Behind
 from streams.observing.plans import Plans
 
 BATCH_RECORDS, BATCH_BYTES = 8_000, 2**22
@@ -68,6 +69,7 @@ class Reading:
         self._unfolded: list[Record] = []
         self._arrivals: list[tuple[int, Millis]] = []
         self._letters: list[DeadLetter] = []
+        self._behind = Behind()
         self._first: int | None = None
         self._waiting = 0
         self._waiting_bytes = self._unfolded_bytes = 0
@@ -165,6 +167,15 @@ class Reading:
         """Return how many records are not yet read, as far as the broker has told."""
         end = self._readable()
         return 0 if end is None or self._fold is None else max(end - self._next, 0)
+
+    def behind_s(self) -> float:
+        """Return for how long what is read next has waited to be read, in seconds; at least, where that began before us."""
+        end = self._readable()
+        if end is None or self._fold is None:
+            return 0.0
+        now_s = time.monotonic()
+        self._behind.saw(end, now_s)
+        return self._behind.seconds(self._next, now_s)
 
     def heard_ms(self) -> Millis | None:
         """Return when the broker last answered for this partition, None if never."""
