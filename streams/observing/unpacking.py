@@ -14,11 +14,6 @@ from typing import Any
 
 from aiokafka.record.default_records import DefaultRecordBatch
 
-try:
-    import cramjam
-except ImportError:  # aiokafka says then which codec it misses
-    cramjam = None
-
 UNPACKED_MAX = 2**26
 """Bytes; a batch of a producer has a megabyte or so before it is compressed."""
 _GZIP = 31
@@ -58,6 +53,8 @@ def gunzip(payload: Any) -> bytes:
 
 def unsnap(payload: Any) -> bytes:
     """Return what snappy compressed, in blocks or not; raises ``TooLarge``, or what cramjam raises."""
+    import cramjam
+
     blocks = list(_blocks(bytes(payload)))
     if sum(map(cramjam.snappy.decompress_raw_len, blocks)) > UNPACKED_MAX:
         raise TooLarge
@@ -77,6 +74,8 @@ def _blocks(payload: bytes) -> Iterator[bytes]:
 
 def _into(module: str) -> Callable[[Any], bytes]:
     def unpack(payload: Any) -> bytes:
+        import cramjam
+
         # One byte more than may be: whoever fills it has too much, or fails to.
         room = bytearray(UNPACKED_MAX + 1)
         try:

@@ -92,7 +92,7 @@ async def test_journal_entries(dice):
     )  # fmt: skip
     good = encode(Summary(source="t/0", at_ms=NOON_MS, passed_ms=NOON_MS, offsets=[1, 2], flags=[sums]))
     outlet = MemoryOutlet()
-    judge = Judge(lambda: Bank(JudgeConfig()), outlet, Topics())
+    judge = Judge(lambda: Bank(JudgeConfig()), outlet, Topics())  # type: ignore[arg-type]
     judge.recovered([0], lambda _: 0)
     sent = events(Topics().journal, [one.value for one in some(json.loads(good), dice, 10)])
     for one in [*sent, *events(Topics().journal, [good], first=len(sent))]:
