@@ -9,6 +9,7 @@ refuse an event, and gives the reason.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
@@ -52,8 +53,9 @@ EXPOSURE, OUTCOME, FEEDBACK, SKIPPED, UNKNOWN, REFUSED = range(6)
 _OUTCOME_TYPE = "dev.rolloutguardian.outcome.v1"
 _FRAME_BYTES = 5
 _RATE_DIGITS_MAX = 9
-EVENT_BYTES_MAX = 2**18
-"""Of an event; most have a few hundred. To say what is wrong with one that is larger could take seconds."""
+EXPLAINED_BYTES_MAX = 2**18
+"""To say what is wrong with more than that could take seconds; most events have a few hundred bytes."""
+_value_of = operator.attrgetter("value")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -130,7 +132,7 @@ class Codec:
         Never raises for what a record holds.
         """
         decode = self._decoders.flat if self._bare else self._decoders.envelope
-        envelopes = _decoded([record.value for record in records], decode)
+        envelopes = _decoded(records, decode)
         data = envelopes if self._bare else [envelope.data for envelope in envelopes]
         types = [envelope.type for envelope in envelopes]
         if types.count(_OUTCOME_TYPE) == len(types):
@@ -146,7 +148,6 @@ class Codec:
 
         Raises ``Refused`` with the field and what would be right.
         """
-        _check(record)
         row = _quick(record, self._decoders, tried=not self._bare)
         return self.resolve_carefully(record) if row is None else row
 
@@ -257,11 +258,11 @@ def row_of(event: Event | int) -> Row:
     return event.kind, envelope, data
 
 
-def _decoded(values: Sequence[bytes | None], decode: Callable[[Any], Any]) -> list[Any]:
-    """Return each value decoded, or nothing where that cannot be; none is decoded twice, however many cannot."""
+def _decoded(records: Sequence[Message], decode: Callable[[Any], Any]) -> list[Any]:
+    """Return each record decoded, or nothing where that cannot be; none is decoded twice, however many cannot."""
     found: list[Any] = []
-    rest = iter(values if _are_short(values) else [_short(value) for value in values])
-    while len(found) < len(values):
+    rest = map(_value_of, records)
+    while len(found) < len(records):
         try:
             # What was decoded before one that cannot be stays in the list.
             found.extend(map(decode, rest))
@@ -270,23 +271,12 @@ def _decoded(values: Sequence[bytes | None], decode: Callable[[Any], Any]) -> li
     return found
 
 
-def _are_short(values: Sequence[bytes | None]) -> bool:
-    try:
-        return max(map(len, values), default=0) <= EVENT_BYTES_MAX  # type: ignore[arg-type]
-    except TypeError:
-        return False
-
-
-def _short(value: bytes | None) -> bytes:
-    return b"" if value is None or len(value) > EVENT_BYTES_MAX else value
-
-
 def _check(record: Message) -> None:
-    """Refuse what is not even looked at."""
+    """Refuse what is not even looked at the careful way."""
     if isinstance(record, Unread):
         raise Refused(record.why)
-    if record.value is not None and len(record.value) > EVENT_BYTES_MAX:
-        raise Refused(f"value: should have at most {EVENT_BYTES_MAX:,} bytes, not {len(record.value):,}")
+    if record.value is not None and len(record.value) > EXPLAINED_BYTES_MAX:
+        raise Refused(f"value: is no event, and too large to say why: {len(record.value):,} bytes")
 
 
 def _unframed(value: bytes) -> bytes:
