@@ -61,7 +61,12 @@ async def raw(bootstrap: str, topic: str, count: int) -> dict[str, float]:
     return found
 
 
-async def ours(bootstrap: str, topic: str, count: int) -> dict[str, float]:
+async def poisoned(bootstrap: str, topic: str, count: int) -> dict[str, float]:
+    """The same as ``ours`` where not all is an event: until so many events are counted."""
+    return await ours(bootstrap, topic, count, poison=True)
+
+
+async def ours(bootstrap: str, topic: str, count: int, *, poison: bool = False) -> dict[str, float]:
     """The whole of observe: decode, fold, one transaction a partition and flush into the journal."""
     name = f"b{uuid.uuid4().hex[:8]}"
     settings = Settings.model_validate(
@@ -69,7 +74,7 @@ async def ours(bootstrap: str, topic: str, count: int) -> dict[str, float]:
             "kafka": {"bootstrap": bootstrap, "group_prefix": name},
             "topics": {
                 "exposures": [], "feedback": [], "outcomes": [topic], "journal": f"{topic}.journal",
-                "rollouts": f"{topic}.rollouts",
+                "rollouts": f"{topic}.rollouts", "dead_letters": f"{topic}.dead-letters",
             },
         }
     )  # fmt: skip
@@ -87,7 +92,8 @@ async def ours(bootstrap: str, topic: str, count: int) -> dict[str, float]:
         if running.done():
             running.result()
     found = watch.seconds()
-    assert observer.committed.dead + observer.committed.duplicates == 0
+    assert bool(observer.committed.dead) == poison
+    assert observer.committed.duplicates == 0
     running.cancel()
     await asyncio.wait({running})
     await plans.stop()
@@ -100,7 +106,7 @@ def main(what: str, bootstrap: str, topic: str, count: str) -> None:
     # The same for both: what observe sets for itself.
     gc.set_threshold(GARBAGE_AFTER, 20, 50)
     gc.freeze()
-    measure: Any = {"raw": raw, "ours": ours}[what]
+    measure: Any = {"raw": raw, "ours": ours, "poisoned": poisoned}[what]
     with asyncio.Runner(loop_factory=new_loop) as runner:
         print(json.dumps(runner.run(measure(bootstrap, topic, int(count)))))
 

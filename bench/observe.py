@@ -72,9 +72,9 @@ def run() -> dict[str, Any]:
     }
 
 
-def measure(what: str, bootstrap: str, topic: str) -> Seconds:
+def measure(what: str, bootstrap: str, topic: str, events: int = EVENTS) -> Seconds:
     """Measure observe, or the limit."""
-    return _measured([sys.executable, "-m", "bench._measure", what, bootstrap, topic, str(EVENTS)])
+    return _measured([sys.executable, "-m", "bench._measure", what, bootstrap, topic, str(events)])
 
 
 def measure_peers(bootstrap: str, topic: str) -> tuple[dict[str, Seconds | None], dict[str, str]]:

@@ -10,10 +10,10 @@ names are taken where ours are absent.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import (
@@ -31,11 +31,15 @@ from pydantic import (
 from guardian.names import Millis
 
 NAME_LENGTH_MAX = 256
+FLAGS_MAX = 1_000
+"""Flags that one request ran under."""
 LATENCY_MS_MAX = 86_400_000
 SAMPLED_RATE_MAX = 1_000_000
 NOT_EXPOSED = frozenset({"default", "error", "disabled", "stale"})
 """Evaluation reasons that mean: no variation was chosen for this unit."""
 
+_SHOWN = 80
+"""Characters of a wrong value."""
 _RFC_3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -55,7 +59,8 @@ def parse_time(value: object) -> Millis:
     if isinstance(value, str):
         return _parse_text(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value) or value < 0 or value >= _MS_TO:
+        # Compared, not converted: an integer may have thousands of digits. NaN is in no range.
+        if not 0 <= value < _MS_TO:
             raise ValueError("should be seconds or milliseconds since 1970")
         return round(value * 1000) if value < _MS_FROM else int(value)
     raise ValueError("should be an RFC 3339 time or milliseconds since 1970")
@@ -106,7 +111,9 @@ EventTime = Annotated[
     ),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "minimum": 0}]}),
 ]
-Flags = Annotated[dict[Name, Name], Field(description="flag key to variation: all that the request ran under")]
+Flags = Annotated[
+    dict[Name, Name], Field(max_length=FLAGS_MAX, description="flag key to variation: all that the request ran under")
+]
 ContextId = Annotated[
     str | None,
     Field(default=None, description="pseudonymous id of the unit (user, session, device); empty is none"),
@@ -295,6 +302,18 @@ def _sentence(detail: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "missing":
         return f"{where}: is required"
-    if detail["type"] == "value_error" and isinstance(detail["input"], Mapping):
+    if detail["type"] == "value_error" and isinstance(detail["input"], Mapping) and ": " in message:
+        # What a whole model says names its field itself.
         return f"{where}.{message}" if where else message
-    return f"{where}: {message}, not {repr(detail['input'])[:80]}"
+    return f"{where}: {message}, not {_shown(detail['input'])}"
+
+
+def _shown(value: object) -> str:
+    """Return how a value begins, without looking at all of it."""
+    if isinstance(value, str | list):
+        value = value[:_SHOWN]
+    elif isinstance(value, dict):
+        value = dict(islice(value.items(), _SHOWN))
+    elif isinstance(value, int) and value.bit_length() > _SHOWN:
+        return f"an integer of {value.bit_length():,} bits"
+    return repr(value)[:_SHOWN]

@@ -63,6 +63,9 @@ def _share_at_risk(
     history: History, second: int, arm: tuple[str, float], base: tuple[str, float], by_exposures: bool
 ) -> float | None:
     """Return the treatment's part of the starts around ``second`` that may still fail, before its fresh failures."""
+    if history.recent(0, arm[0]).starts(by_exposures) < max(arm[1], 1.0):
+        # However wide: a name that somebody makes up costs next to nothing.
+        return None
     around = (Cell(), Cell())
     width = 0
     while True:
@@ -83,7 +86,4 @@ def _sum(history: History, second: int, width: int, names: tuple[str, str], into
         cell.exposures = cell.outcomes = cell.errors = 0
         cell.first = cell.left = 0.0
     for at in range(second - width, second + width + 1):
-        cells = history.at(at)
-        for name, cell in zip(names, into, strict=True):
-            if name in cells:
-                cell.add(cells[name])
+        history.add_to(zip(names, into, strict=True), at)

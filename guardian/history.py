@@ -9,6 +9,7 @@ loudest; that choice makes its numbers a description, not a test.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -65,6 +66,13 @@ class History:
         if cells is None:
             cells = self.coarse.cells(second // COARSE)
         return cells or {}
+
+    def add_to(self, cells: Iterable[tuple[str, Cell]], second: int) -> None:
+        """Add what ``at`` returns of these variations to their cells."""
+        steps, step = (self.fine, second) if self.fine.holds(second) else (self.coarse, second // COARSE)
+        if steps.holds(step):
+            for variation, cell in cells:
+                steps.add_to(cell, step, variation)
 
     def steps(self) -> list[tuple[int, Cells]]:
         """Return all steps, latest first, each with the second in which it begins."""

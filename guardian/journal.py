@@ -134,5 +134,8 @@ def encode(entry: Entry) -> bytes:
 
 def decode(raw: bytes) -> Entry:
     """Return the entry; raises ``msgspec.ValidationError`` or ``msgspec.DecodeError`` with the reason."""
-    entry: Entry = _decoder.decode(raw)
+    try:
+        entry: Entry = _decoder.decode(raw)
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deeply") from None
     return entry

@@ -254,7 +254,7 @@ class Acting:
 
     async def _bury(self, letter: DeadLetter, finish: Callable[[], None]) -> None:
         key = (letter.key or b"").decode(errors="replace")
-        await self._write(self._topics.dead_letters, key, letter.kafka_value(), letter.kafka_headers())
+        await self._write(self._topics.dead_letters, key, letter.value, letter.kafka_headers())
         finish()
 
     async def _write(self, topic: str, key: str, value: bytes | None, headers: Headers) -> None:

@@ -86,7 +86,7 @@ def read_event(raw: bytes | None) -> Event:
         raise EventError("the record has no value; an event is a CloudEvent in structured JSON")
     try:
         event = _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EventError(f"not a CloudEvent in structured JSON: {error}") from None
     if event.specversion != "1.0":
         raise EventError(f"specversion: {event.specversion!r}: only 1.0 is read")

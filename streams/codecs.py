@@ -9,6 +9,7 @@ refuse an event, and gives the reason.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
@@ -37,6 +38,7 @@ from streams.folding.wire import (
     Line,
     Message,
     Record,
+    Unread,
     decode_any,
     decode_foreign,
 )
@@ -51,6 +53,9 @@ EXPOSURE, OUTCOME, FEEDBACK, SKIPPED, UNKNOWN, REFUSED = range(6)
 _OUTCOME_TYPE = "dev.rolloutguardian.outcome.v1"
 _FRAME_BYTES = 5
 _RATE_DIGITS_MAX = 9
+EXPLAINED_BYTES_MAX = 2**18
+"""To say what is wrong with more than that could take seconds; most events have a few hundred bytes."""
+_value_of = operator.attrgetter("value")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -127,10 +132,7 @@ class Codec:
         Never raises for what a record holds.
         """
         decode = self._decoders.flat if self._bare else self._decoders.envelope
-        try:
-            envelopes = [decode(record.value) for record in records]
-        except UNREADABLE:
-            envelopes = [_or_nothing(decode, record.value) for record in records]
+        envelopes = _decoded(records, decode)
         data = envelopes if self._bare else [envelope.data for envelope in envelopes]
         types = [envelope.type for envelope in envelopes]
         if types.count(_OUTCOME_TYPE) == len(types):
@@ -146,18 +148,26 @@ class Codec:
 
         Raises ``Refused`` with the field and what would be right.
         """
-        row = _quick(record, self._decoders)
+        row = _quick(record, self._decoders, tried=not self._bare)
         return self.resolve_carefully(record) if row is None else row
 
     def resolve_carefully(self, record: Message) -> Row:
         """Return what one record holds, as the documented models read it; raises ``Refused``."""
+        _check(record)
         return row_of(read_record(record.value, record.headers, bare=self._bare))
 
 
-def _quick(record: Message, decoders: Decoders) -> Row | None:
-    """Try the usual other forms with the fast decoders: Confluent framing, binary mode, a foreign type."""
-    value = _unframed(record.value or b"")
+def _quick(record: Message, decoders: Decoders, *, tried: bool) -> Row | None:
+    """
+    Try the usual other forms with the fast decoders: Confluent framing, binary mode, a foreign type.
+
+    ``tried`` says that the plain form was.
+    """
+    whole = record.value or b""
+    value = _unframed(whole)
     binary = None if _is_structured(record.headers) else _binary_envelope(record.headers)
+    if tried and binary is None and value is whole:
+        return (UNKNOWN, None, None) if _is_foreign(value) else None
     try:
         if binary is not None:
             data = decoders.fields(value)
@@ -248,11 +258,25 @@ def row_of(event: Event | int) -> Row:
     return event.kind, envelope, data
 
 
-def _or_nothing(decode: Callable[[Any], Any], value: bytes | None) -> Any:
-    try:
-        return decode(value)
-    except UNREADABLE:
-        return _NOTHING
+def _decoded(records: Sequence[Message], decode: Callable[[Any], Any]) -> list[Any]:
+    """Return each record decoded, or nothing where that cannot be; none is decoded twice, however many cannot."""
+    found: list[Any] = []
+    rest = map(_value_of, records)
+    while len(found) < len(records):
+        try:
+            # What was decoded before one that cannot be stays in the list.
+            found.extend(map(decode, rest))
+        except UNREADABLE:
+            found.append(_NOTHING)
+    return found
+
+
+def _check(record: Message) -> None:
+    """Refuse what is not even looked at the careful way."""
+    if isinstance(record, Unread):
+        raise Refused(record.why)
+    if record.value is not None and len(record.value) > EXPLAINED_BYTES_MAX:
+        raise Refused(f"value: is no event, and too large to say why: {len(record.value):,} bytes")
 
 
 def _unframed(value: bytes) -> bytes:
@@ -281,6 +305,6 @@ def _binary_envelope(headers: Headers) -> dict[str, Any] | None:
         if content is not None:
             envelope[name] = content.decode("utf-8", "replace")
     rate = envelope.get("sampledrate", "")
-    if rate.isascii() and rate.isdecimal() and len(rate) <= _RATE_DIGITS_MAX:
+    if len(rate) <= _RATE_DIGITS_MAX and rate.isascii() and rate.isdecimal():
         envelope["sampledrate"] = int(rate)
     return envelope

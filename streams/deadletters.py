@@ -1,15 +1,20 @@
-"""What could not be read: the original bytes, and where and why."""
+"""What could not be read: the original bytes, and where and why. A dead letter always fits into a record."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from streams.folding.wire import Headers, Record
+from streams.folding.wire import Headers, Record, Unread
 
 _OURS = "guardian_"
 """How the names of the headers begin that a dead letter adds."""
 VALUE_BYTES_MAX = 512 * 1024
 """More of a value is not kept: the broker would refuse the dead letter itself."""
+KEY_BYTES_MAX, HEADERS_BYTES_MAX = 16 * 1024, 128 * 1024
+"""Nor of a key; and no more headers, names and values together."""
+REASON_MAX = 2_000
+"""Characters of a reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,7 @@ class DeadLetter:
     A record that is no valid event.
 
     ``reason`` names the field and what would be right. Value, key and
-    headers are those of the record; ``was_cut`` says that the value is only
+    headers are those of the record; ``was_cut`` says that one of them is only
     what was kept of it.
     """
 
@@ -42,27 +47,43 @@ class DeadLetter:
         """Return the record's own headers, followed by reason and origin."""
         return [
             *self.headers,
-            ("guardian_reason", self.reason.encode("utf-8", "replace")),
+            ("guardian_reason", self.reason[:REASON_MAX].encode("utf-8", "replace")),
             ("guardian_topic", self.origin.topic.encode()),
             ("guardian_partition", str(self.origin.partition).encode()),
             ("guardian_offset", str(self.origin.offset).encode()),
-            *([("guardian_truncated", b"true")] if self.is_truncated else []),
+            *([("guardian_truncated", b"true")] if self.was_cut else []),
         ]
 
-    def kafka_value(self) -> bytes | None:
-        """Return the original bytes, cut where they are too many to be kept."""
-        return self.value if self.value is None else self.value[:VALUE_BYTES_MAX]
+    @classmethod
+    def kept(
+        cls, reason: str, origin: Origin, value: bytes | None, key: bytes | None = None, headers: Headers = ()
+    ) -> DeadLetter:
+        """Return the dead letter of a record, with as much of it as is kept."""
+        # A record of neither key nor value is not sent by every client; the empty value is as little of an event as none.
+        value = b"" if value is None and key is None else value
+        parts = _cut(value, VALUE_BYTES_MAX), _cut(key, KEY_BYTES_MAX)
+        named = tuple(_first(headers, HEADERS_BYTES_MAX)) if headers else ()
+        was_cut = parts != (value, key) or len(named) < len(headers)
+        return cls(reason[:REASON_MAX], origin, *parts, named, was_cut)
 
-    @property
-    def is_truncated(self) -> bool:
-        """Whether some of the value is not kept."""
-        return self.was_cut or (self.value is not None and len(self.value) > VALUE_BYTES_MAX)
+
+def _cut(content: bytes | None, most: int) -> bytes | None:
+    return content if content is None or len(content) <= most else content[:most]
+
+
+def _first(headers: Headers, most: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the headers as long as they have no more bytes than that."""
+    for name, content in headers:
+        most -= len(name.encode("utf-8", "surrogatepass")) + len(content or b"")
+        if most < 0:
+            return
+        yield name, content
 
 
 def letter_of(record: Record) -> DeadLetter:
     """Return the dead letter that a record of the dead-letter topic holds; what it does not say is empty, or -1."""
     ours = [(name.removeprefix(_OURS), value) for name, value in record.headers if name.startswith(_OURS)]
-    said = {name: value.decode("utf-8", "replace") for name, value in ours}
+    said = {name: (value or b"").decode("utf-8", "replace") for name, value in ours}
     origin = Origin(said.get("topic", ""), _number(said.get("partition")), _number(said.get("offset")))
     headers = tuple((name, value) for name, value in record.headers if not name.startswith(_OURS))
     return DeadLetter(said.get("reason", ""), origin, record.value, record.key, headers, "truncated" in said)
@@ -77,4 +98,5 @@ def dead_letter(record: Record, source: str, reason: str) -> DeadLetter:
     topic, _, partition = source.rpartition("/")
     is_kafka = bool(topic) and partition.isdecimal()
     origin = Origin(topic if is_kafka else source, int(partition) if is_kafka else -1, record.offset)
-    return DeadLetter(reason, origin, record.value, record.key, record.headers)
+    letter = DeadLetter.kept(reason, origin, record.value, record.key, record.headers)
+    return replace(letter, was_cut=True) if isinstance(record, Unread) else letter

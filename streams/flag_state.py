@@ -35,7 +35,7 @@ def read_record(value: bytes) -> Record:
         raise EventError(f"type: {event.type!r}: expected {FLAG_STATE_TYPE!r}")
     try:
         record = msgspec.json.decode(event.data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EventError(f"data: {error}") from None
     if not isinstance(record, dict):
         raise EventError(f"data: {record!r} is not an object")

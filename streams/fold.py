@@ -18,6 +18,7 @@ from guardian.plan import Plan
 from guardian.summaries import TICK_MS, FlagSums
 from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, Codec, Event, Message, Record
 from streams.deadletters import DeadLetter, dead_letter
+from streams.folding.admission import FLAGS, SERVICES, VARIATIONS, Known
 from streams.folding.ahead import Ahead
 from streams.folding.cadence import FLUSHES, resumed
 from streams.folding.chunk import Chunk, joined
@@ -35,9 +36,6 @@ __all__ = ["Batch", "Counts", "Fold", "FoldConfig", "Savepoint"]
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-NAMES_MAX = 100_000
-"""Variations remembered at a time; beyond, all names are forgotten, and with them who saw what."""
-
 _DEFAULT = FoldConfig()
 
 
@@ -51,7 +49,8 @@ class Fold:
     offset, events are read again for what they leave in memory, so that their
     repeats are known for repeats. ``counts`` says what became of the events,
     ``reached_ms`` is the event time that reading has reached. ``plans`` say
-    what is wanted of a flag beside requests and failures. One thread, one owner.
+    what is wanted of a flag beside requests and failures; ``examples`` are names
+    that were too many. One thread, one owner.
     """
 
     def __init__(
@@ -71,6 +70,7 @@ class Fold:
         self._held: Chunk | None = None
         self._ahead = Ahead()
         self._can_roll_back = False
+        self._known: Known = {}
         self._settings: Settings
         self._sights: Sights
         self._cycle: Int64s
@@ -99,6 +99,21 @@ class Fold:
         self._planned.follow(plans)
         self._settings.follow(_watched(plans))
         self._codec.detailed = self._planned.details.wanted
+
+    @property
+    def known(self) -> Known:
+        """Which flags have a rollout, with which variations: they are told apart whatever else there is."""
+        return self._known
+
+    @known.setter
+    def known(self, known: Known) -> None:
+        self._known = known
+        self._settings.names.admission.follow(known)
+
+    @property
+    def examples(self) -> Mapping[int, Sequence[str]]:
+        """Some of the names of which there were too many, by what they are of."""
+        return self._settings.names.admission.examples
 
     @property
     def is_due(self) -> bool:
@@ -194,7 +209,7 @@ class Fold:
         self._cadence = self._cadence.after(self._next, self._cycle, names.flag_hash, self.config.rows_max)
         if self._cadence.flush == 0:
             self._cycle[:] = 0
-        if (len(names) > NAMES_MAX or names.companies.is_full) and self.is_empty:
+        if names.is_full and self.is_empty:
             self._forget_names()
         if not self._can_roll_back:
             self.confirm(self._savepoint())
@@ -217,6 +232,7 @@ class Fold:
         self._cadence, self._held, self._cycle = point.cadence, point.held, point.cycle.copy()
         self._settings, self._sights = point.settings, point.sights
         self._settings.follow(_watched(self.plans))
+        self._settings.names.admission.follow(self._known)
         self._sights.undo(point.sights_mark)
         self._repeats.undo(point.repeats_mark)
         self._planned.undo(point.planned_mark)
@@ -231,7 +247,7 @@ class Fold:
         )  # fmt: skip
 
     def _forget_names(self) -> None:
-        self._settings = Settings(Names(), _watched(self.plans))
+        self._settings = Settings(Names(self._known), _watched(self.plans))
         self._sights = Sights(self._settings.names, self.config.units_max)
         self._cycle = np.zeros(0, dtype=np.int64)
 
@@ -257,10 +273,20 @@ class Fold:
         counts.feedback += int(of_kind[FEEDBACK])
         future = batch.time_ms > np.add(arrival_ms, self.config.future_tolerance_ms)
         counts.future += int(future.sum())
+        self._count_beyond(batch)
         time_ms = np.where(future, arrival_ms, batch.time_ms)
         # The median: neither a clock that is ahead nor an event that comes late says how far the source is read.
         self.reached_ms = max(self.reached_ms, int(np.partition(time_ms, time_ms.size // 2)[time_ms.size // 2]))
         self._wait(batch, time_ms, arrival_ms, offsets, flush)
+
+    def _count_beyond(self, batch: Batch) -> None:
+        self._settings.names.admission.earn(len(batch))
+        if not self._settings.has_beyond:
+            return
+        beyond, counts = self._settings.beyond[batch.setting], self.counts
+        counts.too_many_flags += int(np.count_nonzero(beyond & FLAGS))
+        counts.too_many_variations += int(np.count_nonzero(beyond & VARIATIONS))
+        counts.too_many_services += int(np.count_nonzero(beyond & SERVICES))
 
     def _fresh(self, batch: Batch) -> Bools | None:
         """Return the mask of events that are no repeats, or None if none is."""

@@ -237,7 +237,7 @@ class Judge:
     async def _bury(self, held: Partition, message: Any, reason: str) -> None:
         letter = dead_letter_of(message, reason)
         key = (message.key or b"").decode(errors="replace")
-        await self._owe(held, Owed(self._topics.dead_letters, key, letter.kafka_value(), letter.kafka_headers()))
+        await self._owe(held, Owed(self._topics.dead_letters, key, letter.value, letter.kafka_headers()))
 
     async def _owe(self, held: Partition, owed: Owed) -> None:
         held.owed.append(owed)

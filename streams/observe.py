@@ -21,12 +21,15 @@ from aiokafka.errors import KafkaError
 
 from streams.environment import WORKER_VARIABLE
 from streams.fold import Counts
+from streams.observing.excess import too_many
 from streams.observing.light import gulp, lighten
-from streams.observing.metrics import LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
+from streams.observing.metrics import BEHIND, LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
 from streams.observing.plans import Plans
 from streams.observing.reading import now_ms
 from streams.observing.source import Committed, Source
+from streams.observing.unpacking import bound
 from streams.reading import fetch_wait_ms
+from streams.scaling import BEHIND_S
 from streams.settings import Settings
 from streams.status import Status
 
@@ -46,7 +49,7 @@ GARBAGE_AFTER = 50_000
 """Objects made before the collector looks: events are freed by counting, and looking for cycles among them is slow."""
 
 
-async def run_observe(settings: Settings, status: Status) -> None:
+async def run_observe(settings: Settings, status: Status, reader: type[AIOKafkaConsumer] = AIOKafkaConsumer) -> None:
     """
     Read events and write summaries until cancelled; then what has been read goes out first.
 
@@ -60,7 +63,7 @@ async def run_observe(settings: Settings, status: Status) -> None:
     gc.set_threshold(GARBAGE_AFTER, 20, 50)
     gc.freeze()
     plans = Plans(settings)
-    observer = Observer(settings, status, plans)
+    observer = Observer(settings, status, plans, reader)
     plans.start()
     telling = asyncio.create_task(observer.tell(), name="observe status")
     said_s = -SAY_S
@@ -86,12 +89,15 @@ async def run_observe(settings: Settings, status: Status) -> None:
 class Observer(ConsumerRebalanceListener):
     """The sources of this worker, as the group assigns them."""
 
-    def __init__(self, settings: Settings, status: Status, plans: Plans) -> None:
+    def __init__(
+        self, settings: Settings, status: Status, plans: Plans, reader: type[AIOKafkaConsumer] = AIOKafkaConsumer
+    ) -> None:
         self.why = "starting"
         self._plans = plans
         self._settings = settings
         self._status = status
         self._group = f"{settings.kafka.group_prefix}-observe"
+        self._reader = reader
         self._consumer: AIOKafkaConsumer | None = None
         self._sources: dict[TopicPartition, Source] = {}
         self._kept: dict[TopicPartition, Committed] = {}
@@ -115,7 +121,8 @@ class Observer(ConsumerRebalanceListener):
             KafkaError: Kafka cannot be reached, or refuses us.
         """
         gulp()
-        consumer = AIOKafkaConsumer(
+        bound()
+        consumer = self._reader(
             **self._settings.kafka.client_options(),
             client_id="guardian-observe",
             group_id=self._group,
@@ -125,7 +132,7 @@ class Observer(ConsumerRebalanceListener):
             check_crcs=False,
             fetch_max_wait_ms=min(fetch_wait_ms(self._settings), POLL_MS),
             # Started again under the same name, a worker has its partitions back at once.
-            group_instance_id=f"{worker}-observe" if (worker := os.environ.get(WORKER_VARIABLE)) else None,
+            group_instance_id=f"{worker}-{self._status.name}" if (worker := os.environ.get(WORKER_VARIABLE)) else None,
             session_timeout_ms=SESSION_MS,
             heartbeat_interval_ms=HEARTBEAT_MS,
         )
@@ -205,17 +212,23 @@ class Observer(ConsumerRebalanceListener):
         lags = {source: source.reading.lag() for source in sources}
         OPEN_TRANSACTIONS.set(len(ages_s))
         OLDEST_TRANSACTION.set(max(ages_s, default=0.0))
+        behind_s = {source: source.reading.behind_s() for source in sources}
         for source, lag in lags.items():
             LAG.labels(source.at.topic, source.at.partition).set(lag)
+            BEHIND.labels(source.at.topic, source.at.partition).set(behind_s[source])
+        latest_s = max(behind_s.values(), default=0.0)
         committed = self.committed
         numbers = {
             "partitions": len(sources),
             "lag": sum(lags.values()),
+            "behind_s": round(latest_s, 1),
+            "mode": "behind" if latest_s > BEHIND_S else "keeping up",
             "open_transactions": len(ages_s),
             "oldest_transaction_s": round(max(ages_s, default=0.0), 3),
             "dead_letters": committed.dead,
             "clamped": committed.future,
             "unknown": committed.unknown,
+            "too_many": too_many(committed),
         }
         return self._complaint(sources), numbers
 

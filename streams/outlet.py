@@ -44,7 +44,7 @@ def dead_letter_of(message: Any, reason: str) -> DeadLetter:
     DEAD_LETTERS.labels(message.topic).inc()
     where = {"topic": message.topic, "partition": message.partition, "offset": message.offset}
     log.warning("record_not_readable", **where, reason=reason)
-    return DeadLetter(reason, Origin(**where), message.value, message.key, tuple(message.headers or ()))
+    return DeadLetter.kept(reason, Origin(**where), message.value, message.key, tuple(message.headers or ()))
 
 
 class Outlet:

@@ -24,6 +24,7 @@ from prometheus_client import multiprocess
 from streams import forking
 from streams.child import live
 from streams.environment import METRICS_VARIABLE
+from streams.scaling import Scaling
 from streams.telemetry import READY, RESTARTS
 
 log = structlog.get_logger()
@@ -96,12 +97,14 @@ class Supervisor:
     Children are forked from a process that has imported once what they share: they start at once, and share memory.
     """
 
-    def __init__(self, names: Sequence[str], config: str | None) -> None:
+    def __init__(self, names: Sequence[str], config: str | None, scaling: Scaling | None = None) -> None:
         self.children = [Child(name) for name in names]
         self.waiting_for = "starting"
         self._config = config
+        self._scaling = scaling
         self._stopping = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._keeping: dict[str, asyncio.Task[None]] = {}
+        self._watching: asyncio.Task[None] | None = None
         self._go: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         # One at a time: multiprocessing keeps a list of its processes.
         self._starting = asyncio.Lock()
@@ -109,8 +112,15 @@ class Supervisor:
 
     def start(self) -> None:
         """Start all children; they import what they need, and wait for ``go``."""
-        self._tasks = [asyncio.create_task(self._keep(child)) for child in self.children]
-        self._tasks.append(asyncio.create_task(self._watch()))
+        for child in self.children:
+            self._keeping[child.name] = asyncio.create_task(self._keep(child))
+        self._watching = asyncio.create_task(self._watch())
+
+    def add(self, name: str) -> None:
+        """Start another worker, ``observe-2``, and keep it alive like all others."""
+        child = Child(name)
+        self.children.append(child)
+        self._keeping[name] = asyncio.create_task(self._keep(child))
 
     def go(self, overrides: Overrides) -> None:
         """Let the children work, with the settings that were not known when they started."""
@@ -131,19 +141,20 @@ class Supervisor:
         """Tell all children to end; whichever has not within ``KILL_AFTER_S`` is killed."""
         self._stopping.set()
         keeping = []
-        for child, task in zip(self.children, self._tasks, strict=False):
+        for child in self.children:
             child.signal("terminate")
             if child.alive or self._starting.locked():
-                keeping.append(task)
+                keeping.append(self._keeping[child.name])
         if keeping:
             _, slow = await asyncio.wait(keeping, timeout=KILL_AFTER_S)
             for child in self.children:
                 child.signal("kill")
             if slow:
                 await asyncio.wait(slow, timeout=0.3)
-        for task in self._tasks:
+        tasks = [*self._keeping.values(), *([self._watching] if self._watching else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.wait(self._tasks)
+        await asyncio.wait(tasks)
 
     async def _keep(self, child: Child) -> None:
         pause_s = FIRST_PAUSE_S
@@ -234,6 +245,9 @@ class Supervisor:
                     if not child.ready:
                         child.starting_s = min(2 * child.starting_s, STARTING_MOST_S)
                     child.signal("kill")
+            for name in self._scaling.due({child.name: child.numbers for child in self.children}) if self._scaling else ():
+                log.warning("worker_added", child=name, why="what is read has waited for seconds: it does not keep up")
+                self.add(name)
 
 
 def _forget_live_numbers(pid: int) -> None:

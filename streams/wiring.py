@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from guardian.ports import FlagStore, StoreCapabilities
+from streams.scaling import processor_of
 from streams.settings import Settings
 from streams.status import Status
 
@@ -31,12 +32,12 @@ PROCESSORS: dict[str, str] = {
 
 def processor(name: str) -> Processor:
     """
-    Return the processor called *name*, ready to run.
+    Return the processor called *name*, ready to run; ``observe-2`` is another worker of ``observe``.
 
     Raises:
         KeyError: there is none of this name.
     """
-    module, _, function = PROCESSORS[name].partition(":")
+    module, _, function = PROCESSORS[processor_of(name)].partition(":")
     run: Callable[..., Coroutine[Any, Any, None]] = getattr(importlib.import_module(module), function)
     return functools.partial(run, open_store=open_flag_store) if name == "act" else run
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from streams.reading import fetch_wait_ms
 from streams.settings import Settings
 
 POLL_MS = 200
+REASONS_MAX, OTHERS = 10_000, "other reasons"
 
 
 class NoLetter(GuardianError):
@@ -59,10 +60,20 @@ class Found:
 
 @dataclass(slots=True)
 class Survey:
-    """The newest letters that were asked for, the oldest of them first, and by reason how many there are of them in all."""
+    """
+    The newest letters that were asked for, the oldest of them first, and by reason how many there are of them in all.
+
+    A flood may give a million reasons: those that come after ``REASONS_MAX`` are counted as ``OTHERS``.
+    """
 
     newest: deque[Found]
     reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, found: Found) -> None:
+        """Take one letter in."""
+        self.newest.append(found)
+        reason = found.letter.reason
+        self.reasons[reason if reason in self.reasons or len(self.reasons) < REASONS_MAX else OTHERS] += 1
 
 
 Asked = Callable[[DeadLetter], bool]
@@ -80,14 +91,19 @@ class Letters:
         self._settings = settings
         self._topic = settings.topics.dead_letters
 
-    async def survey(self, asked: Asked, most: int) -> Survey:
-        """Read the whole topic; keep the newest ``most`` of those asked for."""
+    async def survey(self, asked: Asked, most: int, *, whole: bool = True) -> Survey:
+        """Read the whole topic; keep the newest ``most`` of those asked for, without their values if not ``whole``."""
         found = Survey(deque(maxlen=most))
         async for one in self._all():
             if asked(one.letter):
-                found.newest.append(one)
-                found.reasons[one.letter.reason] += 1
+                found.add(one if whole else replace(one, letter=replace(one.letter, value=None)))
         return found
+
+    async def again(self, places: Collection[Place]) -> AsyncIterator[Found]:
+        """Read the whole topic; yield the letters at these places."""
+        async for one in self._all():
+            if one.place in places:
+                yield one
 
     async def at(self, places: Iterable[Place]) -> list[Found]:
         """
@@ -150,14 +166,14 @@ def refusal(settings: Settings, found: Found) -> str:
     """Return why a letter cannot be sent again, or nothing: only whole events go back, to topics that events are read from."""
     topics = settings.topics
     sources = {*topics.exposures, *topics.outcomes, *topics.feedback}
-    if found.letter.is_truncated:
+    if found.letter.was_cut:
         return f"{found.place}: only the beginning of it was kept, as it was too large; send it from where it came from"
     if found.letter.origin.topic not in sources:
         return f"{found.place}: it came from {found.letter.origin.topic or 'nowhere'}, from which no events are read"
     return ""
 
 
-async def resubmit(letters: Iterable[Found], outlet: Outlet) -> int:
+async def resubmit(letters: AsyncIterable[Found], outlet: Outlet) -> int:
     """
     Send letters to where they came from, as they were; return how many were sent.
 
@@ -165,7 +181,7 @@ async def resubmit(letters: Iterable[Found], outlet: Outlet) -> int:
         NotDelivered: Kafka did not take one; those before it were sent.
     """
     sent = 0
-    for one in letters:
+    async for one in letters:
         letter = one.letter
         partition = letter.origin.partition if letter.origin.partition >= 0 else None
         await outlet.send(letter.origin.topic, letter.key, letter.value, partition=partition, headers=letter.headers)

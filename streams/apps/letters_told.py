@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, TextIO, TypeVar
 
 from aiokafka.errors import KafkaError
@@ -66,7 +66,7 @@ def resubmit_letters(
     if asked is None:
         found = _asked(settings, letters.at([_place(place) for place in places]))
     else:
-        survey = _asked(settings, letters.survey(asked, RESUBMITTED_MAX))
+        survey = _asked(settings, letters.survey(asked, RESUBMITTED_MAX, whole=False))
         if (total := survey.reasons.total()) > RESUBMITTED_MAX:
             raise Wrong(f"{count(total)} dead letters are meant, at most {count(RESUBMITTED_MAX)} are sent at a time: narrow it")
         found = list(survey.newest)
@@ -78,7 +78,7 @@ def resubmit_letters(
     if not found or not agreed(f"{among(len(found), 'dead letter')} will be sent again to {_topics(found)}{left}. Go on?"):
         out.write(f"nothing was sent{left}\n")
         return DONE
-    sent = _asked(settings, _send(settings, found))
+    sent = _asked(settings, _send(settings, letters.again({one.place for one in found})))
     out.write(f"sent again: {among(sent, 'dead letter')} to {_topics(found)}{left}; what is still not readable comes back\n")
     return DONE
 
@@ -94,8 +94,8 @@ def record(one: Found) -> dict[str, Any]:
     return {
         "place": str(one.place), "at": one.at, "reason": letter.reason, "topic": letter.origin.topic,
         "partition": letter.origin.partition, "offset": letter.origin.offset,
-        "key": (letter.key or b"").decode(errors="replace"), "truncated": letter.is_truncated,
-        "headers": {name: told.decode(errors="replace") for name, told in letter.headers}, "form": form, "value": text,
+        "key": (letter.key or b"").decode(errors="replace"), "truncated": letter.was_cut,
+        "headers": {name: (told or b"").decode(errors="replace") for name, told in letter.headers}, "form": form, "value": text,
     }  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def _asked(settings: Settings, question: Awaitable[Answered]) -> Answered:
         raise NotReached(f"Kafka did not take all of them: {error}; those before it were sent") from None
 
 
-async def _send(settings: Settings, found: list[Found]) -> int:
+async def _send(settings: Settings, found: AsyncIterable[Found]) -> int:
     outlet: Outlet
     async with open_outlet(settings, "dead-letters", Status("dead-letters")) as outlet:
         return await resubmit(found, outlet)

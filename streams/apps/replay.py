@@ -89,6 +89,7 @@ class Observer:
         self._shown = shown
         self._fold = Fold(SOURCE, FoldConfig(bare=True))
         self._fold.plans = {policy.key: plan_of(policy) for policy in policies}
+        self._fold.known = dict.fromkeys(self._fold.plans, ())
         self._report = report
 
     def take(self, stretch: Stretch) -> list[Flush]:

@@ -29,6 +29,7 @@ from streams.health import Health
 from streams.outlet import NotDelivered, open_outlet
 from streams.policies import load_default, load_policies, read_policies
 from streams.publish import publish_policies
+from streams.scaling import Scaling
 from streams.settings import Settings, load_settings
 from streams.status import Status
 from streams.supervisor import Overrides, Supervisor
@@ -114,7 +115,7 @@ async def run(settings: Settings, policies: Sequence[Policy], names: Sequence[st
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    supervisor = Supervisor(names, config)
+    supervisor = Supervisor(names, config, Scaling("observe", min(settings.observe.workers, os.cpu_count() or 1)))
     reload = Reload(map(Path, settings.policies), policies)
     health = Health(
         lambda: supervisor.readiness() | {"policies": reload.state()},

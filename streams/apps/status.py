@@ -10,6 +10,7 @@ from typing import TextIO
 
 from guardian.decisions import GuardrailView
 from guardian.errors import GuardianError
+from guardian.events import parse_time
 from guardian.explain import clean, quoted
 from guardian.numerals import among, percent, times
 from guardian.retelling import counted
@@ -20,6 +21,8 @@ from streams.apps.board import RolloutNow
 from streams.apps.client import DONE, Client, path_of
 
 DECISIONS_SHOWN = 5
+BEHIND_S = 5.0
+"""Reading is told to be behind from here on; the longest lag of outcomes that is usual is below it."""
 CLEARED = "\x1b[H\x1b[J"
 """What makes a terminal empty."""
 
@@ -78,6 +81,10 @@ def waits_for(view: RolloutNow) -> str:
         return "nothing"
     if view.telemetry != "fresh":
         return f"telemetry, which is {view.telemetry}"
+    if not view.passed_ms:
+        return "observe, which reads far behind, or does not run"
+    if (behind_s := (parse_time(view.at) - view.passed_ms) / 1_000) > BEHIND_S:
+        return f"observe, which reads {behind_s:.0f} s behind"
     if view.stage + 1 < view.stages:
         return f"stage {view.stage + 2} of {view.stages}"
     return "harm, if there is any"

@@ -24,7 +24,7 @@ from streams.codecs import (
     row_of,
 )
 from streams.folding.details import Details, said
-from streams.folding.names import SETTINGS_MAX, SKIP, WRONG, Settings
+from streams.folding.names import SKIP, WRONG, Settings
 from streams.folding.times import parse_times
 
 Int64s = npt.NDArray[np.int64]
@@ -125,7 +125,7 @@ class _Table:
     """The columns while they are filled."""
 
     def __init__(self, count: int, settings: Settings, details: Details) -> None:
-        if len(settings) > SETTINGS_MAX:
+        if settings.is_full:
             settings.clear()
         details.make_room()
         self._settings = settings
@@ -202,8 +202,13 @@ class _Table:
             if not any(self.put(index, way(record)) for way in ways):
                 raise Refused("value: should be an event with names, flags and a time")
         except Refused as refused:
-            self.kind[index] = REFUSED
-            self._reasons[index] = str(refused)
+            self._refuse(index, str(refused))
+        except Exception as error:  # noqa: BLE001
+            # A defect of ours: one event must not stop all that come after it.
+            self._refuse(index, f"value: cannot be read: {error!r}")
+
+    def _refuse(self, index: int, reason: str) -> None:
+        self.kind[index], self._reasons[index] = REFUSED, reason
 
     def put(self, index: int, row: Row) -> bool:
         """Set one row; return whether its values are right."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guardian.plan import GRID, MEASURE, NPS, RATING, THUMB, Plan, position
-from streams.folding.names import SETTINGS_MAX, WRONG
+from streams.folding.names import SETTINGS_BYTES_MAX, SETTINGS_MAX, WRONG
 from streams.folding.wire import UNREADABLE
 
 Floats = npt.NDArray[np.float64]
@@ -75,14 +75,15 @@ class Details:
         self._numbers: dict[Any, int] = {}
         self._details: dict[int, Detail] = {}
         self._next = 0
+        self._bytes = 0
 
     def __getitem__(self, number: int) -> Detail:
         return self._details[number]
 
     def make_room(self) -> None:
         """Forget what was told if that is much; numbers of earlier batches mean nothing then."""
-        if len(self._numbers) > SETTINGS_MAX:
-            self._numbers, self._details = {}, {}
+        if len(self._numbers) > SETTINGS_MAX or self._bytes > SETTINGS_BYTES_MAX:
+            self._numbers, self._details, self._bytes = {}, {}, 0
 
     def numbers(self, data: Sequence[Any], attributes: Sequence[bytes]) -> list[int]:
         """Return the number of what each outcome tells, or WRONG where its attributes are no object."""
@@ -97,6 +98,7 @@ class Details:
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = self._read(*key)
+            self._bytes += sum(len(part) for part in key if part)
         return number
 
     def _read(self, operation: str | None, service: str | None, error_type: str | None, raw: bytes) -> int:

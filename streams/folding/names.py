@@ -7,6 +7,7 @@ one *setting*: settings repeat, so each is read once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
@@ -14,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from guardian.events import FLAGS_MAX as FLAGS_OF_EVENT_MAX
 from guardian.events import NAME_LENGTH_MAX, NOT_EXPOSED
 from guardian.names import rollout_key
+from streams.folding.admission import Admission, Known
 from streams.folding.column import Column
 from streams.folding.companies import ALONE, FLAGS_MAX, Companies
 
@@ -23,8 +26,10 @@ Int64s = npt.NDArray[np.int64]
 
 SKIP, WRONG = -1, -2
 """Numbers of no setting: an evaluation that exposed nobody, and one that the careful way must judge."""
-SETTINGS_MAX = 16_384
-"""Settings remembered at a time; forgetting them costs time only."""
+SETTINGS_MAX, SETTINGS_BYTES_MAX = 16_384, 2**24
+"""Settings remembered at a time, and bytes of what they are known by; forgetting them costs time only."""
+NAMES_MAX, NAMES_BYTES_MAX = 100_000, 2**24
+"""Variations remembered at a time; beyond, all names are forgotten, and with them who saw what."""
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
 _decode_flags = msgspec.json.Decoder(dict[_Name, _Name]).decode
@@ -38,10 +43,13 @@ class Names:
     segment of each arm, empty for the arm that has all. ``columns`` are the
     names of scores, and the bounds that latencies are counted over.
     ``companies`` are the sets of arms that outcomes ran under.
+    ``admission`` says which names that anybody may make up get a number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, known: Known | None = None) -> None:
         self.companies = Companies()
+        self.admission = Admission(known or {})
+        self._bytes = 0
         self._arms: dict[tuple[str, str, str], int] = {}
         self._flags: dict[str, int] = {}
         self._services: dict[str, int] = {}
@@ -58,11 +66,28 @@ class Names:
     def __len__(self) -> int:
         return len(self.variations)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether all names should be forgotten."""
+        return len(self) > NAMES_MAX or self._bytes > NAMES_BYTES_MAX or self.companies.is_full
+
+    def admit(self, arms: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], int]:
+        """Return those variations of flags that may have a number, and of what there were too many."""
+        admitted, beyond = [], 0
+        for key, variation in arms:
+            refused = 0 if (key, variation, "") in self._arms else self.admission.arm(key, variation)
+            if not refused:
+                self.arm(key, variation)
+                admitted.append((key, variation))
+            beyond |= refused
+        return admitted, beyond
+
     def arm(self, key: str, variation: str, segment: str = "") -> int:
         """Return the number of one variation of one flag, or of a segment of it; ``key`` is ``environment|flag_key``."""
         number = self._arms.get((key, variation, segment))
         if number is None:
             number = self._arms[key, variation, segment] = len(self.variations)
+            self._bytes += len(key) + len(variation) + len(segment)
             self.variations.append(variation)
             self.segments.append(segment)
             self._flag_of_arm.append(self.flag(key))
@@ -77,13 +102,19 @@ class Names:
             self.columns.append(name)
         return number
 
-    def service(self, name: str) -> int:
-        """Return the number of a service; an unnamed one is the empty name."""
+    def service(self, name: str) -> tuple[int, int]:
+        """Return the number of a service, and of what there were too many: it is unnamed then, as the empty name."""
+        name = name[:NAME_LENGTH_MAX]
         number = self._services.get(name)
-        if number is None:
-            number = self._services[name] = len(self.services)
-            self.services.append(name)
-        return number
+        if number is not None:
+            return number, 0
+        beyond = self.admission.service(name) if name else 0
+        if beyond:
+            return self.service("")[0], beyond
+        number = self._services[name] = len(self.services)
+        self._bytes += len(name)
+        self.services.append(name)
+        return number, 0
 
     def flag(self, key: str) -> int:
         """Return the number of a flag; ``key`` is ``environment|flag_key``."""
@@ -134,10 +165,15 @@ class Settings:
         self._first, self._count = Column(np.int64), Column(np.int64)
         self._error, self._service, self._arms = Column(np.bool_), Column(np.int64), Column(np.int64)
         self._under, self._company = Column(np.uint64), Column(np.int64)
+        self._beyond = Column(np.uint8)
+        self._bytes = 0
+        self.has_beyond = False
         self.nothing = self._add([], False, None)
 
-    def __len__(self) -> int:
-        return len(self._numbers)
+    @property
+    def is_full(self) -> bool:
+        """Whether all numbers should be given up."""
+        return len(self._first) > SETTINGS_MAX or self._bytes > SETTINGS_BYTES_MAX or len(self._arms) > SETTINGS_BYTES_MAX // 8
 
     @property
     def met(self) -> dict[Any, int]:
@@ -148,9 +184,7 @@ class Settings:
         """Return the number of an outcome's setting, or WRONG."""
         key = (environment, service, ended, flags)
         number = self._numbers.get(key)
-        if number is None:
-            number = self._numbers[key] = self._read_outcome(environment, service, ended, flags)
-        return number
+        return self._keep(key, self._read_outcome(environment, service, ended, flags)) if number is None else number
 
     def exposure(
         self, environment: str | None, service: str | None, flag: str | None, variant: str | None, why: str | None
@@ -158,16 +192,19 @@ class Settings:
         """Return the number of an exposure's setting, or SKIP, or WRONG."""
         key = (environment, service, flag, variant, why)
         number = self._numbers.get(key)
-        if number is None:
-            number = self._numbers[key] = self._read_exposure(environment, service, flag, variant, why)
-        return number
+        return self._keep(key, self._read_exposure(environment, service, flag, variant, why)) if number is None else number
 
     def feedback(self, environment: str | None, flags: bytes) -> int:
         """Return the number of a feedback's setting, or WRONG."""
         key = (environment, flags)
         number = self._numbers.get(key)
-        if number is None:
-            number = self._numbers[key] = self._read_flags(environment, flags, False, None)
+        return self._keep(key, self._read_flags(environment, flags, False, None)) if number is None else number
+
+    def _keep(self, key: tuple[Any, ...], number: int) -> int:
+        """Remember a number; not where something was beyond, as it may be taken in the next time."""
+        self._bytes += sum(len(part) for part in key if part)
+        if number < 0 or not self._beyond.array[number]:
+            self._numbers[key] = number
         return number
 
     def pairs(self, numbers: Int64s) -> tuple[Int64s, Int64s]:
@@ -193,8 +230,10 @@ class Settings:
             flags = _decode_flags(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return WRONG
+        if len(flags) > FLAGS_OF_EVENT_MAX:
+            return WRONG
         arms = [(f"{environment}|{flag}", variant) for flag, variant in flags.items()]
-        return self._add(arms, error, service, company=self._company_of(arms) if is_outcome else ALONE)
+        return self._add(arms, error, service, is_outcome=is_outcome)
 
     def _company_of(self, arms: list[tuple[str, str]]) -> int:
         watched = [arm for arm in arms if arm[0] in self.watched]
@@ -216,17 +255,21 @@ class Settings:
             return SKIP
         return self._add([(rollout_key(environment, flag), variant)], False, service)
 
-    def _add(self, arms: list[tuple[str, str]], error: bool, service: str | None, *, company: int = ALONE) -> int:
+    def _add(self, named: list[tuple[str, str]], error: bool, service: str | None, *, is_outcome: bool = False) -> int:
+        arms, beyond = self.names.admit(named)
+        number, unnamed = self.names.service(service or "")
+        self._beyond.append(beyond | unnamed)
+        self.has_beyond |= bool(beyond | unnamed)
         self._first.append(len(self._arms))
         self._count.append(len(arms))
         self._error.append(error)
-        self._service.append(self.names.service(service or ""))
+        self._service.append(number)
         self._arms.append(*[self.names.arm(key, variation) for key, variation in arms])
         under = 0
         for key, variation in arms:
             under ^= xxhash.xxh3_64_intdigest(f"{key}={variation}".encode("utf-8", "surrogatepass"))
         self._under.append(under)
-        self._company.append(company)
+        self._company.append(self._company_of(arms) if is_outcome else ALONE)
         return len(self._first) - 1
 
     @property
@@ -238,6 +281,11 @@ class Settings:
     def company(self) -> npt.NDArray[np.int64]:
         """The company of each setting's watched flags; only outcomes have any."""
         return self._company.array
+
+    @property
+    def beyond(self) -> npt.NDArray[np.uint8]:
+        """Of what there were too many in each setting (``admission``): what it names and is not summed."""
+        return self._beyond.array
 
     @property
     def first(self) -> npt.NDArray[np.int64]:

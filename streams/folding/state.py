@@ -40,12 +40,19 @@ class FoldConfig:
 
 
 class Counts(msgspec.Struct):
-    """Events of one source since it is read; ``future`` ones were clamped, all but the last four are in the sums."""
+    """
+    Events of one source since it is read; ``future`` ones were clamped, all but the last four are in the sums.
+
+    Those with too many flags, variations or services (``admission``) are in the sums of all else that they name.
+    """
 
     exposures: int = 0
     outcomes: int = 0
     feedback: int = 0
     future: int = 0
+    too_many_flags: int = 0
+    too_many_variations: int = 0
+    too_many_services: int = 0
     duplicates: int = 0
     skipped: int = 0
     unknown: int = 0

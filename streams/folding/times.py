@@ -26,6 +26,7 @@ _COLONS = (13, 16)
 _FRACTION_DIGITS_MAX = 9
 _SMALL = 16
 """Fewer times than this are parsed one by one: the matrix would cost more."""
+_NO_TEXT = -1
 _DATES_MAX = 8
 """Dates in a batch that are worth a matrix each."""
 
@@ -35,12 +36,15 @@ def parse_times(values: Sequence[object]) -> tuple[Int64s, Bools]:
     count = len(values)
     times_ms = np.zeros(count, dtype=np.int64)
     wrong = np.zeros(count, dtype=np.bool_)
-    groups = _layouts(values) if count >= _SMALL else None
-    if groups is None:
+    if count < _SMALL:
         _one_by_one(values, range(count), times_ms, wrong)
         return times_ms, wrong
+    groups = _layouts(values)
     for length, indices in groups.items():
         rest: Sequence[int] = indices
+        if length == _NO_TEXT:
+            _one_by_one(values, rest, times_ms, wrong)
+            continue
         for _ in range(_DATES_MAX):
             if len(rest) >= _SMALL:
                 rest = _matrix(values, length, rest, times_ms)
@@ -48,12 +52,12 @@ def parse_times(values: Sequence[object]) -> tuple[Int64s, Bools]:
     return times_ms, wrong
 
 
-def _layouts(values: Sequence[object]) -> dict[int, Sequence[int]] | None:
-    """Return the indices by length of text, or None if not all are texts."""
+def _layouts(values: Sequence[object]) -> dict[int, Sequence[int]]:
+    """Return the indices by length of text, those of what is none under ``_NO_TEXT``."""
     try:
         lengths = list(map(len, values))  # type: ignore[arg-type]
     except TypeError:
-        return None
+        lengths = [len(value) if isinstance(value, str) else _NO_TEXT for value in values]
     if lengths.count(lengths[0]) == len(lengths):
         return {lengths[0]: range(len(values))}
     groups: dict[int, list[int]] = {}

@@ -53,6 +53,17 @@ class Line(NamedTuple):
     key: bytes | None = None
 
 
+class Unread(NamedTuple):
+    """Stands for records that could not even be told apart; ``why`` says so. It has the offset of the last of them."""
+
+    why: str
+    offset: int
+    value: bytes | None = None
+    headers: Headers = ()
+    timestamp: int = 0
+    key: bytes | None = None
+
+
 class Anything(msgspec.Struct, gc=False):
     """Any JSON object: checked to be one, its content left alone."""
 

@@ -69,7 +69,7 @@ class Journalist:
 def dead_letters(topic: str, letters: Iterable[DeadLetter]) -> Iterator[Message]:
     """Yield the records of dead letters."""
     for letter in letters:
-        yield Message(topic, letter.kafka_value(), key=letter.key, headers=letter.kafka_headers())
+        yield Message(topic, letter.value, key=letter.key, headers=letter.kafka_headers())
 
 
 def split(summary: Summary, bytes_max: int) -> Iterator[Summary]:

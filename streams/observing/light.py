@@ -3,6 +3,9 @@ Reading at less cost than aiokafka's own: larger gulps, and records without a ``
 
 Both reach into private parts of it; where those have changed, records simply
 come as always.
+
+A batch that cannot be taken apart (of an unknown compression, damaged, or a bomb) is one record that cannot be read:
+aiokafka would fail at it again and again, and whoever writes one such batch would stop the partition for good.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any
 import aiokafka.conn
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
+
+from streams.folding.wire import Unread
 
 _NEEDED = {
     FetchResult: ("check_assignment", "has_more", "_update_position"),
@@ -90,10 +95,19 @@ def _drain(records: PartitionRecords) -> list[Any]:
                 records._aborted_producers.discard(batch.producer_id)
             is_aborted = batch.is_transactional and batch.producer_id in records._aborted_producers
         if not is_aborted and not batch.is_control_batch:
-            here = list(batch)
+            here = _records(batch)
             # A batch is sent whole, also where reading begins in its middle.
             if here and here[0].offset < records.next_fetch_offset:
                 here = [record for record in here if record.offset >= records.next_fetch_offset]
             found += here
         records.next_fetch_offset = batch.next_offset
     return found
+
+
+def _records(batch: Any) -> list[Any]:
+    try:
+        return list(batch)
+    except Exception as error:  # noqa: BLE001 - what is raised depends on the compression; the same bytes raise the same
+        last = batch.next_offset - 1
+        why = f"batch: records {batch.base_offset} to {last} cannot be taken apart: {error!r}"
+        return [Unread(why, last)]

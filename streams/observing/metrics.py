@@ -9,10 +9,17 @@ from streams.fold import Counts
 
 EVENTS = Counter(
     "guardian_observe_events",
-    "Events by what became of them; 'future' ones were clamped and count as their kind, too.",
+    "Events by what became of them; 'future' ones were clamped, 'too_many_' ones named what is left out: both count "
+    "as their kind, too.",
     ["topic", "kind"],
 )
 LAG = Gauge("guardian_observe_lag", "Records not yet read.", ["topic", "partition"], multiprocess_mode="livemostrecent")
+BEHIND = Gauge(
+    "guardian_observe_behind_seconds",
+    "For how long what is read next has waited to be read.",
+    ["topic", "partition"],
+    multiprocess_mode="livemostrecent",
+)
 OPEN_TRANSACTIONS = Gauge(
     "guardian_observe_open_transactions", "Transactions begun and not yet ended.", multiprocess_mode="livesum"
 )

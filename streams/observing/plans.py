@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -21,10 +22,18 @@ PATIENCE_S = 5.0
 """For so long events wait for the plans; then they are summed without."""
 
 
+class _Arm(msgspec.Struct):
+    """What is read of a variation."""
+
+    variation: str
+
+
 class _Shown(msgspec.Struct):
     """What is read of a rollout's view."""
 
     plan: msgspec.Raw = msgspec.Raw(b"{}")
+    control: str = ""
+    arms: list[_Arm] = []
 
 
 _decode_shown = msgspec.json.Decoder(_Shown).decode
@@ -36,12 +45,14 @@ class Plans:
     Follows ``guardian.rollouts.v1`` from its beginning, all partitions, without a group.
 
     ``now`` holds the plans by ``environment|flag``, of those flags whose plan
-    wants anything. When one changes, ``now`` is another mapping: one that was
-    handed on stays as it was.
+    wants anything; ``known`` the variations of all that have a rollout. When
+    one changes, ``now`` or ``known`` is another mapping: one that was handed
+    on stays as it was.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.now: Mapping[str, Plan] = {}
+        self.known: Mapping[str, frozenset[str]] = {}
         self._raw: dict[str, bytes] = {}
         self._follower = Follower(settings, settings.topics.rollouts, self.take)
         self._task: asyncio.Task[None] | None = None
@@ -78,14 +89,19 @@ class Plans:
         if value is None:
             self._raw.pop(key, None)
             self._set(key, NO_PLAN)
+            self.known = _changed(self.known, key, None)
             return
         try:
-            raw = bytes(_decode_shown(read_event(value).data).plan)
+            shown = _decode_shown(read_event(value).data)
+            raw = bytes(shown.plan)
         except (EventError, *UNREADABLE) as error:
             self._raw.pop(key, None)
             self._refuse(key, error)
             return
-        # Views change all the time, plans hardly ever.
+        # Views change all the time, plans and variations hardly ever.
+        variations = frozenset({shown.control, *(arm.variation for arm in shown.arms)} - {""})
+        if self.known.get(key) != variations:
+            self.known = _changed(self.known, key, variations)
         if self._raw.get(key) == raw:
             return
         self._raw[key] = raw
@@ -101,8 +117,16 @@ class Plans:
     def _set(self, key: str, plan: Plan) -> None:
         if self.now.get(key, NO_PLAN) == plan:
             return
-        others = {name: other for name, other in self.now.items() if name != key}
-        self.now = others if plan == NO_PLAN else {**others, key: plan}
+        self.now = _changed(self.now, key, None if plan == NO_PLAN else plan)
+
+
+Value = TypeVar("Value")
+
+
+def _changed(known: Mapping[str, Value], key: str, value: Value | None) -> Mapping[str, Value]:
+    """Return another mapping, in which *key* has this value, or is not."""
+    others = {name: other for name, other in known.items() if name != key}
+    return others if value is None else {**others, key: value}
 
 
 def read_plan(raw: bytes) -> Plan:

@@ -20,10 +20,13 @@ from guardian.names import Millis
 from streams.deadletters import DeadLetter
 from streams.fold import Fold
 from streams.folding.wire import Record
+from streams.observing.behind import Behind
 from streams.observing.plans import Plans
 
-BATCH_RECORDS = 8_000
-"""Records folded at a stretch, some 20 ms of work; only who is behind has so many at once."""
+BATCH_RECORDS, BATCH_BYTES = 8_000, 2**22
+"""Records folded at a stretch, some 20 ms of work; only who is behind has so many at once, or whose records are huge."""
+WAITING_BYTES_MAX = 2**24
+"""So many bytes of records may wait for one flush: they may all be dead letters, and then stand in its transaction."""
 POSITION_S = 0.02
 
 
@@ -66,8 +69,10 @@ class Reading:
         self._unfolded: list[Record] = []
         self._arrivals: list[tuple[int, Millis]] = []
         self._letters: list[DeadLetter] = []
+        self._behind = Behind()
         self._first: int | None = None
         self._waiting = 0
+        self._waiting_bytes = self._unfolded_bytes = 0
 
     def begin(self, fold: Fold) -> None:
         """Read on where the fold is, into the fold."""
@@ -106,24 +111,29 @@ class Reading:
         self._unfolded += records
         self._arrivals.append((len(records), now_ms()))
         self._waiting += len(records)
+        size = sum(map(_size, records))
+        self._waiting_bytes += size
+        self._unfolded_bytes += size
         self.has_some.set()
-        if self._waiting >= self._waiting_max:
+        if self._waiting >= self._waiting_max or self._waiting_bytes >= WAITING_BYTES_MAX:
             self._consumer.pause(self._at)
             self.is_full.set()
 
     @property
     def is_batch_full(self) -> bool:
         """Whether enough was taken to be folded at once, and not only with the next flush."""
-        return len(self._unfolded) >= BATCH_RECORDS
+        return len(self._unfolded) >= BATCH_RECORDS or self._unfolded_bytes >= BATCH_BYTES
 
     def fold(self) -> None:
         """Fold what was taken: in batches as large as a flush allows, since that is where the speed comes from."""
         if self._unfolded and self._fold is not None:
             if self._fold.plans is not self._plans.now:
                 self._fold.plans = self._plans.now
+            if self._fold.known is not self._plans.known:
+                self._fold.known = self._plans.known
             counts, times_ms = zip(*self._arrivals, strict=True)
             self._letters += self._fold.take(self._unfolded, np.repeat(np.array(times_ms, dtype=np.int64), counts))
-            self._unfolded, self._arrivals = [], []
+            self._unfolded, self._arrivals, self._unfolded_bytes = [], [], 0
 
     def cut(self) -> Taken:
         """Return what was taken since the last cut, all of it folded, and make room."""
@@ -158,6 +168,15 @@ class Reading:
         end = self._readable()
         return 0 if end is None or self._fold is None else max(end - self._next, 0)
 
+    def behind_s(self) -> float:
+        """Return for how long what is read next has waited to be read, in seconds; at least, where that began before us."""
+        end = self._readable()
+        if end is None or self._fold is None:
+            return 0.0
+        now_s = time.monotonic()
+        self._behind.saw(end, now_s)
+        return self._behind.seconds(self._next, now_s)
+
     def heard_ms(self) -> Millis | None:
         """Return when the broker last answered for this partition, None if never."""
         if self._at not in self._consumer.assignment():
@@ -181,4 +200,13 @@ class Reading:
     def _clear(self) -> None:
         self._unfolded, self._arrivals, self._letters = [], [], []
         self._first, self._waiting = None, 0
+        self._waiting_bytes = self._unfolded_bytes = 0
         self.has_some.clear()
+
+
+def _size(record: Record) -> int:
+    """Return about how many bytes a record has."""
+    size = len(record.value) if record.value is not None else 0
+    if record.headers:
+        size += sum(len(name) + len(content or b"") for name, content in record.headers)
+    return size

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -21,7 +21,9 @@ from aiokafka.structs import OffsetAndMetadata
 from guardian.journal import Beat, encode
 from streams.fold import Counts, Fold, FoldConfig, Savepoint
 from streams.folding.keyed import unit_key
+from streams.observing.complaints import Complaints
 from streams.observing.entries import Journalist, dead_letters
+from streams.observing.excess import Excess
 from streams.observing.metrics import count_events
 from streams.observing.offsets import Offsets
 from streams.observing.plans import Plans
@@ -90,6 +92,8 @@ class Source:
         self._base = kept
         self._on_its_way: tuple[Savepoint, int] | None = None
         self._journalist: Journalist | None = None
+        self._complaints = Complaints(self.name)
+        self._excess = Excess(self.name)
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._flushed_s = 0.0
@@ -244,8 +248,7 @@ class Source:
             await self._commit_plainly(taken.end, point.note)
         self._on_its_way, self._journalist = None, journalist
         self._confirm(base, point, taken.end)
-        for letter in taken.letters:
-            log.warning("event_not_readable", **asdict(letter.origin), reason=letter.reason)
+        self._complaints.tell(taken.letters)
 
     async def _commit_plainly(self, end: int, note: str) -> None:
         """Commit the offset once more: the embedded broker forgets those that come in transactions."""
@@ -257,6 +260,7 @@ class Source:
     def _confirm(self, base: Committed, point: Savepoint, end: int) -> None:
         base.fold.confirm(point)
         count_events(self.at.topic, point.counts - base.point.counts)
+        self._excess.tell(point.counts, base.fold.examples)
         base.point, base.offset = point, end
 
 

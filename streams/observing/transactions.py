@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -36,7 +37,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A record to be written in the transaction; ``partition`` None lets the key choose."""
+    """A record to be written in the transaction; ``partition`` None: in the order of the source, together with others."""
 
     topic: str
     value: bytes | None
@@ -195,12 +196,30 @@ class Transactions:
                 message.topic, message.value, partition=message.partition, key=message.key,
                 headers=list(message.headers) or None,
             )
-            for message in messages
+            for message in messages if message.partition is not None
         ]  # fmt: skip
+        deliveries += await self._send_together(producer, [message for message in messages if message.partition is None])
         results = await asyncio.gather(*deliveries, return_exceptions=True)
         if failed := [result for result in results if isinstance(result, BaseException)]:
             raise failed[0]
         await producer.commit_transaction()
+
+    async def _send_together(
+        self, producer: AIOKafkaProducer, messages: Sequence[Message]
+    ) -> list[asyncio.Future[Any]]:
+        """Send messages of one topic in few batches: one by one, thousands of dead letters would cost more than all else."""
+        if not messages:
+            return []
+        topic = messages[0].topic
+        partition = self._source.partition % len(await producer.partitions_for(topic))
+        deliveries, batch = [], producer.create_batch()
+        for message in messages:
+            content: dict[str, Any] = {"key": message.key, "value": message.value, "headers": list(message.headers)}
+            if batch.append(timestamp=None, **content) is None:
+                deliveries.append(await producer.send_batch(batch, topic, partition=partition))
+                batch = producer.create_batch()
+                batch.append(timestamp=None, **content)
+        return [*deliveries, await producer.send_batch(batch, topic, partition=partition)]
 
     def _leave(self, producer: AIOKafkaProducer, task: asyncio.Future[None] | None) -> None:
         leaving = asyncio.ensure_future(_end(producer, task))

@@ -62,6 +62,7 @@ class Observe(Section):
     future_tolerance_ms: int = Field(5_000, ge=0, le=3_600_000)
     transaction_timeout_ms: int = Field(10_000, ge=3_000, le=900_000)
     stuck_after_s: Seconds = 3.0
+    workers: int = Field(4, ge=1, le=64)
 
 
 class Judge(Section):

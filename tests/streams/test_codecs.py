@@ -14,7 +14,7 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from guardian.events import Feedback
+from guardian.events import NAME_LENGTH_MAX, Feedback
 from guardian.plan import Plan, position
 from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, SKIPPED, UNKNOWN, Codec, Event, Line, Refused, read_record
 from streams.folding.columns import read
@@ -72,7 +72,8 @@ def careful(record: Line, *, bare: bool = False, detailed: bool = True) -> Any:
         return "not counted"
     unit = xxhash.xxh3_64_intdigest(event.context_id.encode()) if event.context_id else 0
     arms = [(f"{event.environment}|{flag}", v) for flag, v in event.flags.items()]
-    service = "" if event.kind == FEEDBACK else event.service_name or ""
+    # Longer names are cut where they are told of.
+    service = "" if event.kind == FEEDBACK else (event.service_name or "")[:NAME_LENGTH_MAX]
     told = event.operation, event.service_name, event.error_type, event.attributes or {}
     is_told = detailed and event.kind == OUTCOME
     measures = {name: value for name, value in (event.measures or {}).items() if name in MEASURES and detailed}

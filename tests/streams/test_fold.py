@@ -289,7 +289,7 @@ def test_what_is_no_exposure_is_counted_and_skipped():
     )  # fmt: skip
     assert ("flag.exposures.v1", 3, 14) == (dead.origin.topic, dead.origin.partition, dead.origin.offset)
     assert "data.latency_ms: should be greater than or equal to 0, not -4" == dead.reason
-    assert records[4].value == dead.kafka_value()
+    assert records[4].value == dead.value
 
 
 @given(st.lists(st.one_of(st.floats(0, 86_400_000), st.integers(-690, 913).map(bucket_edge)), min_size=1))

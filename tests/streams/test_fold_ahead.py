@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.summaries import FlagSums
-from streams import fold as fold_module
 from streams.codecs import EXPOSURE, FEEDBACK, Event, Line
 from streams.fold import Fold, FoldConfig
+from streams.folding import names as names_module
 from streams.folding import planned
 from streams.folding.cadence import CYCLE
 from tests.streams.test_fold import events
@@ -125,7 +125,7 @@ def test_names_are_forgotten_only_when_nothing_waits(monkeypatch: pytest.MonkeyP
     """
     With more names than are kept, events that wait for later flushes still count for their own flags.
     """
-    monkeypatch.setattr(fold_module, "NAMES_MAX", 0)
+    monkeypatch.setattr(names_module, "NAMES_MAX", 0)
     shown = {"kind": EXPOSURE, "time_ms": NOON_MS, "environment": "production", "source": "/a"}
     flushes = [[written(Event(**shown, flags={flag: "t"}, id=flag))] for flag in "abcde"]  # type: ignore[arg-type]
     fold = planned_fold(FoldConfig(bare=True))

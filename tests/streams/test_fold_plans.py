@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from guardian.plan import GRID, SEGMENTS_MAX, Cut, Plan, position
 from guardian.sequential.latency import bucket_key
 from guardian.summaries import Arm, FlagSums, Tick
-from streams import fold as fold_module
 from streams.codecs import Event, Line
 from streams.fold import Fold, FoldConfig
+from streams.folding import names as names_module
 from streams.folding.cadence import CYCLE
 from streams.folding.planned import FRESH_MAX
 from tests.streams.test_fold import batches, events
@@ -170,7 +170,7 @@ def test_plans_count_from_then_on(monkeypatch: pytest.MonkeyPatch):
     """
     fold = Fold("t/0")
     slow = line(ended(latency_ms=400.0, context_id=None))
-    monkeypatch.setattr(fold_module, "NAMES_MAX", 0)
+    monkeypatch.setattr(names_module, "NAMES_MAX", 0)
     found = []
     for plans in ({}, {KEY: Plan(over_us=(300_000,))}, None, {}):
         if plans is not None:

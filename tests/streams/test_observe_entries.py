@@ -124,7 +124,7 @@ def test_progress_never_runs_back_and_waits_for_the_last_part():
     assert 5_500 == decode(beat.value or b"").passed_ms  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("compression", [None, "gzip", "snappy", "lz4", "zstd"])
 async def test_light_records_are_those_of_aiokafka(kafka, compression):
     """
     Light records are the committed ones, with the same offsets, keys, values and headers, also from within a batch.

@@ -11,26 +11,12 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaProducer
 
 from streams.admin import ensure_topics
-from streams.observe import run_observe
 from streams.settings import Settings
-from streams.status import Status
 from tests.support.events import exposure, flat, outcome
 from tests.support.movers import until
-from tests.support.observed import journal, services
+from tests.support.observed import journal, observing, services
 
 FAST = {"flush_ms": 50}
-
-
-@asynccontextmanager
-async def observing(settings: Settings) -> AsyncIterator[Status]:
-    """Observe for as long as the context lasts; ended as the supervisor ends it."""
-    status = Status("observe")
-    running = asyncio.ensure_future(run_observe(settings, status))
-    try:
-        yield status
-    finally:
-        running.cancel()
-        await asyncio.wait({running})
 
 
 async def test_restarts_lose_and_double_nothing(kafka):

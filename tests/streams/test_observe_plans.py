@@ -21,10 +21,10 @@ from streams.cloudevents import to_event
 from streams.observing import plans as plans_module
 from streams.observing.plans import Plans
 from streams.settings import Settings
-from tests.streams.test_observe_exact import FAST, observing, producer
+from tests.streams.test_observe_exact import FAST, producer
 from tests.support.events import outcome
 from tests.support.movers import until
-from tests.support.observed import Journal, journal
+from tests.support.observed import Journal, journal, observing
 from tests.support.published import rollout
 
 KEY = "production|checkout-v2"
@@ -163,3 +163,16 @@ async def sends_until(
         while not is_enough(summed(written)):
             await send(settings, producer, 4)
             await written.poll()
+
+
+def test_the_variations_of_a_rollout_are_known():
+    """A rollout's view says which variations are never left out: control and all that it shows, till it ends."""
+    plans, known = Plans(Settings()), []
+    shown = to_event(ROLLOUT_TYPE, rollout(at_ms=1), id="1", time="2026-11-21T12:00:00Z", source="/test")
+    for value in (shown, shown, None):
+        plans.take(KEY, value)
+        known.append(plans.known)
+
+    assert {KEY: {"control", "treatment"}} == known[0]
+    assert known[0] is known[1]
+    assert {} == known[2]

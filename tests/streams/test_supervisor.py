@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from streams import forking, supervisor
+from streams.scaling import Scaling
 from tests.support.movers import until
 from tests.support.running import Guardian
 
@@ -148,3 +149,33 @@ def test_what_people_wrote_wrong_is_said_at_once(tmp_path, arguments, settings, 
         code = guardian.process.wait(40)
 
     assert (2, True) == (code, said in guardian.said.read_text()), guardian.said.read_text()
+
+
+@pytest.mark.timeout(120)
+async def test_a_worker_that_is_added_is_kept_and_ended(tmp_path):
+    """Another worker of a processor is a process of its own, seen at /readyz, started again when it dies, and ended with all."""
+
+    class Once(Scaling):
+        def due(self, numbers: Any) -> list[str]:
+            return ["observe-2"] if set(numbers) == {"observe"} else []
+
+    config = tmp_path / "guardian.yaml"
+    config.write_text(yaml.safe_dump({"kafka": {"bootstrap": "127.0.0.1:9"}}))
+    one = supervisor.Supervisor(["observe"], str(config), Once("observe", 2))
+    one.start()
+    one.go({})
+
+    def waits() -> Any:
+        said = one.readiness()["children"].get("observe-2", {})
+        return "waiting for Kafka" in said.get("why", "") and said
+
+    try:
+        first = (await until(waits, within_s=60, what="it waits for Kafka"))["pid"]
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: one.readiness()["children"]["observe-2"]["restarts"] == 1, within_s=20, what="it is started again")
+        second = (await until(waits, within_s=60, what="it waits for Kafka again"))["pid"]
+    finally:
+        await one.stop()
+
+    assert first != second
+    assert not lives(second)

@@ -12,8 +12,10 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from guardian.journal import Summary, decode
+from streams.observe import run_observe
 from streams.reading import fetch_wait_ms
 from streams.settings import Settings
+from streams.status import Status
 from tests.support.events import exposure, outcome
 from tests.support.folds import totals
 
@@ -124,6 +126,18 @@ class Journal:
 
 def _size(counts: Iterable[tuple[int, int, int]]) -> int:
     return sum(exposures + outcomes for exposures, outcomes, _ in counts)
+
+
+@asynccontextmanager
+async def observing(settings: Settings) -> AsyncIterator[Status]:
+    """Observe for as long as the context lasts; ended as the supervisor ends it."""
+    status = Status("observe")
+    running = asyncio.ensure_future(run_observe(settings, status))
+    try:
+        yield status
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
 
 
 @asynccontextmanager

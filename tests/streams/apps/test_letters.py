@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from streams.admin import ensure_topics
 from streams.apps.cli import app
+from streams.apps.letters import REASONS_MAX, Found, Place, Survey
 from streams.deadletters import VALUE_BYTES_MAX, DeadLetter, Origin, dead_letter, letter_of
 from streams.folding.wire import Line
 from streams.observing.entries import dead_letters
@@ -65,10 +67,37 @@ async def records(given: Settings, topic: str, number: int) -> list[tuple[Any, .
 def test_a_letter_is_read_as_it_was_written():
     """What a dead letter keeps of a record is what is read of it again: bytes, key, headers, origin and reason."""
     letter = DeadLetter("why", Origin("t", 3, 41), b"\xff", b"\xfe", (("a", b"\xfd"),))
-    kept = Line(letter.kafka_value(), letter.kafka_headers(), 0, 0, letter.key)
+    kept = Line(letter.value, letter.kafka_headers(), 0, 0, letter.key)
 
     assert letter == letter_of(kept)
     assert letter_of(Line(b"x", (), 0, 0, None)).origin == Origin("", -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "headers"),
+    [(b"x" * 10_000_000, None, ()), (b"x", b"k" * 10_000_000, ()), (None, b"", (("a", b"1"), ("n" * 10_000_000, b"")))],
+    ids=["value", "key", "headers"],
+)
+def test_a_letter_fits_whatever_the_record(value, key, headers):
+    """Of a record of ten megabytes so much is kept as the broker takes, and it is known to be cut; a smaller one is whole."""
+    large = dead_letter(Line(value, headers, 7, 0, key), "t/3", "value: " + "why " * 10_000_000)
+    small = dead_letter(Line(b"\xff", (("a", b"1"),), 7, 0, b"k"), "t/3", "why")
+    size = sum(len(name) + len(told) for name, told in large.kafka_headers()) + len(large.value or b"") + len(large.key or b"")
+
+    assert large.was_cut
+    assert size < 1_000_000 - 100_000
+    assert ("why", b"\xff", b"k", (("a", b"1"),), False) == (small.reason, small.value, small.key, small.headers, small.was_cut)
+
+
+def test_a_flood_of_reasons_is_counted():
+    """A million reasons are counted in bounded memory: the first ones by name, all others together."""
+    survey = Survey(deque(maxlen=20))
+    for number in range(REASONS_MAX + 500):
+        survey.add(Found(Place(0, number), "", DeadLetter(f"reason {number}", Origin("t", 0, number), b"")))
+
+    assert REASONS_MAX + 1 == len(survey.reasons)
+    assert ("other reasons", 500) == survey.reasons.most_common(1)[0]
+    assert (REASONS_MAX + 500, 20) == (survey.reasons.total(), len(survey.newest))
 
 
 async def test_letters_are_listed_with_their_reasons(config):
