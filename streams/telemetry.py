@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -48,6 +50,8 @@ POLICY_PROBLEMS = Gauge(
 )
 READY = Gauge("guardian_ready", "Whether a child does its work now.", ["child"], multiprocess_mode="livemostrecent")
 
+EVERY_S, TEXTS_MAX = 10.0, 1_000
+"""A library says the same text once in so many seconds; so many texts are told apart."""
 _QUIET = (
     "aiokafka",
     "faust",
@@ -66,6 +70,34 @@ class _SaidAlready(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "Topic creation disabled" not in record.getMessage()
+
+
+class _SaidOften(logging.Filter):
+    """
+    Lets a library say the same once in a while only, and then how often it would have.
+
+    While a broker is away every client of it complains ten times a second. "The same" is the text before its arguments.
+    """
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock_s = clock_s
+        self._said: dict[tuple[str, int, str], list[float]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not isinstance(record.msg, str):
+            return True  # our own events
+        now_s, key = self._clock_s(), (record.name, record.levelno, record.msg)
+        if key not in self._said and len(self._said) >= TEXTS_MAX:
+            self._said.clear()
+        said = self._said.setdefault(key, [-EVERY_S, 0])
+        if now_s - said[0] < EVERY_S:
+            said[1] += 1
+            return False
+        if said[1]:
+            record.msg = f"{record.msg} (and {said[1]:.0f} times more in {now_s - said[0]:.0f} s)"
+        said[:] = [now_s, 0]
+        return True
 
 
 def configure(process: str, *, as_json: bool = False, level: str = "info") -> None:
@@ -111,6 +143,7 @@ def configure(process: str, *, as_json: bool = False, level: str = "info") -> No
         )
     )
     handler.addFilter(_SaidAlready())
+    handler.addFilter(_SaidOften())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(wanted)

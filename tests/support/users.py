@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import random
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaTimeoutError
 from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
 
@@ -37,6 +39,7 @@ class Users:
         try:
             yield
         finally:
+            assert not going.done(), f"requests have ended: {going.exception()!r}"
             going.cancel()
             await asyncio.wait({going})
             await self._producer.flush()
@@ -44,7 +47,9 @@ class Users:
     async def _go(self) -> None:
         while True:
             for _ in range(AT_ONCE):
-                await self.request()
+                # Where Kafka is away for long, a service goes on and its events are lost.
+                with contextlib.suppress(KafkaTimeoutError):
+                    await self.request()
             await asyncio.sleep(EVERY_S)
 
     async def request(self) -> None:
