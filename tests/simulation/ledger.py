@@ -45,6 +45,8 @@ class Truth:
     """When exposures of a variation last came into the journal."""
     backs_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """When steps back of a variation were decided."""
+    stops_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """When it was stopped where it is: a hold, or a pause."""
     steps: int = 0
     changes: set[str] = field(default_factory=set)
 
@@ -158,9 +160,11 @@ class Ledger:
             if known is None:
                 self.decided[decision.decision_id] = offset, decision
                 self._world.note(f"decided {decision.decision_id}: {decision.action} {decision.share or ''}")
+                truth = self.rollouts[f"{decision.environment}|{decision.flag_key}"]
                 if decision.action == "step_back":
-                    key = f"{decision.environment}|{decision.flag_key}"
-                    self.rollouts[key].backs_s[decision.variant].append(self._world.loop.time())
+                    truth.backs_s[decision.variant].append(self._world.loop.time())
+                elif decision.action in ("hold", "pause"):
+                    truth.stops_s[decision.variant].append(self._world.loop.time())
                 self._justified(bank.rollouts[f"{decision.environment}|{decision.flag_key}"], decision)
                 self._world.decided(decision)
             else:

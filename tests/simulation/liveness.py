@@ -108,16 +108,19 @@ def _stopped(world: World, rollout: Rollout, state: RolloutState) -> None:
     """
     Harm that many were shown while it was quiet is stopped as the policy says, when their outcomes can have been read.
 
-    Each smaller share is looked at anew: harm that goes on leads back once more, and pauses at last.
+    Each smaller share is looked at anew: harm that goes on leads back once more, and pauses at last. What stopped it before that
+    is as good.
     """
     seen_by = rollout.seen_by(world.people.document(rollout.key))
     if not seen_by or is_killed(state):
         return
     course, quiet_s = state.course(TREATMENT), max(world.scene.quiet_from_s, rollout.harm_from_s)
-    backs_s = [at_s for at_s in world.ledger.rollouts[rollout.key].backs_s[TREATMENT] if at_s > quiet_s]
+    truth = world.ledger.rollouts[rollout.key]
+    backs_s = [at_s for at_s in truth.backs_s[TREATMENT] if at_s > quiet_s]
     behind_s = (state.data_ms - state.population.closed_ms) / 1_000
     for since_s, until_s in pairwise([quiet_s, *backs_s]):
-        shown = _shown(world, rollout, since_s, until_s - behind_s)
+        stopped_s = min((at_s for at_s in truth.stops_s[TREATMENT] if rollout.harm_from_s < at_s < until_s), default=until_s)
+        shown = _shown(world, rollout, since_s, stopped_s - behind_s)
         world.check(shown < SHOWN, f"{state.key}: {rollout.harm}, shown {shown} times before it stepped back at {until_s:.1f} s")
     since_s = max([quiet_s, *backs_s, *([_seconds(course.since_ms)] if course.moved == "step_back" else [])])
     shown = _shown(world, rollout, since_s, _seconds(state.population.closed_ms))
