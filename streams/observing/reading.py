@@ -8,6 +8,7 @@ rebalance, a failed transaction, records that were on their way meanwhile.
 from __future__ import annotations
 
 import asyncio
+import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ BATCH_RECORDS, BATCH_BYTES = 8_000, 2**22
 """Records folded at a stretch, some 20 ms of work; only who is behind has so many at once, or whose records are huge."""
 WAITING_BYTES_MAX = 2**24
 """So many bytes of records may wait for one flush: they may all be dead letters, and then stand in its transaction."""
+SAMPLE = 32
 POSITION_S = 0.02
+_value_of = operator.attrgetter("value")
 
 
 def now_ms() -> Millis:
@@ -111,7 +114,7 @@ class Reading:
         self._unfolded += records
         self._arrivals.append((len(records), now_ms()))
         self._waiting += len(records)
-        size = sum(map(_size, records))
+        size = _size(records, self._waiting)
         self._waiting_bytes += size
         self._unfolded_bytes += size
         self.has_some.set()
@@ -204,9 +207,15 @@ class Reading:
         self.has_some.clear()
 
 
-def _size(record: Record) -> int:
-    """Return about how many bytes a record has."""
-    size = len(record.value) if record.value is not None else 0
-    if record.headers:
-        size += sum(len(name) + len(content or b"") for name, content in record.headers)
-    return size
+def _size(records: Sequence[Record], before: int) -> int:
+    """
+    Return about how many bytes records have, of which so many others came *before*.
+
+    Headers are looked at in one of ``SAMPLE``, which stands for all: to count them would cost as much as a fifth of the fold.
+    """
+    try:
+        size = sum(map(len, map(_value_of, records)))
+    except TypeError:
+        size = sum(len(record.value) for record in records if record.value is not None)
+    some = records[before % SAMPLE :: SAMPLE]
+    return size + SAMPLE * sum(len(name) + len(content or b"") for one in some for name, content in one.headers or ())
