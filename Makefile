@@ -15,8 +15,9 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 # The parts that exist: mypy and ruff are given folders, not a pattern.
 CODE := $(patsubst %/__init__.py,%,$(wildcard guardian/__init__.py streams/__init__.py demo/__init__.py bench/__init__.py tests/__init__.py))
 
-# A file's tests stay together, as they share brokers; the longest files come first.
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A file's tests stay together, as they share brokers; the longest files come first. One worker more than there are processors:
+# many tests wait for other processes.
+SIDE_BY_SIDE := -n $(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 5))') --dist loadfile --no-loadscope-reorder
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
   --allow-unsafe --no-annotate --custom-compile-command 'make lock'

@@ -94,8 +94,9 @@ def paged(pages: EventsApi) -> list[str]:
 @pytest.mark.timeout(120)
 async def test_a_kill_waits_for_a_store_that_is_down_and_arrives_once(tmp_path: Path):
     """
-    The store is killed, then the treatment breaks: somebody is paged that the kill waits, once; when the store is back the
-    treatment is stopped by one change of it, somebody is paged that it arrived, once, and it is seen to be effective.
+    The store is killed, then the treatment breaks: somebody is paged that it is to be killed, and that the kill waits, once; when
+    the store is back the treatment is stopped by one change of it, somebody is paged that it arrived, once, and it is seen to be
+    effective.
     """
     [health] = free_ports(1)
     async with events_api() as pages:
@@ -108,18 +109,19 @@ async def test_a_kill_waits_for_a_store_that_is_down_and_arrives_once(tmp_path: 
                 store.down()
                 users.is_broken = True
                 await records.until(lambda: "waiting" in _statuses(records, settings), "the kill waits")
-                await until(lambda: paged(pages), what="somebody was paged")
+                await until(lambda: len(paged(pages)) == 2, what="somebody was paged")
                 await asyncio.to_thread(_assert_told_why, health)
                 await store.up()
                 await store.until_killed(FLAG)
                 await records.until(lambda: "effective" in _statuses(records, settings), "seen to be effective")
-                await until(lambda: len(paged(pages)) >= 2, what="somebody was told that it arrived")
+                await until(lambda: len(paged(pages)) >= 3, what="somebody was told that it arrived")
                 await until(lambda: _are_ready(health, *WORKERS), what="all are ready again")
                 await records.to_end()
 
         assert [f"production|{FLAG}|treatment|1"] == of(store.effects, FLAG)
         assert ["waiting", "applied", "effective"] == _statuses(records, settings)
-        waits, arrived = paged(pages)
+        decided, waits, arrived = paged(pages)
+        assert decided.startswith(f"Killed {FLAG}/treatment")
         assert "waits" in waits
         assert "after it was decided" in arrived
         text = said.read_text() + json.dumps(pages.accepted)
