@@ -62,8 +62,10 @@ def compare_whole(world: World, live: Bank) -> None:
 def _settled(world: World, state: RolloutState) -> None:
     """Everything is answered, what has come is read, and the store serves what judge believes."""
     behind_s = world.scene.seconds - USERS_REST_S - _seconds(state.population.closed_ms)
-    # A lag is learned in steps, and of what came late for any reason.
-    late_s = DELAY_GAMMA * (max(LATEST_S, world.scene.faults.longest_outage_s) + SKEW_S) + FLUSH_S
+    # A lag is learned in steps, and of what came late for any reason, or for several.
+    faults = world.scene.faults
+    late_s = max(LATEST_S, faults.longest_outage_s + (LATEST_S if faults.late else 0.0))
+    late_s = DELAY_GAMMA * (late_s + SKEW_S) + FLUSH_S
     world.check(behind_s < late_s, f"{state.key}: read to {behind_s:.1f} s before the last request")
     flag, waiting = state.key.partition("|")[2], [pending.decision_id for pending in state.outbox]
     world.check(not waiting, f"never answered: {waiting}")
