@@ -36,7 +36,7 @@ PARTITIONS = 4
 KEPT = {"retention_bytes": str(256 << 20), "segment_bytes": str(64 << 20)}
 """Of each partition of the inputs: half an hour of it is more than a disk may have."""
 CHECK = {"log.retention.check.interval.ms": "5000"}
-GROUPS = kill.KILLS // 10 + 2
+GROUPS = (kill.KILLS + kill.KILLS // 5) // 10
 LIMIT_MB = 300.0
 FLAT_MB_PER_MINUTE = 1.0
 GROWN_MOST = {"files": 3.0, "tasks": 5.0, "threads": 2.0}
