@@ -156,15 +156,12 @@ def min_units_is_ignored() -> AbstractContextManager[Any]:
 
 def evidence_is_rounded_up() -> AbstractContextManager[Any]:
     """Nearly enough evidence is enough."""
-    real = watch.Watch.verdict
+    def eager(self: watch.Watch) -> Breach | None:
+        lane = self._most_evident
+        log_e, threshold = (0.0, 0.0) if lane is None else lane.numbers()
+        return Breach(log_e, threshold, watch.FULL) if log_e > threshold - 2.0 > 0.0 else None
 
-    def eager(self: watch.Watch, enough_units: bool) -> Any:
-        said = real(self, enough_units)
-        if enough_units and getattr(said, "log_e", 0.0) > getattr(said, "log_threshold", 0.0) - 2.0 > 0.0:
-            return Breach(said.log_e, said.log_threshold, watch.FULL)  # type: ignore[union-attr]
-        return said
-
-    return patch.object(watch.Watch, "verdict", eager)
+    return patch.object(watch.Watch, "breach", eager)
 
 
 def nothing_is_read() -> AbstractContextManager[Any]:
