@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -10,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -112,12 +111,11 @@ class KafkaServer:
         assert self._process is None, "the broker runs already"
         with Path(self.workdir, "kafka.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._java("kafka.Kafka", str(self._file)),
+                [*_dies_with(os.getpid()), *self._java("kafka.Kafka", str(self._file))],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C is for the tests, which then stop it in good order
-                preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509
             )
 
     def stop(self) -> None:
@@ -211,13 +209,19 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """What the child does between fork and exec, so that tests that are killed leave no broker behind."""
-    prctl = ctypes.CDLL(None).prctl
+_DIES_WITH = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+if os.getppid() != int(sys.argv[1]):  # it died just before
+    sys.exit(1)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
-    def ask_for_it() -> None:
-        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it died just before
-            os._exit(1)
 
-    return ask_for_it
+def _dies_with(parent: int) -> list[str]:
+    """
+    What a command is started by, so that tests that are killed leave no broker behind.
+
+    A process of its own, not something between fork and exec: there the threads of a test's gRPC may hang.
+    """
+    return [sys.executable, "-I", "-S", "-c", _DIES_WITH, str(parent)] if sys.platform == "linux" else []
