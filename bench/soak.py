@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from demo.ports import free_ports
 from streams.admin import ensure_topics
 from streams.settings import Settings, load_settings
 from tests.kafka import KafkaServer
+from tests.support.started import children
 
 SECONDS = float(os.environ.get("SOAK_S", "1800"))
 LOAD_PART = 0.6
@@ -68,7 +68,7 @@ async def _run() -> dict[str, Any]:
                 killing = asyncio.ensure_future(_kill_all_the_time(bootstrap, client))
                 samples = await asyncio.to_thread(watch, ports["health"], SECONDS)
                 lag = await asyncio.to_thread(kill.lag, ports["health"])
-                restarts = _children(ports["health"])
+                restarts = children(ports["health"])
                 killing.cancel()
                 await asyncio.wait({killing})
                 tried, made_kills = killing.result()
@@ -100,7 +100,7 @@ def watch(health_port: int, seconds: float) -> Samples:
     samples: Samples = defaultdict(lambda: defaultdict(list))
     began_s = time.monotonic()
     while (at_s := time.monotonic() - began_s) < seconds:
-        for name, child in _children(health_port).items():
+        for name, child in children(health_port).items():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 for what, number in {"at_s": at_s, **counted(child)}.items():
                     samples[name][what].append(number)
@@ -124,12 +124,6 @@ def counted(child: dict[str, Any]) -> dict[str, float]:
         "tasks": float(child["tasks"]),
         "threads": float(sum(1 for _ in (process / "task").iterdir())),
     }
-
-
-def _children(health_port: int) -> dict[str, Any]:
-    answer = kill._get(health_port, "/readyz")
-    found: dict[str, Any] = json.loads(answer)["children"]
-    return found
 
 
 def described(samples: Samples) -> dict[str, Any]:
