@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guardian.decide import move, record
+from guardian.decide import advanced, move, record
 from guardian.decisions import Decision
 from guardian.gates import clear
 from guardian.grants import EVERYBODY, grant_of, parts_of
@@ -142,8 +142,7 @@ def take_late(state: RolloutState, entry: ReceiptEntry) -> str:
     """
     for variation, course in state.courses.items():
         if course.refused == entry.decision_id and course.stage + 1 < len(state.policy.stages):
-            move(state, state.policy, variation, course.stage + 1, entry.at_ms)
-            course.grants = course.grants[-1:]
+            advanced(state, variation, entry.at_ms)
             course.settle()
             return variation
     return ""

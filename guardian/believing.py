@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guardian.decide import move
+from guardian.decide import advanced
 from guardian.journal import ReceiptEntry
 from guardian.keepsakes import take_killed
 from guardian.names import sequence_of
@@ -38,7 +38,6 @@ def _believe_of(state: RolloutState, variation: str, entry: ReceiptEntry) -> Non
     if entry.action in ("kill", "kill_flag"):
         take_killed(state, variation, entry.at_ms)
     elif entry.action == "advance" and course.stage + 1 < len(state.policy.stages):
-        move(state, state.policy, variation, course.stage + 1, entry.at_ms)
-        course.grants = course.grants[-1:]
+        advanced(state, variation, entry.at_ms)
     else:
         course.status = after(course.status, _BELIEVED.get(entry.action, Event.HELD))

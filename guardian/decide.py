@@ -187,6 +187,13 @@ def move(state: RolloutState, policy: Policy, variation: str, stage: int, now_ms
     return grant
 
 
+def advanced(state: RolloutState, variation: str, at_ms: Millis) -> None:
+    """An advance was carried out whose answer nobody here waits for: the next stage stands, with what it gives alone."""
+    course = state.course(variation)
+    move(state, state.policy, variation, course.stage + 1, at_ms)
+    course.grants = course.grants[-1:]
+
+
 def _is_behind(state: RolloutState, variation: str) -> bool:
     """
     Say whether a step back is under way, or so young that all outcomes read so far are of the share that it left.
