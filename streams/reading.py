@@ -30,6 +30,31 @@ def fetch_wait_ms(settings: Settings) -> int:
     return FETCH_WAIT_EMBEDDED_MS if settings.kafka.embedded else FETCH_WAIT_MS
 
 
+@contextlib.asynccontextmanager
+async def open_consumer(settings: Settings, *topics: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """
+    A consumer of committed records without a group, which begins at the beginning; *options* are further ones of its client.
+
+    Raises:
+        KafkaError: Kafka cannot be reached, or refuses us.
+    """
+    consumer = AIOKafkaConsumer(
+        *topics,
+        **settings.kafka.client_options(),
+        **options,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        fetch_max_wait_ms=fetch_wait_ms(settings),
+    )
+    try:
+        await consumer.start()
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
 class Follower:
     """Calls *take* with every committed record of *topic*, now and later."""
 
@@ -44,7 +69,7 @@ class Follower:
         """Read until cancelled. A broker that is away is waited for; what was taken may be taken again then."""
         while True:
             try:
-                async with self._consumer() as consumer:
+                async with open_consumer(self._settings, self._topic) as consumer:
                     await self._read(consumer)
             except KafkaError as error:
                 log.warning("reading_interrupted", topic=self._topic, reason=str(error))
@@ -58,23 +83,6 @@ class Follower:
         finally:
             running.cancel()
             await asyncio.wait({running})
-
-    @contextlib.asynccontextmanager
-    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(
-            self._topic,
-            **self._settings.kafka.client_options(),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            fetch_max_wait_ms=fetch_wait_ms(self._settings),
-        )
-        try:
-            await consumer.start()
-            yield consumer
-        finally:
-            await consumer.stop()
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         ends: dict[Any, int] = await consumer.end_offsets(consumer.assignment())

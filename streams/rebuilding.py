@@ -9,9 +9,8 @@ nothing counted twice. Until then nothing is known of what is being rebuilt, and
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -22,7 +21,7 @@ from guardian.effects import Confirm, Effect
 from guardian.journal import Entry, decode
 from guardian.names import rollout_key
 from guardian.rebuilding import Rebuilding
-from streams.reading import fetch_wait_ms
+from streams.reading import open_consumer
 from streams.settings import Settings
 
 SLICE_S = 0.005
@@ -77,7 +76,9 @@ class Rebuild:
             KafkaError: the journal could not be read.
         """
         started_s = time.monotonic()
-        async with self._consumer() as (consumer, at):
+        at = TopicPartition(self.settings.topics.journal, self.partition)
+        async with open_consumer(self.settings) as consumer:
+            consumer.assign([at])
             begins, end = await self.span(consumer, at)
             rebuilding = Rebuilding(self.new_bank(), begins)
             if not rebuilding.is_whole:
@@ -141,24 +142,6 @@ class Rebuild:
             return
         if record.offset >= self.first():
             made.confirms += [(_key(effect), effect) for effect in effects if isinstance(effect, Confirm)]
-
-    @contextlib.asynccontextmanager
-    async def _consumer(self) -> AsyncIterator[tuple[AIOKafkaConsumer, TopicPartition]]:
-        at = TopicPartition(self.settings.topics.journal, self.partition)
-        consumer = AIOKafkaConsumer(
-            **self.settings.kafka.client_options(),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            fetch_max_wait_ms=fetch_wait_ms(self.settings),
-        )
-        try:
-            await consumer.start()
-            consumer.assign([at])
-            yield consumer, at
-        finally:
-            await consumer.stop()
 
 
 async def _next(consumer: AIOKafkaConsumer, at: TopicPartition) -> list[ConsumerRecord]:

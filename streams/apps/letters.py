@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from aiokafka.errors import KafkaError
 from guardian.errors import GuardianError
 from streams.deadletters import DeadLetter, letter_of
 from streams.outlet import Outlet
-from streams.reading import fetch_wait_ms
+from streams.reading import open_consumer
 from streams.settings import Settings
 
 POLL_MS = 200
@@ -112,7 +111,7 @@ class Letters:
         Raises:
             NoLetter: one of them is not there, or no longer.
         """
-        async with self._consumer() as consumer:
+        async with open_consumer(self._settings, self._topic) as consumer:
             return [await self._one(consumer, place) for place in places]
 
     async def _one(self, consumer: AIOKafkaConsumer, place: Place) -> Found:
@@ -127,7 +126,7 @@ class Letters:
         raise NoLetter(f"there is no dead letter at {place}, or no longer; `list` shows those that there are")
 
     async def _all(self) -> AsyncIterator[Found]:
-        async with self._consumer() as consumer:
+        async with open_consumer(self._settings, self._topic) as consumer:
             partitions = consumer.assignment()
             await consumer.seek_to_beginning(*partitions)
             async for one in self._until(consumer, await consumer.end_offsets(partitions)):
@@ -143,18 +142,6 @@ class Letters:
             records = sorted((record for batch in batches.values() for record in batch), key=lambda record: record.timestamp)
             for record in records:
                 yield _found(record)
-
-    @contextlib.asynccontextmanager
-    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(
-            self._topic, **self._settings.kafka.client_options(), group_id=None, enable_auto_commit=False,
-            auto_offset_reset="earliest", isolation_level="read_committed", fetch_max_wait_ms=fetch_wait_ms(self._settings),
-        )  # fmt: skip
-        try:
-            await consumer.start()
-            yield consumer
-        finally:
-            await consumer.stop()
 
 
 def _found(record: Any) -> Found:

@@ -14,7 +14,7 @@ from guardian.numerals import among, count
 from streams.apps.audit import Audit
 from streams.apps.client import DONE, UNDONE, NotReached, Wrong
 from streams.apps.letters import unreachable
-from streams.reading import fetch_wait_ms
+from streams.reading import open_consumer
 from streams.settings import Settings
 
 POLL_MS = 200
@@ -76,12 +76,7 @@ async def _read(settings: Settings, audit: Audit) -> None:
 
 
 async def _read_topic(settings: Settings, topic: str, audit: Audit) -> None:
-    consumer = AIOKafkaConsumer(
-        topic, **settings.kafka.client_options(), client_id="guardian-verify", group_id=None, enable_auto_commit=False,
-        auto_offset_reset="earliest", isolation_level="read_committed", fetch_max_wait_ms=fetch_wait_ms(settings),
-    )  # fmt: skip
-    try:
-        await consumer.start()
+    async with open_consumer(settings, topic, client_id="guardian-verify") as consumer:
         partitions: set[TopicPartition] = consumer.assignment()
         if not partitions:
             raise Wrong(f"there is no topic {topic} at {settings.kafka.bootstrap}; is topics: of the settings right?")
@@ -89,8 +84,6 @@ async def _read_topic(settings: Settings, topic: str, audit: Audit) -> None:
             audit.begins(at.topic, at.partition, first)
         await consumer.seek_to_beginning(*partitions)
         await _take_all(consumer, await consumer.end_offsets(partitions), audit)
-    finally:
-        await consumer.stop()
 
 
 async def _take_all(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int], audit: Audit) -> None:
