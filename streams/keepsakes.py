@@ -8,7 +8,6 @@ how far it had seen, and is used only where nothing lies between that and what t
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterable
 
 import structlog
@@ -17,6 +16,7 @@ from guardian.bank import Bank
 from guardian.journal import NOTICED, PolicyEntry, encode
 from guardian.keepsakes import keepsake_of
 from guardian.state import RolloutState
+from streams.clock import now_ms
 from streams.outlet import NotDelivered
 from streams.registry import Writer
 
@@ -54,7 +54,7 @@ class Keepsakes:
 
     async def _write(self, bank: Bank, state: RolloutState) -> None:
         entry = PolicyEntry(
-            at_ms=time.time_ns() // 1_000_000,
+            at_ms=now_ms(),
             key=state.key,
             hash=state.policy_hash,
             document=state.policy.to_document(),

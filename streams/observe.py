@@ -19,13 +19,13 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.clock import now_ms
 from streams.environment import WORKER_VARIABLE
 from streams.fold import Counts
 from streams.observing.excess import too_many
 from streams.observing.light import gulp, lighten
 from streams.observing.metrics import BEHIND, LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
 from streams.observing.plans import Plans
-from streams.observing.reading import now_ms
 from streams.observing.source import Committed, Source
 from streams.observing.unpacking import bound
 from streams.reading import fetch_wait_ms

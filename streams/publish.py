@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 import structlog
@@ -11,6 +10,7 @@ from guardian.decisions import RolloutView
 from guardian.errors import EventError
 from guardian.journal import PolicyEntry, encode
 from guardian.policy import Policy, policy_hash
+from streams.clock import now_ms
 from streams.cloudevents import from_event
 from streams.outlet import Outlet
 from streams.reading import newest_values
@@ -36,7 +36,7 @@ async def publish_policies(settings: Settings, outlet: Outlet, policies: Iterabl
         if standing.get(policy.key) == name:
             continue
         entry = PolicyEntry(
-            at_ms=time.time_ns() // 1_000_000,
+            at_ms=now_ms(),
             key=policy.key,
             hash=name,
             document=policy.to_document(),

@@ -7,7 +7,6 @@ passed over (``guardian.bank``), so that it does not matter how many workers not
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from guardian.errors import PolicyError
 from guardian.journal import NOTICED, PolicyEntry, encode
 from guardian.names import split_rollout_key
 from guardian.policy import Policy, parse_policy, policy_hash
+from streams.clock import now_ms
 from streams.outlet import NotDelivered
 
 log = structlog.get_logger()
@@ -75,7 +75,7 @@ class Registry:
             log.warning("rollout_not_noticed", rollout=key, reason=str(error))
             return
         entry = PolicyEntry(
-            at_ms=time.time_ns() // 1_000_000, key=key, hash=policy_hash(policy), document=policy.to_document(), by=NOTICED
+            at_ms=now_ms(), key=key, hash=policy_hash(policy), document=policy.to_document(), by=NOTICED
         )
         try:
             await self._outlet.send(self._journal, key, encode(entry))

@@ -20,6 +20,7 @@ from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decisi
 from guardian.errors import EventError
 from streams.apps.board import Board, RolloutNow
 from streams.apps.live import Hub
+from streams.clock import now_ms
 from streams.cloudevents import Data, from_event
 from streams.settings import Settings
 from streams.status import Status
@@ -99,7 +100,7 @@ class Feed:
     async def _skip_the_past(self, consumer: AIOKafkaConsumer) -> None:
         """Start decisions and receipts ``BACK_MS`` ago; where nothing came since, at what was before."""
         old = [tp for tp in consumer.assignment() if tp.topic != self._settings.topics.rollouts]
-        since_ms = time.time_ns() // 1_000_000 - BACK_MS
+        since_ms = now_ms() - BACK_MS
         found = await consumer.offsets_for_times(dict.fromkeys(old, since_ms))
         for tp, offset in found.items():
             if offset is not None and offset.offset >= 0:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 
 from fastapi.sse import format_sse_event
 from prometheus_client import Gauge
 from pydantic import BaseModel
+
+from streams.clock import now_ms
 
 PAGES = Gauge("guardian_api_pages", "Open streams of events.", multiprocess_mode="livesum")
 
@@ -49,7 +50,7 @@ class Hub:
     """
 
     def __init__(self) -> None:
-        self.boot = str(time.time_ns() // 1_000_000)
+        self.boot = str(now_ms())
         self._number = 0
         self._past: deque[Event] = deque(maxlen=REPLAYED)
         self._pages: set[_Page] = set()
@@ -93,8 +94,7 @@ class Hub:
             PAGES.dec()
 
     def _greeting(self, last_id: str) -> list[bytes]:
-        now_ms = time.time_ns() // 1_000_000
-        hello = f'{{"boot":"{self.boot}","now_ms":{now_ms}}}'
+        hello = f'{{"boot":"{self.boot}","now_ms":{now_ms()}}}'
         greeting = [format_sse_event(event="hello", data_str=hello, retry=RETRY_MS)]
         if last_id:
             missed = self._missed(last_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Annotated, Literal, Protocol, Self
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from guardian.decisions import RolloutView
 from guardian.errors import GuardianError
 from guardian.journal import Override, encode
+from streams.clock import now_ms
 
 log = structlog.get_logger()
 
@@ -88,7 +88,7 @@ async def write_override(
     if known is not None and wish.action == "approve" and wish.group not in known.approvals:
         raise WrongGroup(f"group: {wish.group!r} is not asked in stage {known.stage + 1}; write {_either(list(known.approvals))}")
     entry = Override(
-        at_ms=time.time_ns() // 1_000_000,
+        at_ms=now_ms(),
         key=key,
         action=wish.action,
         variation=variation,

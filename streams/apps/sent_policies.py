@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 import structlog
@@ -12,6 +11,7 @@ from guardian.errors import Problem, ProblemsError
 from guardian.journal import PolicyEntry, encode
 from guardian.policy import Policy, policy_hash
 from streams.apps.overrides import Writer
+from streams.clock import now_ms
 from streams.policies import LARGEST_FILE, PolicyFile, read_policy_text
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ async def write_sent(policies: Iterable[Policy], by: str, outlet: Writer, journa
     for policy in policies:
         name = policy_hash(policy)
         entry = PolicyEntry(
-            at_ms=time.time_ns() // 1_000_000, key=policy.key, hash=name, document=policy.to_document(), by=f"api: {by}"
+            at_ms=now_ms(), key=policy.key, hash=name, document=policy.to_document(), by=f"api: {by}"
         )
         await outlet.send(journal, policy.key, encode(entry))
         log.info("policy_taken", rollout=policy.key, hash=name, by=by)

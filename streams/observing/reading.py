@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from guardian.names import Millis
+from streams.clock import now_ms
 from streams.deadletters import DeadLetter
 from streams.fold import Fold
 from streams.folding.wire import Record
@@ -31,11 +32,6 @@ WAITING_BYTES_MAX = 2**24
 SAMPLE = 32
 POSITION_S = 0.02
 _value_of = operator.attrgetter("value")
-
-
-def now_ms() -> Millis:
-    """Return the clock."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

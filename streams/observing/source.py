@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from guardian.journal import Beat, encode
+from streams.clock import now_ms
 from streams.fold import Counts, Fold, FoldConfig, Savepoint
 from streams.folding.keyed import unit_key
 from streams.observing.complaints import Complaints
@@ -27,7 +28,7 @@ from streams.observing.excess import Excess
 from streams.observing.metrics import count_events
 from streams.observing.offsets import Offsets
 from streams.observing.plans import Plans
-from streams.observing.reading import Reading, now_ms
+from streams.observing.reading import Reading
 from streams.observing.transactions import Message, TransactionFailed, Transactions
 from streams.settings import Settings
 

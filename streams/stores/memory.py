@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from guardian.flagdoc import Document, Overlay, compose, unstamped, validate
 from guardian.ports import Applied, FlagCommand, FlagState, StoreCapabilities, UnknownFlag
+from streams.clock import now_ms
 from streams.stores.base import done, other_environment, plan, read_state, unknown
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class MemoryFlagStore:
@@ -33,7 +29,7 @@ class MemoryFlagStore:
     )
 
     def __init__(
-        self, document: Document, *, environment: str = "production", now_ms: Callable[[], int] = _now_ms
+        self, document: Document, *, environment: str = "production", now_ms: Callable[[], int] = now_ms
     ) -> None:
         self.environment = environment
         self._now_ms = now_ms

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -16,6 +15,7 @@ import grpc
 from guardian.flagdoc import COMMAND, Document, Overlay, inlined, overlay_version
 from guardian.names import rollout_key
 from guardian.ports import Applied, FlagCommand, FlagState, StoreCapabilities, StoreUnavailable, UnknownFlag
+from streams.clock import now_ms
 from streams.stores.base import done, holds, other_environment, plan, read_state, unknown
 from streams.stores.flagd.proto import sync_pb2, sync_pb2_grpc
 
@@ -27,10 +27,6 @@ _OPTIONS = (
 )
 _RECORD_POLL_S = 0.01
 _RECONNECT_S = 0.05
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class FlagdStore:
@@ -63,7 +59,7 @@ class FlagdStore:
         environment: str = "production",
         deadline_s: float = 2.0,
         credentials: grpc.ChannelCredentials | None = None,
-        now_ms: Callable[[], int] = _now_ms,
+        now_ms: Callable[[], int] = now_ms,
     ) -> None:
         self.environment, self.sync_target, self.deadline_s = environment, sync_target, deadline_s
         self._publish_overlay, self._read_overlay, self._now_ms = publish_overlay, read_overlay, now_ms

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 from guardian.flagdoc import SAME_SHARE, Overlay
 from guardian.numerals import percent
 from guardian.ports import Applied, FlagCommand, FlagState, StoreCapabilities, StoreError, StoreUnavailable, UnknownFlag
+from streams.clock import now_ms
 from streams.stores.base import done, other_environment, plan, unknown
 from streams.stores.webhook.client import Client, NotTaken
 from streams.stores.webhook.layers import Layers, Places, change, layers, moved_between, state_of
@@ -22,10 +22,6 @@ CALL_S = 4.5
 """What one call may take, all its requests together: less than act waits for it, so that it can say how far it got."""
 MOST_READS = 6
 """A flag that changes under each of so many looks is left to act, which comes back to it."""
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ class WebhookStore:
     )
 
     def __init__(
-        self, client: Client, *, environment: str = "production", call_s: float = CALL_S, now_ms: Callable[[], int] = _now_ms
+        self, client: Client, *, environment: str = "production", call_s: float = CALL_S, now_ms: Callable[[], int] = now_ms
     ) -> None:
         self.environment, self._client, self._call_s, self._now_ms = environment, client, call_s, now_ms
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
