@@ -46,7 +46,7 @@ $(READY): requirements.lock pyproject.toml
 
 lock: ## pin the newest versions that pyproject.toml allows (needs the network)
 	$(PY) -m uv pip compile pyproject.toml --upgrade $(LOCK) --all-extras -o requirements.lock
-	$(PY) -m uv pip compile pyproject.toml $(LOCK) --extra build --extra demo --extra instrument -c requirements.lock -o requirements-run.lock
+	$(PY) -m uv pip compile pyproject.toml $(LOCK) --extra apprise --extra build --extra demo --extra instrument -c requirements.lock -o requirements-run.lock
 	$(PY) -m uv pip compile requirements-audit.in --upgrade $(LOCK) -o requirements-audit.lock
 
 test: setup ## every test tier that this machine can run
