@@ -407,7 +407,7 @@ def test_a_guardian_of_another_store_runs_no_flagd(tmp_path):
 
     assert "store" in processors("", Settings())
     assert ["observe", "judge", "act", "report", "api"] == processors("", theirs)
-    with pytest.raises(ConfigError, match="'store': serves flags of flagd, and the settings say store: webhook"):
+    with pytest.raises(ConfigError, match="'store': serves flags of flagd, and the settings name no such store"):
         processors("store,act", theirs)
     topics = {right.name for right in rights_of("act", theirs) if right.operation in ("Read", "Write")}
     assert "guardian.flag-state.v1" not in topics
