@@ -281,8 +281,9 @@ def _decoded(records: Sequence[Message], decode: Callable[[Any], Any]) -> tuple[
 
 def _is_no_json(error: Exception, value: bytes | None) -> bool:
     """Whether a value that was not decoded is no JSON at all, rather than JSON of another shape, or framed, or too large."""
-    of_syntax = type(error) in (msgspec.DecodeError, RecursionError)
-    return of_syntax and value is not None and _unframed(value) is value and len(value) <= EXPLAINED_BYTES_MAX
+    if not value or len(value) > EXPLAINED_BYTES_MAX or type(error) not in (msgspec.DecodeError, RecursionError):
+        return False
+    return _unframed(value) is value
 
 
 def _check(record: Message) -> None:
