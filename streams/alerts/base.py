@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from guardian.decisions import Decision, Receipt, Refusal
 from guardian.errors import GuardianError
@@ -23,10 +23,16 @@ from guardian.ports import Notice
 
 NOTICES = Counter(
     "guardian_report_notices",
-    "Notices by channel and what became of each: delivered, refused, gave_up, stale.",
+    "Notices by channel and what became of each: delivered, refused, gave_up, stale, fell_back.",
     ["channel", "outcome"],
 )
 RETRIES = Counter("guardian_report_retries", "Attempts to deliver a notice that are made again.", ["channel"])
+FAILING = Gauge(
+    "guardian_report_channel_failing",
+    "Whether a channel takes no notices now: it refuses them, or has not been reached for long.",
+    ["channel"],
+    multiprocess_mode="livemax",
+)
 
 Level = Literal["page", "chat", "log"]
 """``page`` wakes somebody, ``chat`` is there to be read, ``log`` is for the log alone."""
