@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from guardian.decisions import Evidence, Refusal, WithFlag
-from guardian.explain import clean, rests_on, sentence, shared_with
+from guardian.explain import NOUN, clean, rests_on, sentence, shared_with
 from guardian.incidents import Incident, Moment, seconds_of
 from guardian.measured import FAILING, amount, differs, watched
 from guardian.numerals import among, count, duration, percent
@@ -27,6 +27,7 @@ _DONE = {
     "complete": "completed",
     "alert": "gives an alert",
 }
+_ACTED = frozenset({"decided", "applied", "already", "arrived", "failed", "conflict", "expired", "superseded"})
 _BECAME = {"not_effective": "not effective", "expired": "expired", "arrived": "carried out late"}
 
 
@@ -160,8 +161,8 @@ def _users(known: Incident) -> Iterator[str]:
 
 def _actions(known: Incident) -> Iterator[str]:
     for moment in known.moments:
-        if moment.status != "waiting":
-            yield f"- {_clock(moment.at)}: {escaped(moment.text)}"
+        if moment.status in _ACTED and moment.text != known.closed_by:
+            yield f"- {_clock(moment.at)}: {NOUN.get(moment.action, moment.action)} {_BECAME.get(moment.status, moment.status)}"
     yield f"- {_clock(known.closed_at)}: {escaped(known.closed_by)}"
 
 

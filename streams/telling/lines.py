@@ -32,6 +32,7 @@ class InOrder:
         self._last[partition] = task
         self._tasks[task] = partition
         task.add_done_callback(self._ended)
+        task.add_done_callback(lambda _: work.close())  # left before it began
 
     def leave(self, numbers: Collection[int]) -> None:
         """Partitions of these numbers are somebody else's now, who reads again what was not acknowledged: leave off."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 from streams.outlet import Headers, Key
@@ -19,7 +20,9 @@ class IncidentsTopic:
     ) -> None:
         assert partition is not None
         assert isinstance(key, str)
+        await asyncio.sleep(0)
         self.records.append((partition, key, value))
+        await asyncio.sleep(0)
 
     async def read(self, number: int) -> AsyncIterator[tuple[str, bytes | None]]:
         for partition, key, value in list(self.records):
