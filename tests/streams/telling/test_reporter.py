@@ -37,6 +37,9 @@ class Receiver:
     def __init__(self, name: str) -> None:
         self.name = name
         self.took: list[Report] = []
+        self.known: set[str] = set()
+        """Identities that were known to be told when a worker died."""
+        self.again: list[str] = []
         self.refuses = False
 
     def wants(self, notice: Report) -> bool:  # noqa: ARG002 - everything
@@ -46,6 +49,7 @@ class Receiver:
         if self.refuses:
             raise Refused("HTTP 401")
         await asyncio.sleep(0)
+        self.again += [notice.notice_id] if notice.notice_id in self.known else []
         self.took.append(notice)
         await asyncio.sleep(0)
 
@@ -179,23 +183,8 @@ async def _play(steps: list[Any], resumed: bool) -> None:
 
 async def _crash(world: World, worker: Worker) -> None:
     await worker.die()
-    told = {channel.name: len(channel.took) for channel in world.channels}
-    known = world.written
     for channel in world.channels:
-        channel.took = Known(channel.took, {notice for name, notice in known if name == channel.name})
-        assert told[channel.name] == len(channel.took)
-
-
-class Known(list[Report]):
-    """What a channel took; it must not be given again what was known to be told."""
-
-    def __init__(self, took: list[Report], known: set[str]) -> None:
-        super().__init__(took)
-        self.known = known
-
-    def append(self, notice: Report) -> None:
-        assert notice.notice_id not in self.known, f"{notice.notice_id} is told again"
-        super().append(notice)
+        channel.known |= {notice for name, notice in world.written if name == channel.name}
 
 
 def _check(world: World, resumed: bool) -> None:
@@ -204,6 +193,7 @@ def _check(world: World, resumed: bool) -> None:
         news = {one.decision_id if isinstance(one, Decision) else one.receipt_id for one in world.log}
         told = {name.partition(":")[2] for name in counted if name.startswith(("decision:", "receipt:"))}
         assert news == told
+        assert [] == channel.again, "known to be told, and told again"
         ends = [name for name in counted if name.startswith(("resolved:", "report:"))]
         assert (2 if resumed else 0) == len(ends)
     assert world.incident is not None
