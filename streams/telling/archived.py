@@ -55,18 +55,24 @@ class Archived:
         followed = frozenset(partition for partition, _ in self._open())
         at = [TopicPartition(self._settings.topics.rollouts, number) for number in sorted(followed)]
         consumer.assign(at)
-        since_ms = int(min(seconds_of(one.opened_at) for _, one in self._open()) * 1_000)
-        found = await consumer.offsets_for_times(dict.fromkeys(at, since_ms))
-        for one in at:
-            if (place := found.get(one)) is not None:
-                consumer.seek(one, place.offset)
-            else:
-                await consumer.seek_to_end(one)
+        for one, offset in (await self._since(consumer, at)).items():
+            consumer.seek(one, offset)
         while self._open() and frozenset(partition for partition, _ in self._open()) <= followed:
             for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
                 for record in records:
                     if record.value is None:
                         self._gone(record)
+
+    async def _since(self, consumer: AIOKafkaConsumer, at: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """From where to read each partition: from when the oldest open incident was opened."""
+        if self._settings.kafka.embedded:  # which finds nothing by its time, and holds little
+            found: dict[TopicPartition, int] = await consumer.beginning_offsets(at)
+            return found
+        # The ends first: what is written after this is read, whatever the search by time finds.
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(at)
+        since_ms = int(min(seconds_of(one.opened_at) for _, one in self._open()) * 1_000)
+        places = await consumer.offsets_for_times(dict.fromkeys(at, since_ms))
+        return ends | {one: place.offset for one, place in places.items() if place is not None}
 
     def _gone(self, record: Any) -> None:
         key = (record.key or b"").decode(errors="replace")
