@@ -27,8 +27,9 @@ class Timers:
     """
     Tells what is due, for the incidents of the partitions that the book holds.
 
-    *stakeholders* are the channels of statuses and reports; none: those that want them. An end goes through the channels
-    that have heard of the incident, quiet hours or not: it wakes nobody, and what it closes would stand open for good.
+    *stakeholders* are the channels of statuses and reports, beside those that have heard of the incident already; none:
+    those that want them. An end goes through the channels that have heard of the incident, quiet hours or not: it wakes
+    nobody, and what it closes would stand open for good.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Timers:
 
     async def _tell(self, partition: int, known: Incident, found: Due) -> None:
         name = known.incident
-        to = known.channels if found.kind == "resolved" else self._stakeholders
+        to = self._to(known, found)
         if to or found.kind != "resolved":
             notice = self._messages.due(found, known, to, self._now())
             log.info("incident", incident=name, kind=found.kind, text=notice.text)
@@ -119,6 +120,11 @@ class Timers:
             await asyncio.gather(self._book.save(partition, name), self._dispatch.tell(notice, told=told, heard=took))
         self._book.change(partition, name, lambda now_known: done(now_known, found, to))
         await self._book.save(partition, name)
+
+    def _to(self, known: Incident, found: Due) -> tuple[str, ...]:
+        if found.kind == "resolved":
+            return known.channels
+        return tuple(dict.fromkeys((*self._stakeholders, *known.channels))) if self._stakeholders else ()
 
     async def _heard(self, partition: int, name: str, notice_id: str, channel: str) -> None:
         self._book.change(partition, name, lambda known: heard(known, notice_id, channel))

@@ -188,7 +188,7 @@ async def test_what_is_remembered_is_bounded():
     channel = Memory()
     report = Reporter(Dispatch([channel]), book(), remembered=10)
     for number in range(50):
-        await report.handle_decision(decision(number, at_ms=now_ms()), 0)
+        await report.handle_decision(decision(number, at_ms=now_ms(), evidence=None), 0)
 
     assert (10, 10) == (len(report._told), len(report._decisions))
     assert 50 == len(channel.told)
@@ -276,11 +276,12 @@ async def test_settings_choose_the_channels():
     Without keys and addresses nobody is told but the log; a key of a wrong form is an error at the start.
     """
     async with aiohttp.ClientSession() as session:
-        assert [] == channels(Settings(), session, BookMemory(book()))
+        memory = BookMemory(book())
+        assert [] == channels(Settings(), session, memory)
         both = alerts(EventsApi(url="http://127.0.0.1:1/v2/enqueue"), "https://hooks.example.com/x")
-        assert ["pagerduty", "webhook"] == [one.name for one in channels(Settings.model_validate(both), session, BookMemory(book()))]
+        assert ["pagerduty", "webhook"] == [one.name for one in channels(Settings.model_validate(both), session, memory)]
         with pytest.raises(ValueError, match=r"alerts\.pagerduty\.routing_key"):
-            channels(Settings.model_validate({"alerts": {"pagerduty": {"routing_key": "short"}}}), session, BookMemory(book()))
+            channels(Settings.model_validate({"alerts": {"pagerduty": {"routing_key": "short"}}}), session, memory)
 
 
 def alerts(api: EventsApi, hook: str) -> dict[str, Any]:

@@ -16,9 +16,10 @@ class IncidentsTopic:
         self.records: list[tuple[int, str, bytes | None]] = []
 
     async def send(
-        self, topic: str, key: Key, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
+        self, _: str, key: Key, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
     ) -> None:
         assert partition is not None
+        assert dict(headers)["content-type"].startswith(b"application/cloudevents+json") or value is None
         assert isinstance(key, str)
         await asyncio.sleep(0)
         self.records.append((partition, key, value))

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
+from guardian.measured import watched
 from streams.alerts.chart import CONTROL, VARIATION, bars_of, draw
 from streams.alerts.messages import chart_of
-from guardian.measured import watched
 from tests.support.published import decision, evidence
 
 AT_MS = 1_764_000_000_000

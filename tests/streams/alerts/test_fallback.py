@@ -141,7 +141,7 @@ async def test_a_hanging_channel_delays_no_other():
     """
 
     class Hanging(Failing):
-        async def notify(self, notice: Report) -> None:
+        async def notify(self, notice: Report) -> None:  # noqa: ARG002 - it takes none
             await asyncio.Event().wait()
 
     hanging, well, email = Hanging("pagerduty"), Failing("slack"), Failing("email")

@@ -14,6 +14,7 @@ from guardian.decisions import Decision, Receipt
 from guardian.incidents import INCIDENT_TYPE, Incident, Schedule, due
 from streams.alerts.base import Refused, Report
 from streams.alerts.dispatch import Dispatch, Patience
+from streams.alerts.routing import Route, Routing
 from streams.cloudevents import from_event
 from streams.telling.book import Book, Memory
 from streams.telling.lines import InOrder
@@ -221,6 +222,30 @@ async def test_one_incident_from_its_page_to_its_report():
     assert status.text.startswith("Still open after 15 min: checkout-v2/treatment killed in production")
     assert "## Timeline" in report.body
     assert {INCIDENT} == {notice.incident for notice in pager.took if notice.notice_id != f"receipt:{RESUMED.receipt_id}"}
+
+
+async def test_a_status_goes_to_stakeholders_and_whoever_has_heard():
+    """
+    Where stakeholders are named, they and the channels that were paged hear of the status; all others do not.
+    """
+    world = World()
+    worker, (pager, chat) = Worker(world), world.channels
+    world.channels.append(Receiver("hook"))
+    routing = Routing((Route("page", to=("pager",)),))
+    dispatch = Dispatch(world.channels, now=lambda: world.now_s)
+    worker.timers = Timers(
+        worker.book, dispatch, schedule=SCHEDULE, stakeholders=("chat",), settle_s=0.0, now=lambda: world.now_s
+    )
+    worker.reporter = Reporter(dispatch, worker.book, routing=routing, now=lambda: world.now_s)
+    world.log += STORY[:1]
+    await worker.read()
+    await worker.until_told()
+    world.now_s += 900.0
+    await worker.until_told()
+
+    assert ["news", "status"] == [notice.kind for notice in pager.took]
+    assert ["status"] == [notice.kind for notice in chat.took]
+    assert [] == world.channels[2].took
 
 
 async def test_a_channel_that_refuses_costs_nothing_else():
