@@ -140,7 +140,7 @@ async def run_report(settings: Settings, status: Status) -> None:
         reporter = Reporter(dispatch, book, routing=alerts.routing, messages=messages, ended=timers.wake)
         app = build_app(settings, "report")
         in_order = register(app, reporter, settings.topics, settings.signing.keys)
-        _hold_assigned(app, settings.topics.decisions, book, (in_order.leave, timers.leave))
+        _hold_assigned(app, settings.topics.decisions, book, (in_order.leave, reporter.leave, timers.leave))
         beside = [_saying(app, book, dispatch, outlet, status), timers.run(), Archived(settings, book, timers.end).run()]
         beside += _heartbeat(settings, session, outlet, status)
         try:

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from guardian.conditions import ConditionError, parse_duration
-from guardian.errors import wrong
+from guardian.conditions import parse_duration
+from guardian.errors import ConditionError, wrong
 from guardian.incidents import Schedule
 from streams.alerts.routing import Quiet, Route, Routing
 from streams.settings.fields import Seconds, Section, Strings

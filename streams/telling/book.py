@@ -98,11 +98,15 @@ class Book:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def ready(self, partition: int) -> None:
-        """Wait until the incidents of a partition were read; one that is not held is never ready."""
+        """
+        Wait until the incidents of a partition were read.
+
+        Raises:
+            asyncio.CancelledError: the partition is somebody else's, who reads again what is not acknowledged here.
+        """
         held = self._held.get(partition)
         if held is None:
-            await asyncio.Event().wait()
-            return
+            raise asyncio.CancelledError
         await held.loaded.wait()
 
     def incident(self, partition: int, name: str) -> Incident | None:
@@ -175,7 +179,7 @@ class Book:
             return
         if (held := self._held.get(partition)) is not None:
             for kept in (held.incidents, held.written, held.locks):
-                kept.pop(name, None)  # type: ignore[attr-defined]  # each of them is a dictionary by name
+                kept.pop(name, None)
 
     def where(self, incident: str) -> int | None:
         """The partition of an incident that is held here."""

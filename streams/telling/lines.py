@@ -39,6 +39,12 @@ class InOrder:
         for task, partition in list(self._tasks.items()):
             if partition.partition in numbers:
                 task.cancel()
+        # What was left must not stand before what is read when a partition is back.
+        self._last = {
+            partition: task
+            for partition, task in self._last.items()
+            if partition.partition not in numbers and not task.cancelled()
+        }
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task)

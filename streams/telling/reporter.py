@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -55,6 +55,7 @@ class Reporter:
         self._told: Recent[None] = Recent(remembered)
         self._decisions: Recent[Decision] = Recent(remembered)
         self._telling: dict[str, asyncio.Task[None]] = {}
+        self._partition: dict[str, int] = {}
 
     async def handle_decision(self, decision: Decision, partition: int) -> None:
         """Log it and tell it, once; return when every channel is done with it."""
@@ -87,34 +88,42 @@ class Reporter:
         for task in late:
             task.cancel()
 
+    def leave(self, partitions: Collection[int]) -> None:
+        """These partitions are somebody else's now, who tells what of them was not acknowledged: leave off."""
+        for news_id, partition in self._partition.items():
+            if partition in partitions:
+                self._telling[news_id].cancel()
+
     async def _once(self, news: News, partition: int) -> None:
         if news.id in self._told:
             return
         telling = self._telling.get(news.id)
         if telling is None:
             telling = self._telling[news.id] = asyncio.create_task(self._tell(news, partition))
+            self._partition[news.id] = partition
+            telling.add_done_callback(lambda _: self._ended_telling(news.id))
         # A repeat waits for the first: it must not be acknowledged before anybody was told.
         await asyncio.shield(telling)
 
     async def _tell(self, news: News, partition: int) -> None:
-        try:
-            await self._book.ready(partition)
-            self._book.touch(partition)
-            now_s = self._now()
-            level, to = self._routing.of(news, datetime.fromtimestamp(now_s, UTC))
-            changed = self._take(news, partition, now_s, pages=level == "page")
-            incident = changed[0] if changed else None
-            if incident is not None and not incident.is_open and level == "page":
-                level = "chat"  # read again after it was over: nobody is woken for that
-            notice = self._messages.news(news, level, to, incident)
-            _log(notice)
-            if incident is None:
-                await self._dispatch.tell(notice)
-            else:
-                await self._tell_joined(notice, partition, changed)
-            self._told.put(news.id, None)
-        finally:
-            del self._telling[news.id]
+        await self._book.ready(partition)
+        self._book.touch(partition)
+        now_s = self._now()
+        level, to = self._routing.of(news, datetime.fromtimestamp(now_s, UTC))
+        changed = self._take(news, partition, now_s, pages=level == "page")
+        incident = changed[0] if changed else None
+        if incident is not None and not incident.is_open and level == "page":
+            level = "chat"  # read again after it was over: nobody is woken for that
+        notice = self._messages.news(news, level, to, incident)
+        _log(notice)
+        if incident is None:
+            await self._dispatch.tell(notice)
+        else:
+            await self._tell_joined(notice, partition, changed)
+        self._told.put(news.id, None)
+
+    def _ended_telling(self, news_id: str) -> None:
+        del self._telling[news_id], self._partition[news_id]
 
     def _take(self, news: News, partition: int, now_s: float, *, pages: bool) -> list[Incident]:
         """Let the news join the incidents that they belong to, open one, or end some; return these."""

@@ -107,7 +107,8 @@ class Timers:
         del self._telling[name]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("due_not_told", incident=name, exc_info=error)
-        self.wake()
+        else:
+            self.wake()  # its report follows its end
 
     async def _tell(self, partition: int, known: Incident, found: Due) -> None:
         name = known.incident

@@ -306,6 +306,45 @@ async def test_an_older_record_that_was_written_late_does_not_count():
     assert known.told
 
 
+async def test_a_partition_that_is_lost_and_comes_back_is_told_of_again():
+    """
+    What is being told of a partition that is lost is left and not acknowledged, as is what is still read of it then; when
+    the partition is back, all of it is told, and acknowledged.
+    """
+    world = World()
+    worker = Worker(world)
+    world.log += STORY[:2]
+    holding = asyncio.Event()
+    taking = world.channels[0].notify
+
+    async def hold(notice: Report) -> None:
+        await holding.wait()
+        await taking(notice)
+
+    world.channels[0].notify = hold  # type: ignore[method-assign]
+    await worker.read()
+    await until(lambda: world.channels[1].took, "one channel has heard")
+    _leave(worker, worker.book.hold([1]))
+    holding.set()
+    world.log += STORY[2:3]
+    await worker.read()
+    await until(lambda: len(asyncio.all_tasks()) == 1, "all of it is left")
+    assert set() == world.acknowledged
+
+    _leave(worker, worker.book.hold([0]))
+    worker.offset = 0
+    await worker.read()
+    await worker.until_told()
+
+    assert {0, 1, 2} == world.acknowledged
+    assert all(3 == len(set(channel.ids)) for channel in world.channels)
+
+
+def _leave(worker: Worker, lost: set[int]) -> None:
+    for one in (worker.in_order, worker.reporter, worker.timers):
+        one.leave(lost)
+
+
 async def test_whoever_lost_a_partition_tells_nothing_of_it():
     """
     What another worker owns is neither told by the clock here nor written any more.
