@@ -65,7 +65,7 @@ def _caption(decision: Decision, bars: list[Bar], what: Watched) -> str:
     evidence = decision.evidence
     apart = differs(evidence.interval, evidence.difference_interval, what) if evidence is not None else ""
     said = [f"Against {decision.control}: {apart}"] if apart else []
-    said += ["lines are 95 % intervals that hold at every moment"] if any(bar.ends for bar in bars) else []
+    said += ["lines: 95 %, at every moment"] if any(bar.ends for bar in bars) else []
     return "; ".join(said)
 
 

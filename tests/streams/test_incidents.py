@@ -47,6 +47,7 @@ async def until_known(given: Settings, what: str, **fields: object) -> Incident:
     raise AssertionError(what)
 
 
+@pytest.mark.timeout(120)
 async def test_killed_at_any_moment_it_tells_everything_and_what_it_knows_once(
     embedded_kafka: str, tmp_path: Path, dice: random.Random
 ):
