@@ -1,4 +1,4 @@
-"""PagerDuty, Events API v2: one incident a variation, closed when it is taken up again."""
+"""PagerDuty, Events API v2: one incident a variation, closed when the guardian's own is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ EVENTS_URL = "https://events.pagerduty.com/v2/enqueue"
 _SUMMARY_LONGEST = 1024
 _DEDUP_LONGEST = 255
 _ROUTING_KEY = 32
-_MOST_FLAGS_REMEMBERED = 10_000
 
 
 class PagerDuty:
@@ -52,26 +51,22 @@ class PagerDuty:
         self._routing_key = routing_key
         self._url = checked_url("alerts.pagerduty.url", url)
         self._page_url = page_url.rstrip("/")
-        self._paged: dict[str, set[str]] = {}
 
     def wants(self, notice: Report) -> bool:
-        """Urgent news, and the end of what was urgent."""
-        return notice.urgent or notice.ends_alarm
+        """News that wake somebody, and the end of their incident."""
+        return notice.kind == "resolved" or (notice.kind == "news" and notice.level == "page")
 
     async def notify(self, notice: Report) -> None:
-        """Trigger, or resolve what is open; see ``Channel.notify``."""
-        if not notice.ends_alarm:
-            self._remember(notice)
+        """Trigger, or resolve; see ``Channel.notify``."""
+        if notice.kind == "resolved":
+            await self._send({"event_action": "resolve", "dedup_key": dedup_key(notice)})
+        else:
             await self._send(self._trigger(notice))
-            return
-        for variation in sorted({notice.variation, *self._open(notice)}):
-            await self._send({"event_action": "resolve", "dedup_key": dedup_key(notice, variation)})
-        self._forget(notice)
 
     def _trigger(self, notice: Report) -> dict[str, Any]:
         event: dict[str, Any] = {
             "event_action": "trigger",
-            "dedup_key": dedup_key(notice, notice.variation),
+            "dedup_key": dedup_key(notice),
             "client": "Rollout Guardian",
             "payload": {
                 "summary": _short(notice.text, _SUMMARY_LONGEST),
@@ -96,26 +91,10 @@ class PagerDuty:
     def _without_key(self, text: str) -> str:
         return text.replace(self._routing_key, "…")
 
-    def _remember(self, notice: Report) -> None:
-        """A flag is resumed as a whole, too: then all that was paged of it here is over."""
-        self._paged.setdefault(notice.order, set()).add(notice.variation)
-        while len(self._paged) > _MOST_FLAGS_REMEMBERED:
-            del self._paged[next(iter(self._paged))]
 
-    def _open(self, notice: Report) -> set[str]:
-        return set() if notice.variation else self._paged.get(notice.order, set())
-
-    def _forget(self, notice: Report) -> None:
-        left = self._paged.get(notice.order, set()) - {notice.variation} if notice.variation else set()
-        if left:
-            self._paged[notice.order] = left
-        else:
-            self._paged.pop(notice.order, None)
-
-
-def dedup_key(notice: Report, variation: str) -> str:
+def dedup_key(notice: Report) -> str:
     """Return ``guardian:environment:flag:variation``; where PagerDuty takes no such length, a hash ends it."""
-    key = f"guardian:{notice.environment}:{notice.flag_key}:{variation}"
+    key = f"guardian:{notice.environment}:{notice.flag_key}:{notice.variation}"
     if len(key) <= _DEDUP_LONGEST:
         return key
     digest = hashlib.sha256(key.encode()).hexdigest()[:32]

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from guardian.errors import wrong
 from streams.fields import Port, Seconds, Section, StoreSection, Strings, Text, TopicList, TopicName, as_asked
 from streams.keys import Keys, read_private, read_public
+from streams.settings.alerts import Flow
 from streams.settings.kafka import Kafka
 from streams.settings.stores import Stores
 from streams.topics import Topics
@@ -38,6 +39,7 @@ class TopicNames(Section):
     decisions: TopicName = _DEFAULT.decisions
     receipts: TopicName = _DEFAULT.receipts
     flag_state: TopicName = _DEFAULT.flag_state
+    incidents: TopicName = _DEFAULT.incidents
     dead_letters: TopicName = _DEFAULT.dead_letters
 
     @model_validator(mode="after")
@@ -202,7 +204,7 @@ class Privacy(Section):
         return self
 
 
-class Alerts(Section):
+class Alerts(Flow):
     """Who is told."""
 
     pagerduty: PagerDuty = PagerDuty()

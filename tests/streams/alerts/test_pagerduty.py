@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from streams.alerts.base import Refused, Unreachable
 from streams.alerts.pagerduty import PagerDuty, dedup_key
-from tests.streams.alerts.notices import answered, decided
+from tests.streams.alerts.notices import answered, decided, resolved
 from tests.support.pagerduty import EventsApi, problems
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -56,40 +57,28 @@ async def test_a_kill_that_did_not_help_joins_the_incident(session, api):
     assert api.open[INCIDENT][1]["payload"]["summary"].endswith("are still seen: 41 exposures from cart-api.")
 
 
-async def test_a_resume_closes_the_incident(session, api):
+async def test_the_end_of_an_incident_resolves_it(session, api):
     """
-    When people take the variation up again, its incident is resolved, and no other.
+    The end of an incident resolves that one, and no other.
     """
     to = channel(session, api)
     await to.notify(decided())
     await to.notify(decided(flag="new-cart"))
-    await to.notify(decided(action="resume", number=18))
+    await to.notify(resolved(decided()))
 
     assert ["guardian:production:new-cart:treatment"] == list(api.open)
 
 
-async def test_a_resumed_flag_closes_all_of_its_incidents(session, api):
-    """
-    A flag that is resumed as a whole closes the incidents of all of its variations.
-    """
-    to = channel(session, api)
-    for variation in ("blue", "green"):
-        await to.notify(decided(variant=variation))
-    await to.notify(decided(action="resume", variant=""))
-
-    assert {} == api.open
-
-
 async def test_only_what_is_urgent_pages(session, api):
     """
-    What is not urgent wakes nobody; a resume in shadow mode resolves nothing.
+    What is not urgent wakes nobody, nor does that an incident still goes on.
     """
     to = channel(session, api)
 
     assert to.wants(decided())
-    assert to.wants(decided(action="resume"))
+    assert to.wants(resolved(decided()))
     assert not to.wants(decided(action="pause"))
-    assert not to.wants(decided(action="resume", mode="shadow"))
+    assert not to.wants(replace(decided(), kind="status", level="chat"))
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -104,7 +93,7 @@ async def test_no_name_makes_an_event_that_is_refused(flag, variation, words):
         event = json.loads(json.dumps({"routing_key": KEY, **to._trigger(notice)}))
 
     assert [] == problems(event)
-    assert dedup_key(notice, variation) != dedup_key(notice, variation + "x")
+    assert dedup_key(notice) != dedup_key(replace(notice, variation=variation + "x"))
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 0])
