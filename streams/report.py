@@ -20,10 +20,10 @@ import structlog
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, REFUSAL_TYPE, Decision, Receipt, Refusal
 from guardian.errors import EventError
 from guardian.explain import explain_receipt
-from streams.alerts.base import Channel, Report
+from streams.alerts.base import Channel, ChannelMemory, Report
 from streams.alerts.dispatch import Dispatch
-from streams.alerts.pagerduty import PagerDuty
-from streams.alerts.webhook import Webhook
+from streams.alerts.memory import ShortMemory
+from streams.alerts.table import CHANNELS, Tools
 from streams.cloudevents import from_event
 from streams.faust_app import build_app, raw_topic, run_app
 from streams.keys import UNSIGNED, Keys, SignatureError
@@ -225,20 +225,18 @@ async def read(
     await handle(given)
 
 
-def channels(settings: Settings, session: aiohttp.ClientSession) -> list[Channel]:
+def channels(
+    settings: Settings, session: aiohttp.ClientSession, memory: ChannelMemory | None = None
+) -> list[Channel]:
     """
-    Return the channels that the settings name.
+    Return the channels that the settings name; what they must know later they keep in *memory*.
 
     Raises:
         ValueError: an address, key or secret that cannot be right; the text names the setting, not its value.
     """
-    found: list[Channel] = []
-    pagerduty, webhook = settings.alerts.pagerduty, settings.alerts.webhook
-    if key := pagerduty.routing_key.get_secret_value():
-        found.append(PagerDuty(session, routing_key=key, url=pagerduty.url))
-    if webhook.url:
-        found.append(Webhook(session, url=webhook.url, secret=webhook.secret.get_secret_value()))
-    return found
+    tools = Tools(session, memory or ShortMemory())
+    sections = {name: getattr(settings.alerts, name) for name in CHANNELS}
+    return [CHANNELS[name](tools, section.options()) for name, section in sections.items() if section.is_set]
 
 
 async def run_report(settings: Settings, status: Status) -> None:

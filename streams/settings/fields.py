@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +53,15 @@ def _existing(value: str) -> str:
 def _topic(value: str) -> str:
     if not _TOPIC.fullmatch(value):
         raise wrong("is no topic name; write up to 249 letters, digits, dots, dashes and underscores")
+    return value
+
+
+def as_asked(value: str, check: Callable[[str, str], object]) -> str:
+    """The value, if it is empty or *check* takes it; what it says is told without the value."""
+    try:
+        _ = value and check("", value)
+    except ValueError as error:
+        raise wrong(str(error).removeprefix(": ")) from None
     return value
 
 

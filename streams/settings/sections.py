@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -11,7 +10,8 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 
 from guardian.errors import wrong
 from streams.keys import Keys, read_private, read_public
-from streams.settings.fields import Port, Seconds, Section, Strings, Text, TopicList, TopicName
+from streams.settings.channels import Channels
+from streams.settings.fields import Port, Seconds, Section, Strings, Text, TopicList, TopicName, as_asked
 from streams.settings.kafka import Kafka
 from streams.topics import Topics
 from streams.web import checked_url
@@ -126,44 +126,13 @@ class WebhookStore(Section):
     @field_validator("url")
     @classmethod
     def _address(cls, value: str) -> str:
-        return _as_asked(value, checked_url)
+        return as_asked(value, checked_url)
 
     @field_validator("secret")
     @classmethod
     def _of_standard_webhooks(cls, value: SecretStr) -> SecretStr:
-        _as_asked(value.get_secret_value(), key_of)
+        as_asked(value.get_secret_value(), key_of)
         return value
-
-
-def _as_asked(value: str, check: Callable[[str, str], object]) -> str:
-    """The value, if it is empty or *check* takes it; what it says is told without the value."""
-    try:
-        _ = value and check("", value)
-    except ValueError as error:
-        raise wrong(str(error).removeprefix(": ")) from None
-    return value
-
-
-class PagerDuty(Section):
-    """Pages; without a routing key there are none."""
-
-    url: Text = "https://events.pagerduty.com/v2/enqueue"
-    routing_key: SecretStr = SecretStr("")
-    routing_key_file: str = ""
-
-
-class WebhookAddress(Section):
-    """Every decision and receipt, signed; without an address there are none."""
-
-    url: str = ""
-    secret: SecretStr = SecretStr("")
-    secret_file: str = ""
-
-    @model_validator(mode="after")
-    def _signed(self) -> Self:
-        if self.url and not self.secret:
-            raise wrong("a webhook is signed; give secret_file, or GUARDIAN_ALERTS__WEBHOOK__SECRET")
-        return self
 
 
 class Signing(Section):
@@ -211,11 +180,8 @@ class Privacy(Section):
         return self
 
 
-class Alerts(Section):
+class Alerts(Channels):
     """Who is told."""
-
-    pagerduty: PagerDuty = PagerDuty()
-    webhook: WebhookAddress = WebhookAddress()
 
 
 class Api(Section):

@@ -154,7 +154,7 @@ def hides_value(name: str, model: type[BaseModel]) -> bool:
     """
     known = dict(_fields(model))
     inside = [type_of for place, type_of in known.items() if f"{field_name(place)}.".startswith(f"{name}.")]
-    return not inside or SecretStr in inside or name.endswith(".url")
+    return not inside or SecretStr in inside or name.endswith((".url", ".urls"))
 
 
 def _refuse_secrets(written: Written, secrets: list[Place]) -> None:
