@@ -79,11 +79,13 @@ class Alertmanager:
         """Post the alert to all replicas, as open or as over; see ``Channel.notify``."""
         labels = await self._labels(notice)
         is_over = notice.kind == "resolved"
+        began_s = datetime.fromisoformat(notice.opened_at or notice.at).timestamp()
         alert = {
             "labels": labels,
             "annotations": _annotations(notice),
-            "startsAt": notice.opened_at or notice.at,
-            "endsAt": _rfc3339(self._now() + (0.0 if is_over else LASTS_S)),
+            "startsAt": _rfc3339(began_s),
+            # Another host's clock says when it began: an end before that would not be taken.
+            "endsAt": _rfc3339(max(began_s, self._now()) + (0.0 if is_over else LASTS_S)),
             "generatorURL": link(notice),
         }
         body = encoded([alert])

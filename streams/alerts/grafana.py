@@ -80,10 +80,11 @@ def _annotation(notice: Report, own: str) -> dict[str, Any]:
 
 def _change(notice: Report) -> dict[str, Any]:
     """What the newest notice says; the region ends with its incident."""
-    said = f"<b>{_escaped(heading(notice), 300)}</b>\n{_escaped(notice.text, _TEXT_LONGEST)}"
+    said = [f"<b>{_escaped(heading(notice), 300)}</b>"]
+    said += [_escaped(notice.text, _TEXT_LONGEST)] if notice.title else []
     links = [f'<a href="{html.escape(link.href)}">{_escaped(link.text, 100)}</a>' for link in notice.links]
     ends = {"timeEnd": _ms(notice.at)} if notice.kind == "resolved" else {}
-    return {"text": "\n".join((said, " ".join(links))).strip(), **ends}
+    return {"text": "\n".join([*said, " ".join(links)]).strip(), **ends}
 
 
 def _own_tag(notice: Report) -> str:

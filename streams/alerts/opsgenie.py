@@ -102,4 +102,4 @@ def _note(notice: Report) -> str:
 
 def _fitted(field: str, notice: Report) -> str:
     said = "\n\n".join(part for part in (clean(notice.text), clean(notice.body)) if part)
-    return cut(said, _LONGEST[field])
+    return cut(said or heading(notice), _LONGEST[field])

@@ -78,13 +78,15 @@ class SlackBot:
         """Open a thread or reply in it, then show the chart; see ``Channel.notify``."""
         first = self._notes.of(notice)
         said = {**message(notice), "client_msg_id": str(uuid.uuid5(_IDENTITY, notice.notice_id))}
+        if first.get("notice_id") == notice.notice_id:
+            return  # it was sent, and nobody lived to say so
         if first:
             await self._colour(notice, first)
-            sent = await self._ask("chat.postMessage", {"channel": first["channel"], "thread_ts": first["ts"], **said})
+            await self._ask("chat.postMessage", {"channel": first["channel"], "thread_ts": first["ts"], **said})
         else:
             sent = await self._ask("chat.postMessage", {"channel": self._channel, **said})
-            first = {"channel": str(sent.get("channel", self._channel)), "ts": str(sent["ts"])}
-            await self._notes.keep(notice, **first)
+            first = {"channel": str(sent.get("channel", self._channel)), "ts": str(sent.get("ts", ""))}
+            await self._notes.keep(notice, **first, notice_id=notice.notice_id)
         if notice.chart and self._uploads:
             await self._show(notice, first)
 
