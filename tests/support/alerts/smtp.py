@@ -32,7 +32,7 @@ class MailServer:
     faults: deque[int] = field(default_factory=deque)
     bounced: dict[str, str] = field(default_factory=dict)
     password: str = PASSWORD
-    connected: int = 0
+    asks_for_login: bool = True
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: ARG002, N802
         if address in self.bounced:
@@ -48,7 +48,7 @@ class MailServer:
             if fault in (SILENT, DROPPED):
                 server.transport.abort()
             return f"{fault} no: AUTH PLAIN {PASSWORD}"
-        assert session.ssl is not None or server.tls_context is None, "a message came in the clear"
+        assert session.authenticated or not self.asks_for_login, "a message came without a login"
         message = message_from_bytes(envelope.content, policy=default)
         assert isinstance(message, EmailMessage)
         self.taken.append((envelope.rcpt_tos, message))
@@ -66,17 +66,17 @@ async def mail_server(folder: Path, *, tls: str = "starttls") -> AsyncIterator[M
     certificate, key = authority.issue("mail")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    mail = MailServer(ca_file=authority.file)
+    mail = MailServer(ca_file=authority.file, asks_for_login=tls != "none")
     loop = asyncio.get_running_loop()
 
     def protocol() -> SMTP:
-        mail.connected += 1
         return SMTP(
             mail,
             hostname="mail.test",
             tls_context=context if tls == "starttls" else None,
             require_starttls=tls == "starttls",
-            auth_required=tls != "none",
+            # Not with TLS from the first byte, of which it knows nothing, and warns.
+            auth_required=tls == "starttls",
             auth_require_tls=tls == "starttls",
             authenticator=mail.authenticate,
             loop=loop,
