@@ -10,6 +10,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
+from guardian.decisions import Decision
 from streams.alerts.base import ChannelError, ChannelMemory, Refused, Report, Unreachable
 from streams.alerts.http import decoded, encoded, exchange
 from streams.alerts.memory import Notes
@@ -80,6 +81,7 @@ class SlackBot:
         said = {**message(notice), "client_msg_id": str(uuid.uuid5(_IDENTITY, notice.notice_id))}
         if first.get("notice_id") == notice.notice_id:
             return  # it was sent, and nobody lived to say so
+        opens = not first
         if first:
             await self._colour(notice, first)
             await self._ask("chat.postMessage", {"channel": first["channel"], "thread_ts": first["ts"], **said})
@@ -87,7 +89,8 @@ class SlackBot:
             sent = await self._ask("chat.postMessage", {"channel": self._channel, **said})
             first = {"channel": str(sent.get("channel", self._channel)), "ts": str(sent.get("ts", ""))}
             await self._notes.keep(notice, **first, notice_id=notice.notice_id)
-        if notice.chart and self._uploads:
+        # Each notice of an incident has the chart of its decision: once in a thread is enough.
+        if notice.chart and self._uploads and (opens or (notice.kind == "news" and isinstance(notice.data, Decision))):
             await self._show(notice, first)
 
     async def _colour(self, notice: Report, first: dict[str, str]) -> None:

@@ -179,7 +179,7 @@ async def test_other_ways_to_connect(tmp_path, tls):
     TLS from the first byte works with a login, and none without one.
     """
     async with mail_server(tmp_path, tls=tls) as mail:
-        more = {"username": "", "password": ""} if tls == "none" else {}
+        more: dict[str, Any] = {"username": "", "password": ""} if tls == "none" else {}
         await channel(mail, tls=tls, **more).notify(decided())
 
     assert [Address(addr_spec="guardian@example.com")] == [one for _, message in mail.taken for one in message["From"].addresses]

@@ -93,6 +93,19 @@ async def test_the_chart_is_shown_in_the_thread(session, slack_api):
     assert [] == slack_api.refused
 
 
+async def test_a_chart_is_not_shown_again_with_each_status(session, slack_api):
+    """
+    A thread has the chart of each decision, and none again with what is said later.
+    """
+    memory, first = ShortMemory(), replace(decided(), chart=CHART)
+    await bot(session, slack_api, memory).notify(first)
+    for kind in ("status", "report"):
+        later = replace(first, kind=kind, level="chat", notice_id=kind)
+        await bot(session, slack_api, memory).notify(later)
+
+    assert (3, 1) == (len(slack_api.messages), len(slack_api.shown))
+
+
 async def test_without_the_right_to_files_the_words_still_come(session, slack_api):
     """
     A token that may not upload costs the chart and nothing else; nor does the setting that forbids it.
