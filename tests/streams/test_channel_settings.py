@@ -63,7 +63,7 @@ async def test_all_channels_can_be_used_at_once():
     async with aiohttp.ClientSession() as session:
         every = channels(Settings.model_validate({"alerts": ALL}), session, ShortMemory())
         for name, section in ALL.items():
-            (one,) = channels(Settings.model_validate({"alerts": {name: section}}), session)
+            (one,) = channels(Settings.model_validate({"alerts": {name: section}}), session, ShortMemory())
             assert name == one.name
 
     assert list(CHANNELS) == [channel.name for channel in every]
