@@ -12,6 +12,7 @@ _FALLBACK_LONGEST = 3_000
 _SECTION_LONGEST = 3_000
 _FIELD_LONGEST = 500
 _HREF_LONGEST = 2_000
+_LABEL_LONGEST = 75
 _SECTIONS_MOST = 12
 _COLOURS = {"page": "#cf222e", "chat": "#bf8700", "log": "#6e7781"}
 _OVER = "#1a7f37"
@@ -64,7 +65,8 @@ def cut_links(notice: Report) -> str:
     shown, used = [], 0
     for one in notice.links:
         href = cut(re.sub(r"[|<>\s]", _percent, one.href), _HREF_LONGEST, escaped)
-        written = f"<{href}|{cut(one_line(one.text), 75, escaped)}>"
+        label = cut(one_line(one.text).replace("|", "¦"), _LABEL_LONGEST, escaped) or "link"
+        written = f"<{href}|{label}>"
         used += len(written) + 3
         if used <= _SECTION_LONGEST:
             shown.append(written)

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -67,6 +67,18 @@ async def test_a_new_incident_of_the_same_name_is_a_new_thread(session, slack_ap
 
     assert 3 == len(slack_api.messages)
     assert not any("thread_ts" in one for one in slack_api.messages.values())
+
+
+async def test_what_opened_a_thread_is_not_said_again(session, slack_api):
+    """
+    A first message that was sent and kept is not sent again, even where Slack does not heed its id.
+    """
+    slack_api.heeds_ids = False
+    memory, first = ShortMemory(), decided()
+    for _ in range(2):
+        await bot(session, slack_api, memory).notify(first)
+
+    assert 1 == len(slack_api.messages)
 
 
 async def test_a_message_that_people_deleted_is_replied_to_all_the_same(session, slack_api):
@@ -173,6 +185,7 @@ async def test_something_else_at_the_address_is_a_refusal(session, slack_api):
         await bot(session, slack_api).notify(decided())
 
 
+@settings(deadline=None, max_examples=60)
 @given(title=st.text(max_size=700), text=st.text(max_size=9_000), body=st.text(max_size=70_000), href=st.text(max_size=3_000))
 def test_any_words_make_a_message_that_slack_takes(title, text, body, href):
     """
@@ -198,6 +211,7 @@ def test_markdown_is_written_as_slack_writes_it():
     assert all(section.endswith("x") for section in sections[1:-1])
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=300), longest=st.integers(1, 200))
 def test_what_is_cut_is_never_too_long_and_never_cut_in_the_middle(text, longest):
     """

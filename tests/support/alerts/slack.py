@@ -26,12 +26,13 @@ _ENTITY = re.compile(r"&(?!amp;|lt;|gt;)")
 
 @dataclass
 class SlackApi(FakeApi):
-    """Messages by their ``ts``; *scopes* are those of the token, *errors* what methods answer next."""
+    """Messages by their ``ts``; *scopes* are those of the token, *errors* what methods answer next; *heeds_ids*: no id twice."""
 
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict)
     shown: list[dict[str, Any]] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
+    heeds_ids: bool = True
     scopes: set[str] = field(default_factory=lambda: {"chat:write", "files:write"})
 
     async def answer(self, request: web.Request, body: bytes) -> web.Response:
@@ -74,7 +75,7 @@ class SlackApi(FakeApi):
         if own := said.get("client_msg_id"):
             UUID(own)
         for ts, known in self.messages.items():
-            if own and known.get("client_msg_id") == own:
+            if self.heeds_ids and own and known.get("client_msg_id") == own:
                 return {"channel": CHANNEL, "ts": ts}
         ts = f"1700000000.{len(self.messages) + 1:06d}"
         self.messages[ts] = said
