@@ -112,6 +112,20 @@ async def test_who_has_taken_it_is_not_told_again_by_apprise():
     assert (1, 1) == (len(well.calls), len(ill.calls))
 
 
+async def test_apprise_logs_nothing(caplog):
+    """
+    Apprise's own log, which quotes addresses, says nothing, however much is asked for.
+    """
+    caplog.set_level("DEBUG")
+    api = AppriseApi()
+    async with serving(api):
+        api.fail(500)
+        with pytest.raises(Unreachable):
+            await Apprise(urls=[api.url.replace("http://", "json://me:s3cr3t@")]).notify(decided())
+
+    assert [] == [record.getMessage() for record in caplog.records if record.name.startswith("apprise")]
+
+
 def test_an_address_that_apprise_does_not_know_is_refused_at_the_start():
     """
     An address of no service is an error at the start that counts it and does not show it.
