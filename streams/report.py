@@ -24,8 +24,7 @@ from guardian.errors import ConfigError, EventError, Problem
 from streams.alerts.base import Channel, ChannelMemory
 from streams.alerts.dispatch import Dispatch
 from streams.alerts.messages import Messages
-from streams.alerts.pagerduty import PagerDuty
-from streams.alerts.webhook import Webhook
+from streams.alerts.table import CHANNELS, Tools
 from streams.cloudevents import from_event
 from streams.faust_app import build_app, raw_topic, run_beside
 from streams.keys import UNSIGNED, Keys, SignatureError
@@ -102,20 +101,16 @@ async def read(
     await handle(given, message.partition)
 
 
-def channels(settings: Settings, session: aiohttp.ClientSession, memory: ChannelMemory) -> list[Channel]:  # noqa: ARG001
+def channels(settings: Settings, session: aiohttp.ClientSession, memory: ChannelMemory) -> list[Channel]:
     """
-    Return the channels that the settings name; *memory* is what they may keep of an incident.
+    Return the channels that the settings name; what they must know later they keep in *memory*.
 
     Raises:
         ValueError: an address, key or secret that cannot be right; the text names the setting, not its value.
     """
-    found: list[Channel] = []
-    alerts = settings.alerts
-    if key := alerts.pagerduty.routing_key.get_secret_value():
-        found.append(PagerDuty(session, routing_key=key, url=alerts.pagerduty.url, page_url=alerts.page_url))
-    if alerts.webhook.url:
-        found.append(Webhook(session, url=alerts.webhook.url, secret=alerts.webhook.secret.get_secret_value()))
-    return found
+    tools = Tools(session, memory)
+    sections = {name: getattr(settings.alerts, name) for name in CHANNELS}
+    return [CHANNELS[name](tools, section.options()) for name, section in sections.items() if section.is_set]
 
 
 async def run_report(settings: Settings, status: Status) -> None:

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.alerts.base import Refused, Unreachable
+from streams.alerts.base import Link, Refused, Unreachable
 from streams.alerts.pagerduty import PagerDuty, dedup_key
 from tests.streams.alerts.notices import answered, decided, resolved
 from tests.support.pagerduty import EventsApi, problems
 
 KEY = "0123456789abcdef0123456789abcdef"
+LINK = Link("The decision", "https://guardian.example.com/#/decisions/production%7Ccheckout-v2%7Ctreatment%7C17")
 INCIDENT = "guardian:production:checkout-v2:treatment"
 
 
@@ -25,8 +26,8 @@ async def test_a_kill_opens_an_incident(session, api):
     """
     A kill opens one incident for its variation, with the sentence, the numbers and a link to the decision.
     """
-    notice = decided()
-    await channel(session, api, page_url="https://guardian.example.com/").notify(notice)
+    notice = replace(decided(), links=(LINK,))
+    await channel(session, api).notify(notice)
 
     (event,) = api.open[INCIDENT]
     payload = event["payload"]
@@ -36,12 +37,7 @@ async def test_a_kill_opens_an_incident(session, api):
         payload["severity"], payload["component"], payload["group"], payload["class"],
     )  # fmt: skip
     assert 31 == payload["custom_details"]["evidence"]["events"]
-    assert [
-        {
-            "href": "https://guardian.example.com/#/decisions/production%7Ccheckout-v2%7Ctreatment%7C17",
-            "text": "The decision",
-        }
-    ] == event["links"]
+    assert [{"href": LINK.href, "text": LINK.text}] == event["links"]
 
 
 async def test_a_kill_that_did_not_help_joins_the_incident(session, api):
@@ -79,6 +75,30 @@ async def test_only_what_is_urgent_pages(session, api):
     assert to.wants(resolved(decided()))
     assert not to.wants(decided(action="pause"))
     assert not to.wants(replace(decided(), kind="status", level="chat"))
+
+
+async def test_what_wakes_nobody_is_a_change(session, api):
+    """
+    What is there to be read is a change event beside the incidents, unless the settings or the kind of key forbid it.
+    """
+    read = replace(decided(action="pause"), level="chat", links=(LINK,))
+    to = channel(session, api)
+    await to.notify(read)
+    others = [channel(session, api, change_events=False), PagerDuty(session, routing_key="R" + KEY[1:], url=api.url)]
+
+    assert to.wants(read)
+    assert [read.text] == [event["payload"]["summary"] for event in api.changes]
+    assert ([], {}) == (api.accepted, api.open)
+    assert [False, False] == [other.wants(read) for other in others]
+
+
+async def test_numbers_without_end_are_left_out(session, api):
+    """
+    What would be larger than PagerDuty takes is told without its numbers.
+    """
+    await channel(session, api).notify(replace(decided(), body="x" * 600_000))
+
+    assert "left out" in api.open[INCIDENT][0]["payload"]["custom_details"]
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
