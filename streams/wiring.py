@@ -73,8 +73,8 @@ async def _opened(section: StoreSection, topic: _FlagStateTopic, stack: contextl
     kind = kind_of(section.kind)
     if kind.backend is None:
         return await topic.flagd_store()
+    from streams.stores.http import open_session
     from streams.stores.shares.store import SharesStore
-    from streams.stores.webhook.client import open_session
 
     session = await stack.enter_async_context(open_session())
     return SharesStore(kind.backend(section, session), environment=section.environment)
