@@ -62,7 +62,11 @@ class StoreUnavailable(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class StoreCapabilities:
-    """What a store can do; ``typical_propagation_ms``: from the command to a client that evaluates by it."""
+    """
+    What a store can do; ``typical_propagation_ms``: from the command to a client that evaluates by it.
+
+    Shares are multiples of ``finest_share``: others are rounded to one.
+    """
 
     can_kill_variation: bool
     can_set_share: bool
@@ -71,6 +75,7 @@ class StoreCapabilities:
     has_compare_and_set: bool
     requires_approval: bool
     typical_propagation_ms: float
+    finest_share: float = 1e-6
 
 
 def in_common(stores: Sequence[StoreCapabilities]) -> StoreCapabilities:
@@ -83,6 +88,7 @@ def in_common(stores: Sequence[StoreCapabilities]) -> StoreCapabilities:
         has_compare_and_set=all(one.has_compare_and_set for one in stores),
         requires_approval=any(one.requires_approval for one in stores),
         typical_propagation_ms=max(one.typical_propagation_ms for one in stores),
+        finest_share=max(one.finest_share for one in stores),
     )
 
 

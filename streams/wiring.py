@@ -19,6 +19,7 @@ from streams.stores.kinds import kind_of
 if TYPE_CHECKING:
     from streams.flag_state import Records
     from streams.outlet import Outlet
+    from streams.stores.shares.backend import Backend
 
 Processor = Callable[[Settings, Status], Coroutine[Any, Any, None]]
 
@@ -58,7 +59,7 @@ async def open_flag_store(settings: Settings, outlet: Outlet) -> AsyncIterator[F
     async with contextlib.AsyncExitStack() as stack:
         topic = _FlagStateTopic(settings, outlet, stack)
         targets = [
-            Target(name, section.environment, section.flags, await _opened(section, topic, stack))
+            Target(name, section.environment, section.flags, await _opened(name, section, topic, stack))
             for name, section in settings.targets.items()
         ]
         yield targets[0].store if list(settings.targets) == [""] else Targets(targets)
@@ -69,15 +70,17 @@ def store_capabilities(settings: Settings) -> StoreCapabilities:
     return in_common([kind_of(section.kind).capabilities for section in settings.targets.values()])
 
 
-async def _opened(section: StoreSection, topic: _FlagStateTopic, stack: contextlib.AsyncExitStack) -> FlagStore:
+async def _opened(name: str, section: StoreSection, topic: _FlagStateTopic, stack: contextlib.AsyncExitStack) -> FlagStore:
     kind = kind_of(section.kind)
     if kind.backend is None:
         return await topic.flagd_store()
     from streams.stores.http import open_session
     from streams.stores.shares.store import SharesStore
 
-    session = await stack.enter_async_context(open_session())
-    return SharesStore(kind.backend(section, session), environment=section.environment)
+    backend = kind.backend(section, await stack.enter_async_context(open_session()))
+    if not kind.keeps_record:
+        backend = await topic.noted(backend, section.environment, name)
+    return SharesStore(backend, environment=section.environment)
 
 
 class _FlagStateTopic:
@@ -93,6 +96,14 @@ class _FlagStateTopic:
         if self._records is None:
             self._records = await self._stack.enter_async_context(_reading(self._settings, self._outlet))
         return self._records
+
+    async def noted(self, backend: Backend, environment: str, store: str) -> Backend:
+        """A store that has no place for the record of what was decided."""
+        from streams.flag_state import write_record
+        from streams.stores.shares.noted import Noted
+
+        publish = functools.partial(write_record, self._outlet, self._settings.topics)
+        return Noted(backend, publish, (await self.records()).get, environment=environment, store=store)
 
     async def flagd_store(self) -> FlagStore:
         """The guardian's own server."""

@@ -25,6 +25,7 @@ from streams.stores.http import open_session
 from streams.stores.memory import MemoryFlagStore
 from streams.stores.shares.store import SharesStore
 from streams.stores.webhook.client import WebhookBackend
+from tests.support.forgetful_store import ForgetfulBackend
 from tests.support.receiver import SECRET, receiving
 
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "flags.json").read_text())
@@ -104,7 +105,14 @@ async def documented() -> AsyncIterator[FlagStore]:
         await runner.cleanup()
 
 
-STORES: list[Callable[[], Opened]] = [memory, flagd, webhook, documented]
+@asynccontextmanager
+async def noted() -> AsyncIterator[FlagStore]:
+    """A store that has no place for the guardian's record and cannot compare and set; the topic is a dictionary."""
+    backend = ForgetfulBackend(dict.fromkeys(("checkout-v2", "new-search"), WEBHOOK_FLAG))
+    yield SharesStore(backend.noted(), call_s=20.0)
+
+
+STORES: list[Callable[[], Opened]] = [memory, flagd, webhook, documented, noted]
 
 
 @pytest.fixture(params=STORES, ids=lambda opened: opened.__name__)

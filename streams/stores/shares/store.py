@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -66,7 +67,7 @@ class SharesStore:
         """See `guardian.ports.FlagStore.apply`."""
         if command.environment != self.environment:
             return unknown(command, other_environment(self.environment, command.environment))
-        reached = ["the flag was not read; nothing was sent"]
+        reached, command = ["the flag was not read; nothing was sent"], rounded(command, self.capabilities.finest_share)
         try:
             async with self._bounded(reached), self._locks[command.flag_key]:
                 return await self._carry_out(command, reached)
@@ -81,6 +82,7 @@ class SharesStore:
         """Read, decide, change and read back, again where somebody else came first."""
         sent, first = None, None
         for _ in range(MOST_READS):
+            since_s = time.monotonic()
             seen = await self._seen(command.flag_key)
             first = first or seen
             if sent is not None and (answer := _answer(sent, seen, command)) is not None:
@@ -89,7 +91,7 @@ class SharesStore:
             if isinstance(planned, Applied):
                 return planned
             reached.append("unknown outcome; read back before sending again")
-            sent = await self._send(planned, seen, command)
+            sent = await self._send(planned, seen, command, since_s)
         return Applied("conflict", seen.version, "the flag is changed all the time", state_of(seen, *_place(command)))
 
     async def _seen(self, flag_key: str) -> Seen:
@@ -98,8 +100,8 @@ class SharesStore:
         except Malformed as error:
             raise StoreUnavailable(f"{self._backend.name} gives an answer that cannot be used: {error}") from None
 
-    async def _send(self, planned: _Sent, seen: Seen, command: FlagCommand) -> _Sent:
-        """Send a change, and note what was heard of it."""
+    async def _send(self, planned: _Sent, seen: Seen, command: FlagCommand, since_s: float) -> _Sent:
+        """Send a change to the flag that was read *since_s*, and note what was heard of it."""
         try:
             etag = await self._backend.write(seen, planned.change, command)
         except NotTaken:
@@ -107,7 +109,13 @@ class SharesStore:
             return replace(planned, is_refused=True)
         except StoreUnavailable as error:
             return replace(planned, doubt=str(error))
-        return replace(planned, etag=etag)
+        return replace(planned, etag=etag, also=planned.also + self._window(time.monotonic() - since_s))
+
+    def _window(self, open_s: float) -> str:
+        """What is said where a person's change could have been overwritten unseen."""
+        if self.capabilities.has_compare_and_set:
+            return ""
+        return f"; written {open_s * 1000:.0f} ms after it was read, and what somebody changed between is lost"
 
     @asynccontextmanager
     async def _bounded(self, reached: list[str]) -> AsyncIterator[None]:
@@ -116,6 +124,18 @@ class SharesStore:
                 yield
         except TimeoutError as error:
             raise StoreUnavailable(f"{self._backend.name}: {self._call_s:g} s have passed: {reached[-1]}") from error
+
+
+def rounded(command: FlagCommand, finest: float) -> FlagCommand:
+    """The command with shares that are multiples of *finest*; none that is asked for becomes nothing."""
+
+    def round_one(share: float) -> float:
+        return round(min(max(round(share / finest), 1 if share > 0.0 else 0) * finest, 1.0), 9)
+
+    if command.share is None:
+        return command
+    rings = {ring: round_one(share) for ring, share in command.rings.items()}
+    return replace(command, share=round_one(command.share), rings=rings)
 
 
 def _place(command: FlagCommand) -> tuple[str, str]:
