@@ -33,14 +33,14 @@ class Strategy(msgspec.Struct, frozen=True):
     @property
     def rollout(self) -> int:
         """
-        Percent of those who get anything of it.
+        Percent of those who get anything of it; more than 100, which Unleash takes, is 100: so SDKs read it.
 
         Raises:
-            Malformed: it is no whole number. More than 100, which Unleash takes, is 100: so SDKs read it.
+            StoreError: it is no whole number.
         """
         written = self.parameters.get("rollout", "100")
         if not written.isascii() or not written.isdecimal():
-            raise Malformed(f"rollout: {written!r} is no whole number of percent; write one from 0 to 100 in Unleash")
+            raise StoreError(f"rollout: {written!r} is no whole number of percent; write one from 0 to 100 in Unleash")
         return min(int(written), 100)
 
     @property
