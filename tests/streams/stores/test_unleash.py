@@ -84,7 +84,8 @@ async def test_a_kill_and_a_resume_leave_all_else_as_people_wrote_it(store: Shar
     before = people.strategy(flag)
 
     await store.apply(command(flag, "kill"))
-    assert {"control": 1000, "treatment": 0} == weights_of(killed := people.strategy(flag))
+    killed = people.strategy(flag)
+    assert {"control": 1000, "treatment": 0} == weights_of(killed)
     await store.apply(command(flag, "resume"))
 
     after = people.strategy(flag)
@@ -114,8 +115,12 @@ async def test_without_variants_the_rollout_is_the_share(store: SharesStore, peo
     about = {"variation": treatment, "control": "disabled"}
 
     for kind, share, rollout in (
-        ("kill", None, "0"), ("resume", None, "10"), ("set_share", 0.25, "25"), ("step_back", 0.1, "10"), ("kill_flag", None, "0"),
-    ):  # fmt: skip
+        ("kill", None, "0"),
+        ("resume", None, "10"),
+        ("set_share", 0.25, "25"),
+        ("step_back", 0.1, "10"),
+        ("kill_flag", None, "0"),
+    ):
         applied = await store.apply(command(flag, kind, share, **about))
         assert ("applied", rollout) == (applied.status, people.strategy(flag)["parameters"]["rollout"]), (kind, applied.detail)
 
@@ -123,7 +128,9 @@ async def test_without_variants_the_rollout_is_the_share(store: SharesStore, peo
 
 
 @pytest.mark.parametrize(("weights", "asked", "given"), [(SPLIT, 0.12345, 0.123), (SPLIT, 0.0001, 0.001), ({}, 0.126, 0.13)])
-async def test_shares_are_rounded_to_what_unleash_can_hold(store: SharesStore, people: Unleash, weights: Any, asked: float, given: float):
+async def test_shares_are_rounded_to_what_unleash_can_hold(
+    store: SharesStore, people: Unleash, weights: Any, asked: float, given: float
+):
     """A thousandth is the finest weight and a percent the finest rollout; the next advance is decided on what was set."""
     flag = people.flag(weights=weights, rollout="100" if weights else "1")
     about = {} if weights else {"variation": "enabled", "control": "disabled"}
@@ -214,7 +221,8 @@ async def test_a_change_in_between_is_not_overwritten(store: SharesStore, backen
         return
     assert ("applied", 0) == (applied.status, weights_of(after)["treatment"])
     assert ("overrode what people had set: 70 %" in applied.detail) == (edit == "weights")
-    assert (after["parameters"]["rollout"], after["title"]) == ("55" if edit == "rollout" else "100", "mine" if edit == "title" else None)
+    assert ("55" if edit == "rollout" else "100") == after["parameters"]["rollout"]
+    assert ("mine" if edit == "title" else None) == after["title"]
 
 
 async def test_a_strategy_that_was_removed_in_between_is_no_change(store: SharesStore, backend: Meddled, people: Unleash):
@@ -235,9 +243,8 @@ async def test_a_strategy_that_was_removed_in_between_is_no_change(store: Shares
 async def test_what_was_changed_in_the_same_moment_is_told(session: ClientSession, people: Unleash):
     """
     Unleash compares before its transaction: of two changes at once both may be taken, and the second overwrites the first.
-    The log shows that, so whoever came second says what it overwrote, and no receipt claims more.
+    The log shows that, so whoever came second says what it overwrote, or, where the log was too slow, that it may have.
     """
-    kept, lost = [], []
     for _ in range(5):
         flag = people.flag(weights={"control": 600, "blue": 200, "green": 200})
         first, second = (SharesStore(backend_at(session), call_s=20.0) for _ in range(2))
@@ -245,12 +252,9 @@ async def test_what_was_changed_in_the_same_moment_is_told(session: ClientSessio
             first.apply(command(flag, "kill", variation="blue")), second.apply(command(flag, "kill", variation="green"))
         )
         after = weights_of(people.strategy(flag))
-        whole = (after["blue"], after["green"]) == (0, 0)
-        (kept if whole else lost).append(flag)
-        if not whole:
-            assert any("it overwrote what rollout-guardian changed in the same moment" in one.detail for one in answers), answers
-
-    print(f"{len(lost)} of {len(kept) + len(lost)} were lost")
+        if (after["blue"], after["green"]) != (0, 0):
+            said = [one.detail for one in answers]
+            assert any("it overwrote what rollout-guardian changed in" in one or "is lost" in one for one in said), said
 
 
 def _once(act: Callable[[], None]) -> Callable[[], None]:
