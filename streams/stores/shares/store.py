@@ -210,7 +210,9 @@ def _answer(sent: _Sent, seen: Seen, command: FlagCommand) -> Applied | None:
     """
     state = state_of(seen, *_place(command))
     if seen.mark != sent.change.kept.mark:
-        if sent.is_refused or command.command_id in seen.known.get("recent_command_ids", ()):
+        # A record as new as this one that knows nothing of it was written in the same moment, over it.
+        is_overwritten = seen.known["version"] >= sent.change.record["version"]
+        if sent.is_refused or is_overwritten or command.command_id in seen.known.get("recent_command_ids", ()):
             return None
         if sent.doubt or seen.etag == sent.from_etag:
             why = sent.doubt or "the store has taken the change and does not show it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import msgspec
@@ -12,9 +13,9 @@ from yarl import URL
 
 from guardian.ports import FlagCommand, StoreCapabilities, StoreError, UnknownFlag
 from streams.stores.http import Answer, StoreClient, place_of, unusable
-from streams.stores.shares.backend import NotTaken
+from streams.stores.shares.backend import Edit, NotTaken
 from streams.stores.shares.flag import Change, Malformed, Seen
-from streams.stores.unleash.audit import EVENTS, Audit
+from streams.stores.unleash.audit import EVENTS, Audit, edits_in
 from streams.stores.unleash.strategy import FINEST_WEIGHT, Strategy, etag_of, patch_of, read_flag
 from streams.web import checked_url
 
@@ -25,6 +26,10 @@ _REFUSED = (
 _ANOTHER_KIND = (
     "this is a token of SDKs. The guardian needs a personal access token of a user of its own (or an admin token) in token_file"
 )
+EDITS = 100
+"""As many of the project's newest events are asked for."""
+LOOK_BACK = timedelta(minutes=5)
+"""At the start: what people changed while nobody looked. Who was told before does not mind."""
 AUDIT_S = 0.25
 """A flag that was read waits no longer for who has changed it: kills wait."""
 _NAME = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,199}|\.[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
@@ -68,8 +73,11 @@ class UnleashBackend:
         at: str,
         environment: str,
         timeout_s: float,
+        poll_s: float = 5.0,
     ) -> None:
         self._token, self._project, self._at, self._environment = token, project, at, environment
+        self.poll_s, self._newest = poll_s, 0
+        self._replaced: dict[str, Strategy] = {}
         self._api = checked_url("url", url) / "api" / "admin"
         self._where = f"Unleash at {place_of(self._api)}"
         self._client = StoreClient(session, where=self._where, setting="url", refused=_REFUSED, timeout_s=timeout_s)
@@ -82,7 +90,7 @@ class UnleashBackend:
         try:
             found = await self._flag(flag_key)
             await asyncio.wait({audit}, timeout=AUDIT_S)
-            return _audited(found, audit.result()) if audit.done() else found
+            return self._audited(found, audit.result()) if audit.done() else found
         finally:
             audit.cancel()
 
@@ -90,12 +98,31 @@ class UnleashBackend:
         """See `streams.stores.shares.backend.Backend.write`."""
         strategy: Strategy = seen.raw
         address = self._feature(command.flag_key) / "environments" / self._at / "strategies" / strategy.id
+        self._replaced[strategy.id] = strategy
         patch = msgspec.json.encode(patch_of(strategy, change, command.control))
         answer = await self._ask("PATCH", address, command.flag_key, patch)
         try:
             return etag_of(msgspec.json.decode(answer.json(), type=Strategy), seen.enabled)
         except (Malformed, msgspec.DecodeError):
             return ""  # reading tells
+
+    def _audited(self, found: Seen, audit: Audit | None) -> Seen:
+        """The flag with what the log says of its last change."""
+        if audit is None:
+            return found
+        replaced = self._replaced.get(found.raw.id)
+        return replace(found, changed_by=audit.changed_by, lost=replaced and audit.lost(found.raw, replaced))
+
+    async def edits(self) -> list[Edit]:
+        """See `streams.stores.shares.backend.Watched.edits`."""
+        query = {"project": f"IS:{self._project}", "limit": str(EDITS)}
+        answer = await self._ask("GET", (self._api / "search" / "events").with_query(query), "")
+        since = datetime.min.replace(tzinfo=UTC) if self._newest else datetime.now(UTC) - LOOK_BACK
+        try:
+            self._newest, found = edits_in(answer.json(), at=self._at, after=self._newest, since=since)
+        except (Malformed, msgspec.DecodeError) as error:
+            raise unusable(self._where, Malformed(str(error))) from None
+        return found
 
     async def _flag(self, flag_key: str) -> Seen:
         address = self._feature(flag_key).with_query(variantEnvironments="true")
@@ -146,11 +173,6 @@ class UnleashBackend:
             where = f"project {self._project!r}, environment {self._at!r}"
             return StoreError(f"{told}: the token's user lacks the permission {missing} in {where}; give them a role that has it")
         return None
-
-
-def _audited(found: Seen, audit: Audit | None) -> Seen:
-    """The flag with what the log says of its last change."""
-    return found if audit is None else replace(found, changed_by=audit.changed_by, lost=audit.lost(found.raw))
 
 
 def _said(answer: Answer) -> _Said:

@@ -13,7 +13,7 @@ from streams.web import checked_url
 
 
 class UnleashSection(StoreSection):
-    """Where it is and who asks; *unleash_environment* is its name for the environment, the guardian's unless it is given."""
+    """Where it is and who asks; *unleash_environment* is its name for the environment."""
 
     url: Text
     token: SecretStr
@@ -21,6 +21,7 @@ class UnleashSection(StoreSection):
     project: Text = "default"
     unleash_environment: str = ""
     timeout_s: float = Field(1.5, ge=0.05, le=4.0)
+    poll_s: float = Field(5.0, ge=0.5, le=3_600.0)
 
     @field_validator("url")
     @classmethod
@@ -47,6 +48,7 @@ def _backend(section: UnleashSection, session: aiohttp.ClientSession) -> Unleash
         at=section.unleash_environment or section.environment,
         environment=section.environment,
         timeout_s=section.timeout_s,
+        poll_s=section.poll_s,
     )
 
 

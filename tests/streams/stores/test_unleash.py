@@ -225,6 +225,25 @@ async def test_a_change_in_between_is_not_overwritten(store: SharesStore, backen
     assert ("mine" if edit == "title" else None) == after["title"]
 
 
+async def test_what_people_change_is_noticed_without_a_command(session: ClientSession, store: SharesStore, people: Unleash):
+    """
+    The log names each change of what a flag serves, its author, and before and after; not titles, and not the guardian's own.
+    """
+    flag, watched = people.flag(weights=SPLIT), backend_at(session)
+    await watched.edits()
+
+    await store.apply(command(flag, "kill"))
+    people.save(flag, title="a better one")
+    people.weigh(flag, {"control": 700, "treatment": 300})
+    people.switch(flag, "off")
+    found = [(one.flag_key, one.by, one.what) for one in await watched.edits()]
+
+    before, after = "{'control': 1000, 'treatment': 0}", "{'control': 700, 'treatment': 300}"
+    told = f"strategy-update: rollout 100 %, weights {before}; now rollout 100 %, weights {after}"
+    assert [(flag, "admin", told), (flag, "admin", "switched off")] == found
+    assert [] == await watched.edits()
+
+
 async def test_a_strategy_that_was_removed_in_between_is_no_change(store: SharesStore, backend: Meddled, people: Unleash):
     """Removed and made anew by a person: the new one is looked at, and killed."""
     flag = people.flag(weights=SPLIT)
