@@ -111,7 +111,7 @@ class UnleashBackend:
         if audit is None:
             return found
         replaced = self._replaced.get(found.raw.id)
-        return replace(found, changed_by=audit.changed_by, lost=replaced and audit.lost(found.raw, replaced))
+        return replace(found, changed_by=audit.changed_by, lost=audit.lost(found.raw, replaced) if replaced else None)
 
     async def edits(self) -> list[Edit]:
         """See `streams.stores.shares.backend.Watched.edits`."""

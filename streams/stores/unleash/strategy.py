@@ -150,6 +150,9 @@ def _the_strategy(found: _Environment, flag_key: str) -> Strategy:
             )
     if found.variants:
         raise StoreError(f"{place} has variants of the environment, which are deprecated; make them variants of its strategy")
+    for number, variant in enumerate(strategy.variants):
+        if not isinstance(variant.get("name"), str) or not isinstance(variant.get("weight"), int):
+            raise Malformed(f"variants[{number}]: {variant!r} has no name and weight")
     if any(variant["name"] == OUTSIDE for variant in strategy.variants):
         raise StoreError(f"{place} has a variant {OUTSIDE!r}: SDKs say so of those who are not served; give it another name")
     return strategy

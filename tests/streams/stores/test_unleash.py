@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
-from UnleashClient import UnleashClient
+from UnleashClient import UnleashClient  # type: ignore[attr-defined]
 
 from guardian.ports import FlagCommand, StoreError, StoreUnavailable, UnknownFlag
 from streams.stores.http import Answer, open_session
@@ -486,7 +486,7 @@ async def test_the_official_client_obeys(store: SharesStore, people: Unleash, tm
 async def test_a_rollout_of_nothing_reaches_nobody(store: SharesStore, people: Unleash, tmp_path: Path):
     """A flag without variants that was killed is off for everybody in UnleashClient, and on again after a resume."""
     flag = people.flag(rollout="50")
-    about = {"variation": "enabled", "control": "disabled"}
+    about: dict[str, Any] = {"variation": "enabled", "control": "disabled"}
     with sdk(tmp_path) as client:
         await eventually(lambda: any(client.is_enabled(flag, user) for user in USERS), within_s=30.0)
 
