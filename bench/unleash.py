@@ -36,7 +36,8 @@ _numbers = itertools.count(1)
 def run() -> dict[str, Any]:
     """``every_1_s`` and ``every_15_s`` hold the milliseconds from the command to a client; ``applied`` those to its answer."""
     people = Unleash()
-    every, applied = {}, []
+    every: dict[str, dict[str, float]] = {}
+    applied: list[float] = []
     for refresh_s, rounds in ROUNDS.items():
         took = [one for _ in range(rounds) for one in asyncio.run(_kill(people, refresh_s, applied))]
         every[f"every_{refresh_s}_s"] = _figures(took)
@@ -116,7 +117,7 @@ def provider(folder: Path, _: dict[str, int]) -> AbstractProvider:
     return _Provider(folder)
 
 
-class _Provider(AbstractProvider):  # type: ignore[misc]
+class _Provider(AbstractProvider):
     """The least that the benchmark asks of one."""
 
     def __init__(self, folder: Path) -> None:
