@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,16 @@ import pytest
 from aiohttp import ClientSession
 from UnleashClient import UnleashClient  # type: ignore[attr-defined]
 
+from guardian.journal import Override
 from guardian.ports import FlagCommand, StoreError, StoreUnavailable, UnknownFlag
+from streams.settings import load_settings
 from streams.stores.http import Answer, open_session
 from streams.stores.shares.flag import Change, Seen
 from streams.stores.shares.store import SharesStore
 from streams.stores.unleash.backend import UnleashBackend
+from streams.wiring import open_flag_store
 from tests.streams.stores.support import eventually
+from tests.streams.test_noticing import Journal
 from tests.support.stores.unleash import SDK, Unleash, token, weights_of
 from tests.support.stores.unleash.people import USER, VIEWER
 
@@ -242,6 +247,24 @@ async def test_what_people_change_is_noticed_without_a_command(session: ClientSe
     told = f"strategy-update: rollout 100 %, weights {before}; now rollout 100 %, weights {after}"
     assert [(flag, "admin", told), (flag, "admin", "switched off")] == found
     assert [] == await watched.edits()
+
+
+async def test_act_is_wired_to_it_by_settings(people: Unleash, tmp_path: Path):
+    """As settings say it: commands reach the flag, and what people change there comes into the journal, named."""
+    flag, journal = people.flag(weights=SPLIT), Journal()
+    (tmp_path / "token").write_text(token())
+    section = {"kind": "unleash", "url": people.url, "token_file": str(tmp_path / "token"), "poll_s": 0.5, "timeout_s": 4.0}
+    (tmp_path / "guardian.yaml").write_text(json.dumps({"stores": {"web": section}}))
+
+    async with open_flag_store(load_settings(tmp_path / "guardian.yaml", {}), journal) as store:  # type: ignore[arg-type]
+        assert "applied" == (await store.apply(command(flag, "kill"))).status
+        people.weigh(flag, {"control": 700, "treatment": 300})
+
+        def told() -> list[Override]:
+            return [entry for _, key, entry in journal.written if key == f"production|{flag}"]
+
+        await eventually(lambda: any("'treatment': 300" in entry.reason for entry in told()), within_s=30.0)
+    assert {("changed", "admin")} == {(entry.action, entry.by) for entry in told()}
 
 
 async def test_a_strategy_that_was_removed_in_between_is_no_change(store: SharesStore, backend: Meddled, people: Unleash):
