@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from UnleashClient import UnleashClient  # type: ignore[attr-defined]
 
 from guardian.journal import Override
-from guardian.ports import FlagCommand, StoreError, StoreUnavailable, UnknownFlag
+from guardian.ports import CommandKind, FlagCommand, StoreError, StoreUnavailable, UnknownFlag
 from streams.settings import load_settings
 from streams.stores.http import Answer, open_session
 from streams.stores.shares.flag import Change, Seen
@@ -23,6 +26,7 @@ from streams.stores.shares.store import SharesStore
 from streams.stores.unleash.backend import UnleashBackend
 from streams.wiring import open_flag_store
 from tests.streams.stores.support import eventually
+from tests.streams.stores.test_orders import Judged, ends_at_what_judge_says, steps
 from tests.streams.test_noticing import Journal
 from tests.support.stores.unleash import SDK, Unleash, token, weights_of
 from tests.support.stores.unleash.people import USER, VIEWER
@@ -302,6 +306,21 @@ async def test_what_was_changed_in_the_same_moment_is_told(session: ClientSessio
 def _once(act: Callable[[], None]) -> Callable[[], None]:
     left = [act]
     return lambda: left.pop()() if left else None
+
+
+@pytest.mark.long
+@settings(max_examples=20, deadline=None)
+@given(steps, st.randoms(use_true_random=False))
+def test_unleash_ends_at_what_judge_says(wanted: list[tuple[CommandKind, str, float]], dice: random.Random):
+    """Whatever is lost, late or repeated, in whatever order: the flag ends where judge believes it to be."""
+
+    async def scenario() -> None:
+        Unleash().renew("checkout", weights={"control": 600, "blue": 200, "green": 200})
+        async with open_session() as session:
+            store = SharesStore(backend_at(session), call_s=20.0)
+            await ends_at_what_judge_says(Judged(store), wanted, dice)
+
+    asyncio.run(scenario())
 
 
 # ---------------------------------------------------------------------------- what is refused, and what cures it
