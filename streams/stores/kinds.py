@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KINDS: Mapping[str, str] = MappingProxyType(
     {
         "flagd": "streams.stores.flagd.kind",
+        "unleash": "streams.stores.unleash.kind",
         "webhook": "streams.stores.webhook.kind",
     }
 )

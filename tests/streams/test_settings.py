@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
@@ -313,6 +314,7 @@ def test_a_secrets_file_must_hold_one(tmp_path):
     )
 
 
+@hypothesis_settings(deadline=None)
 @given(st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12))
 def test_a_misspelt_secret_is_not_shown(name):
     """

@@ -6,7 +6,8 @@ A new store is one file that implements `Backend`, and its line in `streams.stor
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from guardian.ports import FlagCommand, StoreCapabilities, StoreError
 from streams.stores.shares.flag import Change, Seen
@@ -14,6 +15,33 @@ from streams.stores.shares.flag import Change, Seen
 
 class NotTaken(StoreError):
     """The flag has changed since it was read; nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Somebody's own change of what a flag serves, as the store's log has it; *id* is of this change alone."""
+
+    id: str
+    flag_key: str
+    by: str
+    what: str
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A backend whose store has a log of changes."""
+
+    poll_s: float
+    """How often it is to be asked."""
+
+    async def edits(self) -> list[Edit]:
+        """
+        People's changes since the last call, oldest first; at the first those of the last minutes.
+
+        Raises:
+            StoreError: it does not say.
+        """
+        ...
 
 
 class Backend(Protocol):
