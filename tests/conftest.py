@@ -16,7 +16,7 @@ import pytest
 from tests.kafka import Brokers, KafkaServer, NoKafkaError, can_own, find_way, running_kafka
 from tests.support.cluster import Cluster
 
-pytest_plugins = ["tests.support.page"]
+pytest_plugins = ["tests.clients.tier", "tests.support.page"]
 
 _NOT_TESTED = "no real Kafka: "
 _OWN = {"kafka_server", "own_kafka", "three_brokers"}
