@@ -102,6 +102,8 @@ class FlagSyncServer(sync_pb2_grpc.FlagSyncServiceServicer):
                 sent = self._documents.revision
                 await context.write(sync_pb2.SyncFlagsResponse(flag_configuration=self._documents.text))
                 self.pushes += 1
+            # An error, not a good end: after that the official Node provider never connects again.
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops; come back")
         finally:
             self.connected -= 1
             self._wakes.discard(wake)

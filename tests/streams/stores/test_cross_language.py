@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from guardian.mixing import Mixing
+from guardian.summaries import SIGHT_MS, Sight
 from streams.stores.flagd.server import FlagdStoreServer
 from tests.clients.asked import KINDS, Asked, asked
 from tests.streams.stores.support import SAMPLE, eventually, kill_record, sample, write
@@ -87,14 +89,22 @@ async def test_the_pinned_trio_puts_users_alike(world: World):
     assert 300 < len(found[TRIO[0]]) < 500
 
 
-async def test_newer_ones_disagree_and_nobody_can_be_surprised(world: World):
+async def test_newer_ones_disagree_and_the_guardian_says_so(world: World):
     """
-    The newest of Python and Node put other users into treatment than the trio, and than each other; docs/stores.md says so.
+    The newest of Python and Node put other users into treatment than the trio, and than each other. docs/stores.md says
+    so; and where two of them serve the same users, each of those is counted as mixed, and both services are named.
     """
     found = await world.treated(1_000, ("java 0.11.15", "node 0.16.1", "python 0.6.1"))
 
     for one, other in combinations(found, 2):
         assert len(found[one] ^ found[other]) > 100, (one, other)
+        mixing = Mixing()
+        for service in (one, other):
+            arms = (("treatment" if user in found[service] else "control") for user in range(1_000))
+            mixing.hear([], [Sight(user, 0, arm, service) for user, arm in enumerate(arms)])
+        mixing.settle([], passed_ms=10 * SIGHT_MS)
+        assert found[one] ^ found[other] == mixing.units.keys()
+        assert sorted([one, other]) == mixing.services
     page = (SAMPLE.parents[1] / "docs" / "stores.md").read_text()
     assert all(kind.split()[1] in page for kind in SYNCED)
 
@@ -126,7 +136,7 @@ async def test_growing_keeps_whoever_had_it(world: World):
     """
     From 10 to 20 %, every client keeps in treatment whoever it had there, and has about twice as many.
     """
-    before, _ = {}, await world.decide(killed={})
+    await world.decide(killed={})
     before = await world.treated(1_000, SYNCED)
     await world.decide(killed={}, shares={"treatment": 0.2}, control="control")
 
