@@ -1,7 +1,8 @@
 """
 ``store``: what flagd's clients are served, as a process of its own, fed from ``guardian.flag-state.v1``.
 
-One document by three faces: flagd's sync protocol, and where the settings say so a file and OFREP. It opens its ports only when the whole topic was read: a client that connects never sees a killed variation alive.
+One document by three faces: flagd's sync protocol, and where the settings say so a file and OFREP. It opens its ports,
+and writes the file, only when the whole topic was read: a client that connects never sees a killed variation alive.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ KINDS = {
 class Asked:
     """One client; ``kind`` is a name of ``KINDS``."""
 
-    def __init__(self, kind: str, process: asyncio.subprocess.Process) -> None:
-        self.kind, self._process = kind, process
+    def __init__(self, kind: str, process: asyncio.subprocess.Process, said: Path) -> None:
+        self.kind, self._process, self._said = kind, process, said
 
     async def treated(self, users: int, flag: str = "checkout-v2") -> set[int]:
         """Which of the users ``user-0`` and on get the treatment."""
@@ -55,7 +55,7 @@ class Asked:
         assert self._process.stdout is not None
         async with asyncio.timeout(ANSWER_S):
             line = await self._process.stdout.readline()
-        assert line, f"{self.kind} has ended"
+        assert line, f"{self.kind} has ended: {self._said.read_text()[-2000:]}"
         said = json.loads(line)
         assert "error" not in said, f"{self.kind}: {said['error']}"
         return said["answer"]
@@ -70,9 +70,9 @@ async def asked(kind: str, port: int, said: Path) -> AsyncIterator[Asked]:
             *command, str(port), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
             limit=1 << 20,
         )  # fmt: skip
-    client = Asked(kind, process)
+    client = Asked(kind, process, said)
     try:
-        assert "ready" == await client.answer(), said.read_text()
+        assert "ready" == await client.answer()
         yield client
     finally:
         assert process.stdin is not None

@@ -71,7 +71,9 @@ class OfrepServer:
         app.router.add_post(_PATH, self._all)
         app.router.add_post(f"{_PATH}/{{key:.+}}", self._one)
         # Bodies are taken as they come: unpacked, a small one could be of any size.
-        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=IDLE_S, shutdown_timeout=0.5)
+        self._runner = web.AppRunner(
+            app, access_log=None, auto_decompress=False, keepalive_timeout=IDLE_S, shutdown_timeout=0.5
+        )
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self.host, self.port).start()

@@ -59,8 +59,7 @@ class World:
         began_s = time.time()
         assert self.server.apply_overlay(kill_record(number, **decided))
         return {
-            kind: seen_s - began_s
-            for kind, seen_s in zip(self.clients, await asyncio.gather(*waiting), strict=True)
+            kind: seen_s - began_s for kind, seen_s in zip(self.clients, await asyncio.gather(*waiting), strict=True)
         }
 
 
@@ -72,9 +71,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         server = await stack.enter_async_context(FlagdStoreServer(base, port=0, ofrep_port=0, poll_s=0.02))
         assert server.ofrep is not None
         ports = {kind: server.ofrep.port if kind in OVER_OFREP else server.sync.port for kind in KINDS}
-        starting = [
-            stack.enter_async_context(asked(kind, ports[kind], folder / f"{kind}.log")) for kind in KINDS
-        ]
+        starting = [stack.enter_async_context(asked(kind, ports[kind], folder / f"{kind}.log")) for kind in KINDS]
         clients = dict(zip(KINDS, await asyncio.gather(*starting), strict=True))
         yield World(server, base, clients, count(1))
 
@@ -184,9 +181,7 @@ async def test_all_come_back_after_a_restart_with_a_kill_in_it(world: World):
     assert old.ofrep is not None
     await old.stop()
     assert before == await world.treated(200, SYNCED)
-    world.server = FlagdStoreServer(
-        world.base, port=old.sync.port, ofrep_port=old.ofrep.port, poll_s=0.02
-    )
+    world.server = FlagdStoreServer(world.base, port=old.sync.port, ofrep_port=old.ofrep.port, poll_s=0.02)
     world.server.apply_overlay(kill_record(number := next(world.versions)))
 
     async with world.server:

@@ -1,5 +1,6 @@
 """The served document as a file: whole at every moment, valid, newer than before, and what the sync server says."""
 
+# ruff: noqa: ASYNC240 - small files, in tests
 from __future__ import annotations
 
 import asyncio
@@ -8,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,9 @@ from streams.status import Status
 from streams.store import run_store
 from streams.stores.flagd import file as flag_file
 from streams.stores.flagd.server import FlagdStoreServer
+from tests.streams.stores.support import connect, eventually, kill_record, sample, treated, version, write
 from tests.support.cluster import Cluster
 from tests.support.page import until
-from tests.streams.stores.support import connect, eventually, kill_record, sample, treated, version, write
 
 
 @pytest.fixture
@@ -118,7 +120,7 @@ async def test_readers_never_see_half_a_document_nor_an_older_time(server: Flagd
         reader.join()
 
     assert len(seen) > 20
-    assert all(earlier[0] < later[0] for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(earlier[0] < later[0] for earlier, later in pairwise(seen))
     assert not any(validate(json.loads(text)) for _, text in seen)
     assert ["flags.json"] == [left.name for left in path.parent.iterdir()]
 
