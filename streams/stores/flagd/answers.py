@@ -70,6 +70,11 @@ class Evaluator:
             compiled = self._compiled[key] = _Compiled(key, flag, document)
         return compiled.answer(context)
 
+    def is_timeless(self, document: Document) -> bool:
+        """Whether all flags of the document were answered, and none of their rules asks for the time."""
+        flags = document["flags"]
+        return flags is self._flags and all(key in self._compiled and self._compiled[key].is_timeless for key in flags)
+
 
 class _Compiled:
     """One flag, ready to be evaluated."""
@@ -78,6 +83,7 @@ class _Compiled:
         self.key, self.flag = key, flag
         # Shared rules are written out here: the library puts them in by a regular expression, and trips over backslashes.
         rule = _unlogged(inlined(flag, document.get("$evaluators")).get("targeting"))
+        self.is_timeless = _is_timeless(rule)
         self._needs_key = flag["state"] == "ENABLED" and _splits_by_key(rule)
         self._core = FlagdCore()
         shared = {"metadata": document.get("metadata") or {}}
@@ -130,6 +136,20 @@ def _unlogged(rule: Json) -> Json:
         logged = rule["log"]
         return _unlogged(logged[0] if isinstance(logged, list) and logged else logged)
     return {name: _unlogged(part) for name, part in rule.items()}
+
+
+def _is_timeless(rule: Json) -> bool:
+    """Whether no ``var`` can be ``$flagd.timestamp``: not by its name, nor by one that is computed."""
+    if isinstance(rule, list):
+        return all(map(_is_timeless, rule))
+    if not isinstance(rule, dict):
+        return True
+    if len(rule) == 1 and "var" in rule:
+        asked = rule["var"]
+        name = asked[0] if isinstance(asked, list) and asked else asked
+        if not isinstance(name, str) or name in ("", "$flagd", "$flagd.timestamp"):
+            return False
+    return all(map(_is_timeless, rule.values()))
 
 
 def _splits_by_key(rule: Json) -> bool:

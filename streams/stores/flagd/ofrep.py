@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import web
 
 from guardian.errors import shown
+from guardian.flagdoc import Document
 from streams.stores.flagd.answers import Answer, Evaluator, failure, quieten
 from streams.stores.flagd.callers import Callers
 from streams.stores.flagd.documents import Documents
@@ -57,6 +58,7 @@ class OfrepServer:
         self._evaluator = Evaluator()
         self._turn = asyncio.Lock()
         self._waiting = 0
+        self._timeless: tuple[Document | None, bytes] = (None, b"")
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -90,32 +92,35 @@ class OfrepServer:
             await self._runner.cleanup()
 
     async def _one(self, request: web.Request) -> web.Response:
-        context = await _context(request)
+        context = _context(await _body(request))
         answer = self._evaluator.answer(self._documents.document, request.match_info["key"], context)
         self.answered += 1
         return _json(answer, status=_STATUS.get(answer["errorCode"], 400) if "errorCode" in answer else 200)
 
     async def _all(self, request: web.Request) -> web.Response:
-        context = await _context(request)
+        body = await _body(request)
+        context = _context(body)
+        known = {tag.value for tag in request.if_none_match or ()}
+        etag = self._etag_before(body)
+        if etag in known:
+            self.answered += 1
+            return web.Response(status=304, headers={"ETag": f'"{etag}"'})
         if self._waiting >= WAITING_MAX:
             return _json(failure("", "GENERAL", "too many ask at once"), status=429, headers={"Retry-After": "1"})
         self._waiting += 1
         try:
             async with self._turn:
-                body = await self._evaluated(context)
+                answer, etag = await self._evaluated(context, body)
         finally:
             self._waiting -= 1
         self.answered += 1
-        # Made of the answer: rules may depend on the time, and two of us behind one address have one answer.
-        etag = hashlib.sha256(body).hexdigest()[:32]
-        known = {tag.value for tag in request.if_none_match or ()}
         headers = {"ETag": f'"{etag}"'}
         if etag in known:
             return web.Response(status=304, headers=headers)
-        return web.Response(body=body, content_type="application/json", headers=headers)
+        return web.Response(body=answer, content_type="application/json", headers=headers)
 
-    async def _evaluated(self, context: dict[str, Any]) -> bytes:
-        """All flags of the document as it is now, for one client."""
+    async def _evaluated(self, context: dict[str, Any], body: bytes) -> tuple[bytes, str]:
+        """All flags of the document as it is now, for one client; and the answer's ETag."""
         document, answers = self._documents.document, list[Answer]()
         until_s = time.perf_counter() + SLICE_S
         for key in document["flags"]:
@@ -123,7 +128,20 @@ class OfrepServer:
             if time.perf_counter() > until_s:
                 await asyncio.sleep(0)
                 until_s = time.perf_counter() + SLICE_S
-        return msgspec.json.encode({"flags": answers, "metadata": document.get("metadata") or {}})
+        answer = msgspec.json.encode({"flags": answers, "metadata": document.get("metadata") or {}})
+        if document is self._documents.document and self._evaluator.is_timeless(document):
+            self._timeless = (document, hashlib.sha256(self._documents.text.encode()).digest())
+        return answer, self._etag_before(body) or _digest(answer)
+
+    def _etag_before(self, body: bytes) -> str:
+        """
+        The ETag of an answer that need not be made: of a document that was answered from before, and asks for no time.
+
+        Where rules ask for the time it is empty, and the ETag is that of the answer. Two servers behind one address, or one
+        after a restart, have the same in either case.
+        """
+        document, digest = self._timeless
+        return _digest(digest + body) if document is self._documents.document else ""
 
     @web.middleware
     async def _guarded(
@@ -147,20 +165,29 @@ class OfrepServer:
         return response
 
 
-async def _context(request: web.Request) -> dict[str, Any]:
+async def _body(request: web.Request) -> bytes:
+    """
+    What was sent.
+
+    Raises:
+        Refused: it is too long.
+    """
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise Refused("INVALID_CONTEXT", f"the request is longer than {BODY_MAX_BYTES} bytes") from None
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+
+
+def _context(body: bytes) -> dict[str, Any]:
     """
     The context that was sent.
 
     Raises:
         Refused: there is none that can be used.
     """
-    try:
-        async with asyncio.timeout(BODY_S):
-            body = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise Refused("INVALID_CONTEXT", f"the request is longer than {BODY_MAX_BYTES} bytes") from None
-    except TimeoutError:
-        raise web.HTTPRequestTimeout from None
     try:
         given = msgspec.json.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -180,3 +207,7 @@ def _json(answer: Answer, *, status: int, headers: dict[str, str] | None = None)
     return web.Response(
         body=msgspec.json.encode(answer), status=status, content_type="application/json", headers=headers
     )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]

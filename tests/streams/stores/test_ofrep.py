@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import importlib
 import json
 import random
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -147,6 +149,50 @@ async def test_all_flags_at_once_and_again(server: FlagdStoreServer, asker: Aske
     status, changed, _ = await asker.ask(targetingKey="u1", headers={"If-None-Match": etag})
 
     assert 200 == status and everything != changed
+
+
+@pytest.mark.parametrize(
+    "is_late",
+    [
+        {">=": [{"var": "$flagd.timestamp"}, 2_000]},
+        {">=": [{"var": [{"cat": ["$flagd.", "timestamp"]}]}, 2_000]},
+        {"some": [{"merge": [{"var": "$flagd"}]}, {">=": [{"var": "timestamp"}, 2_000]}]},
+    ],
+)
+async def test_a_rule_may_ask_for_the_time(is_late: Any, base_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    A flag that turns by the clock turns for who asks again with an ETag, though nothing was changed.
+    """
+    now_s = 1_000.0
+    library = importlib.import_module("openfeature.contrib.tools.flagd.core.targeting.targeting")
+    monkeypatch.setattr(library, "time", SimpleNamespace(time=lambda: now_s))
+    document = rule({"if": [is_late, "treatment", "control"]})
+    base_path.write_text(json.dumps(document))
+    async with FlagdStoreServer(base_path, port=0, ofrep_port=0) as server, aiohttp.ClientSession() as session:
+        assert server.ofrep is not None
+        asker = Asker(session, server.ofrep.port)
+        _, _, headers = await asker.ask(targetingKey="u")
+        again = {"If-None-Match": headers["ETag"]}  # type: ignore[index, call-overload]
+        assert 304 == (await asker.ask(targetingKey="u", headers=again))[0]
+
+        now_s = 3_000.0
+        status, turned_now, _ = await asker.ask(targetingKey="u", headers=again)
+
+    assert 200 == status
+    assert "treatment" == next(one["variant"] for one in turned_now["flags"] if one["key"] == FLAG)
+
+
+async def test_who_asks_again_costs_no_evaluation(asker: Asker, server: FlagdStoreServer, monkeypatch: pytest.MonkeyPatch):
+    """
+    Where no rule asks for the time, 304 is answered without looking at the flags.
+    """
+    _, _, headers = await asker.ask(targetingKey="u")
+    assert server.ofrep is not None
+    monkeypatch.setattr(server.ofrep, "_evaluator", None)
+
+    again = {"If-None-Match": headers["ETag"]}  # type: ignore[index, call-overload]
+
+    assert 304 == (await asker.ask(targetingKey="u", headers=again))[0]
 
 
 async def test_two_servers_have_one_etag(server: FlagdStoreServer, asker: Asker, base_path: Path):
