@@ -53,8 +53,10 @@ def _reading(folder: Path, _: dict[str, int]) -> Any:
     from openfeature.contrib.provider.flagd import FlagdProvider
     from openfeature.contrib.provider.flagd.config import ResolverType
 
-    path = str(folder / "served.json")
-    return FlagdProvider(resolver_type=ResolverType.FILE, offline_flag_source_path=path, deadline_ms=FILE_LOOK_MS)
+    path = folder / "served.json"
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return FlagdProvider(resolver_type=ResolverType.FILE, offline_flag_source_path=str(path), deadline_ms=FILE_LOOK_MS)
 
 
 def _asking(_: Path, ports: dict[str, int]) -> Any:

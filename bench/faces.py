@@ -55,7 +55,9 @@ async def _run() -> dict[str, Any]:
     return found
 
 
-async def _kills(server: FlagdStoreServer, face: str, folder: Path, ports: dict[str, int], first: int) -> dict[str, Any]:
+async def _kills(
+    server: FlagdStoreServer, face: str, folder: Path, ports: dict[str, int], first: int
+) -> dict[str, Any]:
     """Decide again and again; return how long each took to be seen by a client that evaluates all the time."""
     took_ms = []
     opened = client_of(face, folder, ports)

@@ -240,8 +240,8 @@ def test_there_are_secrets():
     The tests below have something to test.
     """
     assert [
-        "kafka.security.password", "webhook_store.secret", "flagd.ofrep_tokens", "signing.key", "privacy.salt", "alerts.pagerduty.routing_key",
-        "alerts.webhook.secret",
+        "kafka.security.password", "webhook_store.secret", "flagd.ofrep_tokens", "signing.key", "privacy.salt",
+        "alerts.pagerduty.routing_key", "alerts.webhook.secret",
     ] == SECRETS  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import combinations, count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -51,7 +52,7 @@ class World:
         found = await asyncio.gather(*(self.clients[kind].treated(users) for kind in kinds))
         return dict(zip(kinds, found, strict=True))
 
-    async def decide(self, **decided: object) -> dict[str, float]:
+    async def decide(self, **decided: Any) -> dict[str, float]:
         """Put a decision in force; after how many seconds each client was first seen to obey it."""
         number = next(self.versions)
         waiting = [asyncio.create_task(client.sees(f"1+g{number}")) for client in self.clients.values()]

@@ -8,7 +8,7 @@ import importlib
 import json
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,12 +23,12 @@ from openfeature.exception import ErrorCode
 
 from guardian.flagdoc import Document
 from streams.stores.flagd import ofrep
-from streams.stores.flagd.answers import Evaluator
+from streams.stores.flagd.answers import Evaluator, quieten
 from streams.stores.flagd.callers import Callers
 from streams.stores.flagd.documents import Documents
 from streams.stores.flagd.ofrep import BODY_MAX_BYTES, OfrepServer
 from streams.stores.flagd.server import FlagdStoreServer
-from tests.streams.stores.support import USERS, connect, eventually, kill_record, sample, version
+from tests.streams.stores.support import USERS, connect, eventually, kill_record, sample, version, write
 from tests.support.hostile import hostile
 
 FLAG = "checkout-v2"
@@ -45,7 +45,7 @@ class Asker:
     async def ask(
         self, key: str = "", *, raw: bytes | None = None, method: str = "POST", headers: dict[str, str] | None = None,
         **context: Any,
-    ) -> tuple[int, Any, aiohttp.typedefs.LooseHeaders]:  # fmt: skip
+    ) -> tuple[int, Any, Mapping[str, str]]:  # fmt: skip
         """Status, answer and headers; of all flags without *key*."""
         url = f"{self.address}/ofrep/v1/evaluate/flags{f'/{key}' if key else ''}"
         body = json.dumps({"context": context}).encode() if raw is None else raw
@@ -58,7 +58,9 @@ class Asker:
 def fits_the_protocol(status: int, answer: Any, *, key: str = "") -> bool:
     """Whether this is one of the answers that the protocol's OpenAPI document has."""
     if status == 200 and not key:
-        return all(fits_the_protocol(400 if "errorCode" in one else 200, one, key=one["key"]) for one in answer["flags"])
+        return all(
+            fits_the_protocol(400 if "errorCode" in one else 200, one, key=one["key"]) for one in answer["flags"]
+        )
     if status == 200:
         types = {"key": str, "reason": str, "variant": str, "metadata": dict}
         reasons = ("STATIC", "TARGETING_MATCH", "SPLIT", "DISABLED", "UNKNOWN")
@@ -140,7 +142,7 @@ async def test_all_flags_at_once_and_again(server: FlagdStoreServer, asker: Aske
     status, everything, headers = await asker.ask(targetingKey="u1")
     assert 200 == status and {FLAG, "new-search"} == {one["key"] for one in everything["flags"]}
     assert {"flagSetId": "shop"} == everything["metadata"]
-    etag = headers["ETag"]  # type: ignore[index, call-overload]
+    etag = headers["ETag"]
 
     for known in (etag, f'"other", {etag}', f"W/{etag}"):
         assert (304, None) == (await asker.ask(targetingKey="u1", headers={"If-None-Match": known}))[:2]
@@ -167,12 +169,12 @@ async def test_a_rule_may_ask_for_the_time(is_late: Any, base_path: Path, monkey
     library = importlib.import_module("openfeature.contrib.tools.flagd.core.targeting.targeting")
     monkeypatch.setattr(library, "time", SimpleNamespace(time=lambda: now_s))
     document = rule({"if": [is_late, "treatment", "control"]})
-    base_path.write_text(json.dumps(document))
+    write(base_path, document)
     async with FlagdStoreServer(base_path, port=0, ofrep_port=0) as server, aiohttp.ClientSession() as session:
         assert server.ofrep is not None
         asker = Asker(session, server.ofrep.port)
         _, _, headers = await asker.ask(targetingKey="u")
-        again = {"If-None-Match": headers["ETag"]}  # type: ignore[index, call-overload]
+        again = {"If-None-Match": headers["ETag"]}
         assert 304 == (await asker.ask(targetingKey="u", headers=again))[0]
 
         now_s = 3_000.0
@@ -182,7 +184,9 @@ async def test_a_rule_may_ask_for_the_time(is_late: Any, base_path: Path, monkey
     assert "treatment" == next(one["variant"] for one in turned_now["flags"] if one["key"] == FLAG)
 
 
-async def test_who_asks_again_costs_no_evaluation(asker: Asker, server: FlagdStoreServer, monkeypatch: pytest.MonkeyPatch):
+async def test_who_asks_again_costs_no_evaluation(
+    asker: Asker, server: FlagdStoreServer, monkeypatch: pytest.MonkeyPatch
+):
     """
     Where no rule asks for the time, 304 is answered without looking at the flags.
     """
@@ -190,7 +194,7 @@ async def test_who_asks_again_costs_no_evaluation(asker: Asker, server: FlagdSto
     assert server.ofrep is not None
     monkeypatch.setattr(server.ofrep, "_evaluator", None)
 
-    again = {"If-None-Match": headers["ETag"]}  # type: ignore[index, call-overload]
+    again = {"If-None-Match": headers["ETag"]}
 
     assert 304 == (await asker.ask(targetingKey="u", headers=again))[0]
 
@@ -207,7 +211,7 @@ async def test_two_servers_have_one_etag(server: FlagdStoreServer, asker: Asker,
         theirs = await Asker(session, other.ofrep.port).ask(targetingKey="u1")
     ours = await asker.ask(targetingKey="u1")
 
-    assert ours[2]["ETag"] == theirs[2]["ETag"]  # type: ignore[index, call-overload]
+    assert ours[2]["ETag"] == theirs[2]["ETag"]
 
 
 async def test_the_guardians_own_notes_stay_here(server: FlagdStoreServer, asker: Asker):
@@ -230,7 +234,10 @@ async def test_the_guardians_own_notes_stay_here(server: FlagdStoreServer, asker
         ({"targeting": {"if": [False, "treatment"]}}, {"reason": "UNKNOWN", "variant": "control", "value": "old"}),
         ({"variants": {"control": 1, "treatment": 2.5}}, {"reason": "STATIC", "variant": "control", "value": 1}),
         ({"variants": {"control": [1], "treatment": []}}, {"reason": "STATIC", "variant": "control", "value": [1]}),
-        ({"variants": {"control": False, "treatment": True}}, {"reason": "STATIC", "variant": "control", "value": False}),
+        (
+            {"variants": {"control": False, "treatment": True}},
+            {"reason": "STATIC", "variant": "control", "value": False},
+        ),
     ],
 )
 async def test_values_are_as_they_were_written(flag, expected):
@@ -333,7 +340,9 @@ def test_a_rule_that_does_not_fit_a_context_is_an_error(targeting, code):
     """
     What JSONLogic cannot do with a context is an error of that flag, not of the server; a context that fits is answered.
     """
-    said = [answer(rule(targeting), targetingKey="u", x=x) for x in ("0", 0, "no such", 1e300, [[]], {"x": {}})]
+    given: tuple[Any, ...] = ("0", 0, "no such", 1e300, [[]], {"x": {}})
+
+    said = [answer(rule(targeting), targetingKey="u", x=x) for x in given]
 
     assert code in {one.get("errorCode") for one in said}
     assert all(fits_the_protocol(400 if "errorCode" in one else 200, one, key=FLAG) for one in said)
@@ -343,7 +352,7 @@ def test_nothing_that_is_sent_is_printed(capfd: pytest.CaptureFixture[str], capl
     """
     Neither a rule's ``log`` nor a version that is none puts what callers send into our log.
     """
-    ofrep.quieten()
+    quieten()
     document = rule({"if": [{"sem_ver": [{"log": [{"var": "app"}]}, ">=", "2.0.0"]}, "treatment", "control"]})
 
     said = answer(document, app="secret of a user")
@@ -428,7 +437,7 @@ async def test_too_many_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch, a
         waiting = [asyncio.create_task(asker.ask(targetingKey=f"u{n}")) for n in range(3)]
         await eventually(lambda: server.ofrep and server.ofrep._waiting == 3)
         status, _, headers = await asker.ask(targetingKey="late")
-        assert (429, "1") == (status, headers["Retry-After"])  # type: ignore[index, call-overload]
+        assert (429, "1") == (status, headers["Retry-After"])
 
     assert [200] * 3 == [found[0] for found in await asyncio.gather(*waiting)]
 
@@ -477,10 +486,10 @@ async def test_pages_of_named_sites_may_ask(base_path: Path):
             status, _, before = await asker.ask(method="OPTIONS", headers=preflight)
             assert 204 == status
             for allowed in ("authorization", "content-type", "if-none-match"):
-                assert allowed in before["Access-Control-Allow-Headers"].lower()  # type: ignore[index, call-overload]
+                assert allowed in before["Access-Control-Allow-Headers"].lower()
             refused = (await asker.ask(headers={"Origin": SHOP}))[2]
             other = (await asker.ask(headers={"Origin": "https://shop.example.com.evil"}))[2]
 
-    assert SHOP == before["Access-Control-Allow-Origin"] == refused["Access-Control-Allow-Origin"]  # type: ignore[index, call-overload]
-    assert "ETag" in refused["Access-Control-Expose-Headers"]  # type: ignore[index, call-overload]
+    assert SHOP == before["Access-Control-Allow-Origin"] == refused["Access-Control-Allow-Origin"]
+    assert "ETag" in refused["Access-Control-Expose-Headers"]
     assert not any(re.match("access-control", name, re.IGNORECASE) for name in other)
