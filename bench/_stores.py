@@ -11,6 +11,7 @@ from typing import Any
 
 Client = Any
 """An OpenFeature client: ``get_string_value(flag, default, context)``."""
+START_S = 90.0
 FILE_LOOK_MS = 50
 """So often the provider looks at the file; its default is 500 ms, that of providers in other languages 5 s."""
 
@@ -82,13 +83,14 @@ def client_of(store: str, folder: Path, ports: dict[str, int]) -> Iterator[Clien
     """
     from openfeature import api
 
-    for _ in range(100):
+    until_s = time.monotonic() + START_S
+    while True:
         try:
             api.set_provider_and_wait(STORES[store].provider(folder, ports))
             break
-        except Exception:  # noqa: BLE001 - the store is not up yet
+        except Exception as error:  # the store is not up yet
+            if time.monotonic() > until_s:
+                raise TimeoutError(f"no client of {store} has started within {START_S:.0f} s") from error
             time.sleep(0.2)
-    else:
-        raise TimeoutError(f"no client of {store} has started within 20 s")
     yield api.get_client()
     api.shutdown()

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -244,8 +245,12 @@ def settle(health_port: int) -> None:
 
 
 def lag(port: int) -> float:
-    """Return how many events wait to be read."""
-    return float(json.loads(_get(port, "/readyz"))["children"]["observe"]["lag"])
+    """Return how many events wait to be read, whether or not all is ready."""
+    try:
+        said = _get(port, "/readyz")
+    except urllib.error.HTTPError as not_ready:
+        said = not_ready.read()
+    return float(json.loads(said)["children"]["observe"]["lag"])
 
 
 def consumed(port: int) -> float:

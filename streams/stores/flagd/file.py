@@ -16,7 +16,7 @@ from streams.stores.flagd.documents import Documents
 LOOK_S = 0.5
 """So often the file is looked at: somebody may have changed or removed it, or made the directory writable again."""
 AGAIN_S = 5.0
-"""So long after a change its time is moved once more; see `FlagFile`."""
+"""So long after a change it is written once more; see `FlagFile`."""
 NEW_MODE = 0o644
 _NEWER_NS = (1_000_000, 1_000_000_000, 2_000_000_000)
 """By so much a file must be newer to be seen, on file systems of ever coarser times."""
@@ -34,7 +34,7 @@ class FlagFile:
 
     ``problem`` says why it cannot; it is tried again until it can. Readers compare times, so each content is newer than
     the last. A reader that takes the time after reading (the official Python provider, at its start) may have
-    read the content before; so the time is moved once more a while after each change.
+    read the content before; so it is written once more a while after each change.
     """
 
     def __init__(self, path: Path | str, documents: Documents, *, look_s: float = LOOK_S) -> None:
@@ -60,13 +60,13 @@ class FlagFile:
     async def _keep(self) -> None:
         text = self._documents.text
         try:
-            if text != self._text or self._stamp != await asyncio.to_thread(_stamp_of, self.path):
+            is_again = time.monotonic() >= self._again_s
+            is_ours = self._stamp == await asyncio.to_thread(_stamp_of, self.path)
+            if text != self._text or is_again or not is_ours:
                 self._stamp = await asyncio.to_thread(replace, self.path, text.encode())
-                self._text, self._again_s = text, time.monotonic() + AGAIN_S
+                self._again_s = float("inf") if is_again and text == self._text else time.monotonic() + AGAIN_S
+                self._text = text
                 self.written += 1
-            elif time.monotonic() >= self._again_s:
-                self._stamp = await asyncio.to_thread(_renewed, self.path)
-                self._again_s = float("inf")
         except OSError as error:
             self._say(f"flagd.file {self.path} is not written: {error.strerror or error}")
         else:
@@ -80,11 +80,12 @@ class FlagFile:
         self.problem = problem
 
 
-def replace(path: Path, content: bytes) -> Stamp:
+def replace(path: Path, content: bytes) -> Stamp | None:
     """
     Put *content* in the file's place, at once and for good, with a time after the one it had; its rights stay.
 
-    Where *path* is a link, what it leads to is replaced.
+    What is returned tells this content from any other that is put there later. Where *path* is a link, what it
+    leads to is replaced.
 
     Raises:
         OSError: it cannot be written; what was there is there still.
@@ -100,6 +101,8 @@ def replace(path: Path, content: bytes) -> Stamp:
             _as_before(file.fileno(), target)
             os.fsync(file.fileno())
         _make_newer(Path(making), _changed_ns(target))
+        # Before it takes its place: after that it may be another's already.
+        stamp = _stamp_of(Path(making))
         Path(making).replace(target)
     except BaseException:
         Path(making).unlink(missing_ok=True)
@@ -109,8 +112,6 @@ def replace(path: Path, content: bytes) -> Stamp:
         os.fsync(directory)
     finally:
         os.close(directory)
-    stamp = _stamp_of(target)
-    assert stamp is not None
     return stamp
 
 
@@ -125,11 +126,6 @@ def _as_before(handle: int, target: Path) -> None:
     except PermissionError:
         pass  # another's file in a directory of ours: its name stays, its owner cannot
     os.fchmod(handle, was.st_mode & 0o7777)
-
-
-def _renewed(path: Path) -> Stamp | None:
-    _make_newer(path, _changed_ns(path))
-    return _stamp_of(path)
 
 
 def _make_newer(path: Path, than_ns: int) -> None:

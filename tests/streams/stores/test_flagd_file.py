@@ -143,7 +143,7 @@ async def test_a_time_in_the_future_does_not_hide_a_kill(base_path: Path, path: 
     await asyncio.to_thread(api.shutdown)
 
 
-async def test_its_time_is_moved_once_more(server: FlagdStoreServer, path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_it_is_written_once_more(server: FlagdStoreServer, path: Path, monkeypatch: pytest.MonkeyPatch):
     """
     A provider that took the time of a file that it had not read hears of the change all the same, a while later.
     """
@@ -155,8 +155,25 @@ async def test_its_time_is_moved_once_more(server: FlagdStoreServer, path: Path,
 
     await eventually(lambda: path.stat().st_mtime > written.st_mtime)
 
-    assert written.st_ino == path.stat().st_ino
     assert says_the_same(server, path)
+    assert '"1+g1"' in path.read_text()
+
+
+def test_another_hand_right_after_ours_is_told_from_ours(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    Who writes into the file in the moment after we did is found out: what we remember is what we wrote.
+    """
+    put_in_place = Path.replace
+
+    def with_another(making: Path, target: Path) -> None:
+        put_in_place(making, target)
+        write(target, "theirs")
+
+    monkeypatch.setattr(Path, "replace", with_another)
+
+    ours = flag_file.replace(path, b"ours")
+
+    assert ours and ours != flag_file._stamp_of(path)
 
 
 async def test_rights_and_links_stay(base_path: Path, path: Path):
