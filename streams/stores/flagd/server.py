@@ -74,6 +74,7 @@ class FlagSyncServer(sync_pb2_grpc.FlagSyncServiceServicer):
             else:
                 self.port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError as error:
+            await self.stop()
             raise OSError(f"flag sync cannot listen on {address}: {error}") from error
         await self._server.start()
 
@@ -82,8 +83,10 @@ class FlagSyncServer(sync_pb2_grpc.FlagSyncServiceServicer):
         self._stopping = True
         for wake in self._wakes:
             wake.set()
-        if self._server is not None:
-            await self._server.stop(STOP_GRACE_S)
+        # Let go of here: gRPC wants its loop once more when the server is forgotten, and later that may be closed.
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(STOP_GRACE_S)
 
     async def SyncFlags(self, request: Any, context: Any) -> None:  # noqa: N802 - the protocol's name
         """Send the document, and again after each change, until either side ends it."""

@@ -103,10 +103,9 @@ async def test_a_slow_client_delays_nobody_and_skips_what_was_replaced(server: F
         await fast.read()
         for number in range(1, 21):
             server.apply_overlay(kill_record(number))
-            start_s = time.monotonic()
-            version = served(await fast.read())["flags"]["checkout-v2"]["metadata"]["version"]
+            async with asyncio.timeout(20.0):  # not while the slow one reads nothing, if it had to wait for that
+                version = served(await fast.read())["flags"]["checkout-v2"]["metadata"]["version"]
             assert f"1+g{number}" == version
-            assert time.monotonic() - start_s < 2.0
 
         read = 0
         version = ""
