@@ -133,7 +133,7 @@ def _run(command: list[str]) -> None:
 
 def _why_no(name: str, least: int, flag: str, getter: str) -> str:
     if not shutil.which(name):
-        return f"there is no {name} (it needs {least} or newer)"
+        return f"there is no {name}; {least} or newer is needed"
     done = subprocess.run([name, flag], capture_output=True, text=True, timeout=ANSWER_S, check=False)
     version = re.search(r"(\d+)[.\d]*", done.stdout + done.stderr)
     if version is None or int(version[1]) < least:
