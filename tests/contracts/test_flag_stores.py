@@ -27,6 +27,10 @@ from streams.stores.shares.store import SharesStore
 from streams.stores.webhook.client import WebhookBackend
 from tests.support.forgetful_store import ForgetfulBackend
 from tests.support.receiver import SECRET, receiving
+from tests.support.stores.flagsmith import Flagsmith
+from tests.support.stores.launchdarkly import LaunchDarkly
+from tests.support.stores.opened import opened as opened_at
+from tests.support.stores.split import Split
 
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "flags.json").read_text())
 SAMPLE["$evaluators"] = {
@@ -112,7 +116,19 @@ async def noted() -> AsyncIterator[FlagStore]:
     yield SharesStore(backend.noted(), call_s=20.0)
 
 
-STORES: list[Callable[[], Opened]] = [memory, flagd, webhook, documented, noted]
+def launchdarkly() -> Opened:
+    return opened_at(LaunchDarkly())
+
+
+def flagsmith() -> Opened:
+    return opened_at(Flagsmith())
+
+
+def split() -> Opened:
+    return opened_at(Split())
+
+
+STORES: list[Callable[[], Opened]] = [memory, flagd, webhook, documented, noted, launchdarkly, flagsmith, split]
 
 
 @pytest.fixture(params=STORES, ids=lambda opened: opened.__name__)
@@ -140,7 +156,7 @@ async def test_a_flag_reads_as_it_is_served(store: FlagStore):
 
     assert ("checkout-v2", "production", True) == (state.flag_key, state.environment, state.enabled)
     assert (("control", "treatment"), NINETY_TEN) == (state.variations, dict(state.weights))
-    assert "1" == state.version
+    assert state.version
 
 
 @pytest.mark.parametrize(("environment", "flag_key"), [("production", "nowhere"), ("staging", "checkout-v2")])
@@ -159,12 +175,13 @@ async def test_a_kill_is_applied_and_read_back(store: FlagStore):
     """
     A killed variation has no share, control has its users, and the answer is what can be read.
     """
+    before = await store.read("production", "checkout-v2")
     applied = await store.apply(command("kill"))
 
     assert "applied" == applied.status
     assert applied.state == await store.read("production", "checkout-v2")
     assert ALL_CONTROL == await shares(store)
-    assert applied.version not in ("", "1")
+    assert applied.version not in ("", before.version)
     assert NINETY_TEN == await shares(store, "new-search")
 
 
@@ -219,6 +236,12 @@ async def test_a_share_never_brings_back_what_was_killed(store: FlagStore):
         assert {"control": 0.95, "treatment": 0.05} == await shares(store)
 
 
+def needs_rings(store: FlagStore) -> None:
+    """What follows is promised by stores that can serve a named group apart."""
+    if not store.capabilities.can_target_rings:
+        pytest.skip("this store has no rings")
+
+
 async def rings(store: FlagStore) -> dict[str, dict[str, float]]:
     return {ring: dict(given) for ring, given in (await store.read("production", "checkout-v2")).rings.items()}
 
@@ -227,7 +250,7 @@ async def test_a_ring_is_given_a_share_of_its_own(store: FlagStore):
     """
     A store that can target rings gives a named group its share and everybody else theirs; asked again, nothing changes.
     """
-    assert store.capabilities.can_target_rings
+    needs_rings(store)
     assert {"employees": {}, "beta": {}} == await rings(store)
 
     wanted = {"rings": {"employees": 1.0, "beta": 0.25}}
@@ -248,6 +271,7 @@ async def test_a_kill_takes_the_variation_from_rings_as_well(store: FlagStore, s
     """
     After a kill no ring has the variation, a late share brings it back to none, and a resume gives back what they had.
     """
+    needs_rings(store)
     await store.apply(command("set_share", 0.05, rings={"employees": 1.0}))
     await store.apply(command(stop))
 
@@ -268,7 +292,7 @@ async def test_a_ring_that_nobody_defined_fails_with_those_that_are(store: FlagS
 
     assert "failed" == applied.status
     assert "ring 'employes' is missing" in applied.detail
-    assert "there are: employees, beta" in applied.detail
+    assert f"there are: {'employees, beta' if store.capabilities.can_target_rings else 'none'}" in applied.detail
     assert NINETY_TEN == await shares(store)
 
 

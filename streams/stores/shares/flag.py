@@ -46,7 +46,8 @@ class Seen:
 
     *shares* and each of *rings* that is served apart hold every variation; the others of *rings* are empty. *known* is the
     record of what was decided; its version is 0 where there is none. *mark* is that of the guardian's last change. *raw* is
-    the flag as the store has it, for a backend that sends it back changed.
+    the flag as the store has it, for a backend that sends it back changed. *singled_out* are the variations that are served
+    beside all shares, by rules that are no rings, lists of users, or what is served where nothing else is.
     """
 
     etag: str
@@ -59,6 +60,7 @@ class Seen:
     theirs: Mapping[str, frozenset[str]]
     mark: str = ""
     raw: Any = None
+    singled_out: frozenset[str] = frozenset()
 
     @property
     def version(self) -> str:
@@ -71,7 +73,8 @@ class Seen:
 
     def is_served(self, variation: str) -> bool:
         """Whether anybody gets the variation."""
-        return any(self.share_of(ring, variation) > SAME_SHARE for ring in ("", *self.rings))
+        by_share = any(self.share_of(ring, variation) > SAME_SHARE for ring in ("", *self.rings))
+        return by_share or variation in self.singled_out
 
 
 def seen(
@@ -85,6 +88,7 @@ def seen(
     rings: Mapping[str, Shares] | None = None,
     changed_by: str = "",
     raw: Any = None,
+    singled_out: frozenset[str] = frozenset(),
 ) -> Seen:
     """
     A flag as a store has told it; *kept* is what the guardian keeps beside it, ``None`` before its first change.
@@ -109,6 +113,7 @@ def seen(
         theirs={ring: frozenset(names) for ring, names in kept.theirs.items()},
         mark=kept.mark,
         raw=raw,
+        singled_out=singled_out,
     )
 
 
@@ -165,11 +170,21 @@ class Change:
         """The record of what was decided."""
         return cast("Overlay", self.kept.overlay)
 
+    @property
+    def stopped(self) -> dict[str, str]:
+        """The variations that nobody may get, each with the one that its users get."""
+        if self.record.get("off"):
+            control = self.record["control"]
+            return {name: control for name in self.shares if name != control}
+        return {name: by for name, by in (self.record.get("killed") or {}).items() if name in self.shares}
+
     def seen(self) -> Seen:
         """The flag as it reads where the change was made."""
         return Seen("", True, self.shares, self.rings, "", self.record, {}, {})
 
     def is_met(self, found: Seen, within: float = SAME_SHARE) -> bool:
-        """Whether the store serves these shares, but for what it rounds (*within*)."""
+        """Whether the store serves these shares, but for what it rounds (*within*), and what is stopped to nobody."""
+        if found.singled_out & self.stopped.keys():
+            return False
         own, places, names = self.seen(), {"", *self.rings, *found.rings}, {*self.shares, *found.shares}
         return all(abs(own.share_of(at, name) - found.share_of(at, name)) <= within for at in places for name in names)

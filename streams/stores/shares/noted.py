@@ -100,6 +100,7 @@ class Noted:
             rings={ring: dict(shares) for ring, shares in found.rings.items()},
             changed_by=found.changed_by,
             raw=found.raw,
+            singled_out=found.singled_out,
         )
 
     async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str:
