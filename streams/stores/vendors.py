@@ -32,8 +32,8 @@ def address(base: str, *parts: str) -> URL:
     Raises:
         UnknownFlag: a part that addresses cannot hold, so that no store has a flag of that name.
     """
-    if {"", ".", ".."} & set(parts):
-        raise UnknownFlag(f"{parts[-1]!r}: no flag of the store can have this name")
+    if unfit := [part for part in parts if part in ("", ".", "..")]:
+        raise UnknownFlag(f"{unfit[0]!r}: no flag of the store can have this name")
     return URL("/".join([base.rstrip("/"), *(quote(part, safe="") for part in parts)]), encoded=True)
 
 
@@ -68,7 +68,7 @@ def peace_until_ms(header: str) -> Peace:
         until = answer.headers.get(header, "").strip()
         if after_s is not None or answer.status != 429 or not until.isdecimal():
             return after_s
-        return max(int(until) / 1000 - time.time(), 0.0)
+        return round(max(int(until) / 1000 - time.time(), 0.0), 1)
 
     return asked
 
