@@ -96,8 +96,8 @@ def json_patch(made: Edits, config: Config, environment: str, context_kind: str)
             asked.append(_op("replace", f"{at}/fallthrough", {"rollout": _rollout(made.everybody, context_kind)}))
     for place, weights in made.rules.items():
         asked += _rule_ops(f"{at}/rules/{place}", config.rules[place], weights, context_kind)
-    if config.off_variation in made.moves:
-        asked.append(_op("replace", f"{at}/offVariation", made.moves[config.off_variation]))
+    if (off := config.off_variation) is not None and off in made.moves:
+        asked.append(_op("replace", f"{at}/offVariation", made.moves[off]))
     for name, targets in (("targets", config.targets), ("contextTargets", config.context_targets)):
         if any(target.variation in made.moves and target.values for target in targets):
             asked.append(_op("replace", f"{at}/{name}", msgspec.to_builtins(_retargeted(targets, made.moves))))
@@ -167,8 +167,8 @@ def instructions(made: Edits, flag: Flag, config: Config, context_kind: str) -> 
         rule = config.rules[place]
         serve = {"variationId": ids[next(iter(weights))]} if len(weights) == 1 else _by_id(rule, weights, ids, context_kind)
         asked.append({"kind": "updateRuleVariationOrRollout", "ruleId": rule.id, **serve})
-    if config.off_variation in made.moves:
-        asked.append({"kind": "updateOffVariation", "variationId": ids[made.moves[config.off_variation]]})
+    if (off := config.off_variation) is not None and off in made.moves:
+        asked.append({"kind": "updateOffVariation", "variationId": ids[made.moves[off]]})
     for target in (*config.targets, *config.context_targets):
         if target.variation in made.moves and target.values:
             who = {"contextKind": target.context_kind, "values": target.values}

@@ -12,7 +12,7 @@ from streams.stores.launchdarkly.client import LaunchDarklyBackend
 from streams.stores.shares.backend import Backend
 from streams.stores.shares.store import SharesStore
 from streams.stores.split.client import SplitBackend
-from tests.support.notes import Notes
+from tests.support.remembered import remembered
 from tests.support.stores import flagsmith as fs
 from tests.support.stores import launchdarkly as ld
 from tests.support.stores import split as sp
@@ -37,4 +37,4 @@ async def opened(vendor: Vendor, **settings: Any) -> AsyncIterator[SharesStore]:
         else:
             ids = {"token": sp.TOKEN, "workspace": sp.WORKSPACE, "environment_id": "production"}
             made = SplitBackend(session, **{**common, **ids, **settings})
-        yield SharesStore(Notes().over(made), call_s=20.0)
+        yield SharesStore(remembered(made), call_s=20.0)
