@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from guardian.errors import ConfigError
 from guardian.ports import CommandKind, FlagCommand, StoreError, StoreUnavailable, UnknownFlag
 from streams.settings import load_settings
+from streams.stores.http import open_session
+from streams.stores.kinds import kind_of
 from tests.streams.stores.test_orders import Judged, ends_at_what_judge_says, steps
 from tests.support.stores import flagsmith, launchdarkly, split
 from tests.support.stores.opened import opened
-from tests.support.stores.vendor import FOREVER, Fault, Vendor
+from tests.support.stores.vendor import FOREVER, Fault, Vendor, serving
 
 Made = Callable[[], Vendor]
 VENDORS: list[Made] = [launchdarkly.LaunchDarkly, flagsmith.Flagsmith, split.Split]
@@ -230,6 +232,24 @@ def test_settings_of_vendors_are_read(tmp_path):
     assert ["launchdarkly", "flagsmith", "split"] == [section.kind for section in found.targets.values()]
     assert ("employees", "beta") == found.targets["ld"].model_dump()["rings"]
     assert hides_keys(repr(found))
+
+
+@each_vendor
+async def test_settings_lead_to_the_flag(tmp_path: Path, made: Made):
+    """What stands in the settings is what the vendor is asked: its address, project, environment and key."""
+    name, vendor = {launchdarkly.LaunchDarkly: "ld", flagsmith.Flagsmith: "fs", split.Split: "sp"}[made], made()
+    own = {"ld": "", "fs": f", environment_key: {flagsmith.ENVIRONMENT}", "sp": f", workspace: {split.WORKSPACE}"}[name]
+    text = SETTINGS.replace(", environment_key: abc", "").replace(" workspace: ws, environment_id: env-1,", "")
+    async with serving(vendor, split.PREFIX if name == "sp" else ""), open_session() as session:
+        given = text.replace(f"token_file: FOLDER/{name}", f"token_file: FOLDER/{name}, url: '{vendor.url}'{own}")
+        only = "\n".join(line for line in given.splitlines() if not line.startswith("  ") or line.startswith(f"  {name}:"))
+        section = load_settings(written(tmp_path, only), {}).targets[name]
+        backend = kind_of(section.kind).backend
+        assert backend is not None
+        seen = await backend(section, session).read("checkout-v2")
+
+    assert {"control": 0.9, "treatment": 0.1} == seen.shares
+    assert not kind_of(section.kind).keeps_record
 
 
 @pytest.mark.parametrize(
