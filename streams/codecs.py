@@ -132,13 +132,15 @@ class Codec:
         Those are why some are no events in any form, by index. Never raises for what a record holds.
         """
         decode = self._decoders.flat if self._bare else self._decoders.envelope
-        envelopes, broken = _decoded(records, decode)
+        envelopes, failed, broken = _decoded(records, decode)
         data = envelopes if self._bare else [envelope.data for envelope in envelopes]
         types = [envelope.type for envelope in envelopes]
         if types.count(_OUTCOME_TYPE) == len(types):
             return envelopes, data, [OUTCOME] * len(types), (), broken
-        if _NOTHING in envelopes:
-            data = [_NOTHING.data if envelope is _NOTHING else found for envelope, found in zip(envelopes, data, strict=True)]
+        if failed and self._bare:
+            data = list(envelopes)
+        for index in failed:
+            data[index] = _NOTHING.data
         kinds = [_KINDS[of_type] for of_type in types]
         odd = [index for index, kind in enumerate(kinds) if kind > FEEDBACK and index not in broken]
         return envelopes, data, kinds, odd, broken
@@ -259,13 +261,14 @@ def row_of(event: Event | int) -> Row:
     return event.kind, envelope, data
 
 
-def _decoded(records: Sequence[Message], decode: Callable[[Any], Any]) -> tuple[list[Any], dict[int, str]]:
+def _decoded(records: Sequence[Message], decode: Callable[[Any], Any]) -> tuple[list[Any], list[int], dict[int, str]]:
     """
-    Return each record decoded, or nothing where that cannot be, and the reason by index where no other way could do it.
+    Return each record decoded, or nothing where that cannot be; the indices of these, and reasons by index.
 
-    None is decoded twice, however many cannot.
+    Those are why no other way could do it, either. None is decoded twice, however many cannot.
     """
     found: list[Any] = []
+    failed: list[int] = []
     broken: dict[int, str] = {}
     rest = map(_value_of, records)
     while len(found) < len(records):
@@ -273,10 +276,11 @@ def _decoded(records: Sequence[Message], decode: Callable[[Any], Any]) -> tuple[
             # What was decoded before one that cannot be stays in the list.
             found.extend(map(decode, rest))
         except UNREADABLE as error:
+            failed.append(len(found))
             if _is_no_json(error, records[len(found)].value):
                 broken[len(found)] = f"value: should be JSON: {error}"
             found.append(_NOTHING)
-    return found, broken
+    return found, failed, broken
 
 
 def _is_no_json(error: Exception, value: bytes | None) -> bool:

@@ -105,9 +105,11 @@ def read(records: Sequence[Message], codec: Codec, settings: Settings, details: 
         unread += [start + index for index in odd]
         for index, reason in broken.items():
             refused[start + index] = reason
+    odd_ones = [*unread, *refused]
+    _fill_up(times, odd_ones)
     table.time_ms, wrong = parse_times(times)
     wrong |= table.setting == WRONG
-    wrong[[*unread, *refused]] = False
+    wrong[odd_ones] = False
     for index, reason in refused.items():
         table.refuse(index, reason)
     for index in unread:
@@ -115,6 +117,15 @@ def read(records: Sequence[Message], codec: Codec, settings: Settings, details: 
     for index in np.flatnonzero(wrong).tolist():
         table.resolve(index, records[index], codec.resolve_carefully)
     return table.batch()
+
+
+def _fill_up(times: list[Any], odd: Sequence[int]) -> None:
+    """Put the time of another record where there is none to be read here: times of one layout are read all at once."""
+    if odd and len(odd) < len(times):
+        without = set(odd)
+        filler = next(times[index] for index in range(len(times)) if index not in without)
+        for index in odd:
+            times[index] = filler
 
 
 def columns_of(events: Sequence[Event], settings: Settings, details: Details) -> Batch:
