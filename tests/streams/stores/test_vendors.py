@@ -237,7 +237,7 @@ def test_settings_of_vendors_are_read(tmp_path):
 @each_vendor
 async def test_settings_lead_to_the_flag(tmp_path: Path, made: Made):
     """What stands in the settings is what the vendor is asked: its address, project, environment and key."""
-    name, vendor = {launchdarkly.LaunchDarkly: "ld", flagsmith.Flagsmith: "fs", split.Split: "sp"}[made], made()
+    name, vendor = ("ld", "fs", "sp")[VENDORS.index(made)], made()
     own = {"ld": "", "fs": f", environment_key: {flagsmith.ENVIRONMENT}", "sp": f", workspace: {split.WORKSPACE}"}[name]
     text = SETTINGS.replace(", environment_key: abc", "").replace(" workspace: ws, environment_id: env-1,", "")
     async with serving(vendor, split.PREFIX if name == "sp" else ""), open_session() as session:
