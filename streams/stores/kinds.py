@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 KINDS: Mapping[str, str] = MappingProxyType(
     {
         "flagd": "streams.stores.flagd.kind",
+        "flagsmith": "streams.stores.flagsmith.kind",
+        "launchdarkly": "streams.stores.launchdarkly.kind",
+        "split": "streams.stores.split.kind",
         "unleash": "streams.stores.unleash.kind",
         "webhook": "streams.stores.webhook.kind",
     }

@@ -29,6 +29,10 @@ from streams.stores.webhook.client import WebhookBackend
 from tests.support.forgetful_store import ForgetfulBackend
 from tests.support.receiver import SECRET, receiving
 from tests.support.stores import unleash as real_unleash
+from tests.support.stores.flagsmith import Flagsmith
+from tests.support.stores.launchdarkly import LaunchDarkly
+from tests.support.stores.opened import opened as opened_at
+from tests.support.stores.split import Split
 
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "flags.json").read_text())
 SAMPLE["$evaluators"] = {
@@ -128,12 +132,27 @@ async def unleash() -> AsyncIterator[FlagStore]:
         yield SharesStore(backend, call_s=20.0)
 
 
+def launchdarkly() -> Opened:
+    return opened_at(LaunchDarkly())
+
+
+def flagsmith() -> Opened:
+    return opened_at(Flagsmith())
+
+
+def split() -> Opened:
+    return opened_at(Split())
+
+
 STORES: list[Any] = [
     memory,
     flagd,
     webhook,
     documented,
     noted,
+    launchdarkly,
+    flagsmith,
+    split,
     pytest.param(unleash, marks=[pytest.mark.unleash, pytest.mark.timeout(300)]),
 ]
 """Of each, how it is opened."""
