@@ -236,6 +236,7 @@ class Acting:
             share=answer.share,
             action=decision.action,
             variation=decision.variant,
+            store=self._store_name,
         )
         event = to_event(
             RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE, keys=self._keys

@@ -72,7 +72,7 @@ class Judge(Section):
     lag_min_ms: int = Field(100, ge=0, le=3_600_000)
     lag_max_ms: int = Field(15_000, ge=0, le=3_600_000)
     idle_source_s: Seconds = 5.0
-    propagation_s: Seconds = 3.0
+    propagation_s: Seconds | None = None
     storm_kills: int = Field(3, ge=1, le=1_000_000)
     storm_s: Seconds = 10.0
     rebuild_entries: int = Field(1_000_000, ge=1_000, le=1_000_000_000)
@@ -86,16 +86,19 @@ class Judge(Section):
         return value
 
     def config(self) -> JudgeConfig:
-        """What the engine is told of it."""
+        """What the engine is told of it; a bound of propagation that somebody set stands, whatever is learned."""
         from guardian.engine import JudgeConfig
+
+        set_ms = None if self.propagation_s is None else round(self.propagation_s * 1000)
+        bounds = {} if set_ms is None else {"propagation_ms": set_ms, "propagation_max_ms": set_ms}
 
         return JudgeConfig(
             lag_min_ms=self.lag_min_ms,
             lag_max_ms=self.lag_max_ms,
             idle_source_ms=round(self.idle_source_s * 1000),
-            propagation_ms=round(self.propagation_s * 1000),
             storm_kills=self.storm_kills,
             storm_ms=round(self.storm_s * 1000),
+            **bounds,
         )
 
 
