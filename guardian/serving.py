@@ -103,12 +103,12 @@ def still_serving(found: Iterable[ServiceSeen], done_ms: Millis, window_ms: Mill
     clauses = [_still(one, done_ms, window_ms, noun) for one in on[:NAMED_MAX]]
     if len(on) > NAMED_MAX:
         clauses.append(f"{len(on) - NAMED_MAX} more services still serve it")
-    clauses += [f"{_name(one.service)} stopped after {duration(one.stopped_ms or 0)}" for one in off[:NAMED_MAX]]
+    clauses += [f"{name_of(one.service)} stopped after {duration(one.stopped_ms or 0)}" for one in off[:NAMED_MAX]]
     return "; ".join(clauses)
 
 
 def _still(one: ServiceSeen, done_ms: Millis, window_ms: Millis, noun: str) -> str:
-    said = f"{_name(one.service)} still {'serve' if one.service == OTHERS else 'serves'} it: {count(one.still)} of "
+    said = f"{name_of(one.service)} still {'serve' if one.service == OTHERS else 'serves'} it: {count(one.still)} of "
     said += f"{'their' if one.service == OTHERS else 'its'} {count(one.seen)} {noun} in the last {duration(window_ms)}"
     if one.versions:
         named = sorted(one.versions.items(), key=lambda item: -item[1])[:VERSIONS_NAMED_MAX]
@@ -118,7 +118,8 @@ def _still(one: ServiceSeen, done_ms: Millis, window_ms: Millis, noun: str) -> s
     return said + (f", again since {since:%H:%M:%S}" if since.timestamp() * 1_000 > done_ms + PAUSE_MS else "")
 
 
-def _name(service: str) -> str:
+def name_of(service: str) -> str:
+    """Return how a service is called in a sentence."""
     if service == OTHERS:
         return "other services"
     return clean(service)[:NAME_SHOWN] or "a service that gave no name"
