@@ -356,7 +356,7 @@ def _settle_mixed(state: RolloutState, policy: Policy, now: Now) -> list[Effect]
     services = ", ".join(mixing.services) or "services that gave no name"
     reason = (
         f"{mixed} units saw two variations of this flag; {services} put the same users into different variations, "
-        "so these units carry no evidence"
+        "so that harm shows later than it would; all that they did still counts"
     )
     decision = record(
         state, policy, now.at_ms, action=Action.ALERT, variation="", guardrail="one unit, one variation", reason=reason

@@ -192,6 +192,9 @@ def _company(state: RolloutState, policy: Policy, tick: Tick, firsts: dict[str, 
 
 
 def _first_failures(state: RolloutState, arm: Arm, now_ms: Millis) -> set[int]:
-    """Return the units that failed for the first time, and are not mixed."""
-    mixed = state.mixing.units
-    return {unit for unit in arm.units if state.failed.add(unit, now_ms) and unit not in mixed}
+    """
+    Return the units that failed for the first time: each counts under the variation that its request ran under.
+
+    Mixed units, too: their requests are among those that ran, so that to leave out their failures would hide harm.
+    """
+    return {unit for unit in arm.units if state.failed.add(unit, now_ms)}

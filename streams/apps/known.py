@@ -35,8 +35,11 @@ def rollout(client: Client, name: str) -> RolloutNow:
 
 
 def propagation(client: Client) -> list[PropagationNow]:
-    """Return how long the last kills took, by store and service."""
-    return [PropagationNow.model_validate(one) for one in client.get("/propagation")]
+    """Return how long the last kills took, by store and service; nothing where the API is of a version that does not say."""
+    try:
+        return [PropagationNow.model_validate(one) for one in client.get("/propagation")]
+    except NotThere:
+        return []
 
 
 def decision(client: Client, name: str) -> DecisionNow | None:
