@@ -145,7 +145,7 @@ def _learned(records: Written, settings: Settings) -> dict[tuple[str, str | None
 async def _its_broker(said: Path) -> Settings:
     """Settings for the broker that the guardian has started, by which its topics are called as they are by default."""
     found = await until(
-        lambda: re.search(r"embedded_broker_started\s+bootstrap=(\S+)", said.read_text()), within_s=30, what="a broker"
+        lambda: re.search(r"embedded_broker_started\s+bootstrap=(\S+)", said.read_text()), within_s=60, what="a broker"
     )
     return Settings.model_validate({"kafka": {"bootstrap": found[1], "embedded": True}})
 
