@@ -17,6 +17,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -139,9 +140,19 @@ def followed() -> PydanticCustomError:
 
 
 def problems_in(
-    error: ValidationError, model: type[BaseModel], document: object, *, file: str, lines: Lines
+    error: ValidationError,
+    model: type[BaseModel],
+    document: object,
+    *,
+    file: str,
+    lines: Lines,
+    parts: Mapping[Path, type[BaseModel]] = MappingProxyType({}),
 ) -> Iterator[Problem]:
-    """What pydantic found wrong with *document* as *model*: in our words, at the fields people wrote."""
+    """
+    What pydantic found wrong with *document* as *model*: in our words, at the fields people wrote.
+
+    *parts* are the models of those parts of the document that have one of their own.
+    """
     for detail in error.errors(include_url=False):
         if detail["type"] in ("followed", "default_factory_not_called"):
             continue
@@ -150,7 +161,7 @@ def problems_in(
         path = _written(detail, document)
         missing = detail["type"] == "missing"
         yield problem_at(
-            path, None if missing else detail["input"], _right(detail, path, model), file=file, lines=lines
+            path, None if missing else detail["input"], _right(detail, path, model, parts), file=file, lines=lines
         )
 
 
@@ -170,9 +181,10 @@ def _parts(document: dict[Any, Any] | list[Any]) -> Iterable[str | int]:
     return document if isinstance(document, dict) else range(len(document))
 
 
-def _right(detail: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
+def _right(detail: ErrorDetails, path: Path, model: type[BaseModel], parts: Mapping[Path, type[BaseModel]]) -> str:
     kind, bounds = detail["type"], detail.get("ctx", {})
-    owner, field = _field_at(path, model)
+    at = next((end for end in range(len(path) - 1, 0, -1) if path[:end] in parts), 0)
+    owner, field = _field_at(path[at:], parts[path[:at]] if at else model)
     example = f"write {path[-1]}: {_yaml(field.examples[0])}" if field and field.examples and path else ""
     if kind == "wrong":
         return detail["msg"]

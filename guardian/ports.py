@@ -11,7 +11,7 @@ Adapters live in ``streams``; each family has a memory one that is real code. Wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, get_args
 
@@ -62,7 +62,11 @@ class StoreUnavailable(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class StoreCapabilities:
-    """What a store can do; ``typical_propagation_ms``: from the command to a client that evaluates by it."""
+    """
+    What a store can do; ``typical_propagation_ms``: from the command to a client that evaluates by it.
+
+    Shares are multiples of ``finest_share``: others are rounded to one.
+    """
 
     can_kill_variation: bool
     can_set_share: bool
@@ -71,6 +75,21 @@ class StoreCapabilities:
     has_compare_and_set: bool
     requires_approval: bool
     typical_propagation_ms: float
+    finest_share: float = 1e-6
+
+
+def in_common(stores: Sequence[StoreCapabilities]) -> StoreCapabilities:
+    """What all of some stores (at least one) can do; the slowest says how long it takes."""
+    return StoreCapabilities(
+        can_kill_variation=all(one.can_kill_variation for one in stores),
+        can_set_share=all(one.can_set_share for one in stores),
+        can_target_rings=all(one.can_target_rings for one in stores),
+        needs_full_document=any(one.needs_full_document for one in stores),
+        has_compare_and_set=all(one.has_compare_and_set for one in stores),
+        requires_approval=any(one.requires_approval for one in stores),
+        typical_propagation_ms=max(one.typical_propagation_ms for one in stores),
+        finest_share=max(one.finest_share for one in stores),
+    )
 
 
 @dataclass(frozen=True, slots=True)

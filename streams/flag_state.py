@@ -12,6 +12,7 @@ from guardian.errors import EventError
 from guardian.names import rollout_key
 from streams.cloudevents import CONTENT_TYPE, read_event, to_event
 from streams.outlet import NotDelivered, Outlet
+from streams.stores.shares.noted import STORE, noted_key
 from streams.topics import Topics
 
 log = structlog.get_logger()
@@ -49,7 +50,8 @@ async def write_record(outlet: Outlet, topics: Topics, record: Record) -> None:
     Raises:
         NotDelivered: it may still have arrived; the same record again does no harm.
     """
-    key = rollout_key(record["environment"], record["flag_key"])
+    environment, flag_key = record["environment"], record["flag_key"]
+    key = noted_key(environment, flag_key, record[STORE]) if STORE in record else rollout_key(environment, flag_key)
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     event = to_event(FLAG_STATE_TYPE, record, id=f"{key}|{record['version']}", time=now, source=SOURCE)
     await outlet.send(topics.flag_state, key, event, headers=CONTENT_TYPE)

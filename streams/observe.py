@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import logging
 import os
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ from streams.clock import now_ms
 from streams.environment import WORKER_VARIABLE
 from streams.fold import Counts
 from streams.observing.excess import too_many
-from streams.observing.light import gulp, lighten
+from streams.observing.light import give_back, gulp, lighten
 from streams.observing.metrics import BEHIND, LAG, OLDEST_TRANSACTION, OPEN_TRANSACTIONS
 from streams.observing.plans import Plans
 from streams.observing.source import Committed, Source
@@ -43,6 +44,8 @@ SESSION_MS, HEARTBEAT_MS = 6_000, 500
 RETRY_S = 1.0
 SAY_S = 10.0
 TELL_S = 0.5
+GIVE_BACK_EVERY = 20
+"""Free memory goes back to the system after so many times that it was told how we are: every ten seconds."""
 SILENT_MS = 5_000
 """Without an answer of the broker for so long, a source counts as not being read."""
 GARBAGE_AFTER = 50_000
@@ -200,11 +203,13 @@ class Observer(ConsumerRebalanceListener):
     # ------------------------------------------------------------------ status
 
     async def tell(self) -> None:
-        """Say twice a second how it is, till cancelled."""
-        while True:
+        """Say twice a second how it is, till cancelled; sometimes give memory back that is free."""
+        for said in itertools.count(1):
             await asyncio.sleep(TELL_S)
             why, numbers = self._state()
             self._status.ready(not why, why, **numbers)
+            if said % GIVE_BACK_EVERY == 0:
+                give_back()
 
     def _state(self) -> tuple[str, dict[str, Any]]:
         sources = list(self._sources.values())

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from streams.changelog import changelog_topic
 from streams.settings import Settings
+from streams.stores.kinds import kind_of
 
 Operation = Literal["Read", "Write", "Describe", "DescribeConfigs"]
 Kind = Literal["topic", "group", "transactional-id"]
@@ -80,8 +81,8 @@ def _judge(settings: Settings) -> Iterable[Right]:
 
 def _act(settings: Settings) -> Iterable[Right]:
     topics = settings.topics
-    # Another store than flagd keeps what was decided by itself.
-    own = [topics.flag_state] if settings.store == "flagd" else []
+    # Other stores keep what was decided by themselves, if they can.
+    own = [topics.flag_state] if any(kind_of(one.kind).needs_flag_state for one in settings.targets.values()) else []
     yield from _topics("Read", topics.decisions, *own)
     yield from _topics("Write", *own, topics.receipts, topics.journal, topics.dead_letters)
     yield _group(settings, "act")

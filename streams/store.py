@@ -16,6 +16,7 @@ from streams.reading import Follower
 from streams.settings import Settings
 from streams.status import Status
 from streams.stores.flagd.server import FlagdStoreServer
+from streams.stores.shares.noted import STORE
 
 log = structlog.get_logger()
 
@@ -39,7 +40,9 @@ async def run_store(settings: Settings, status: Status) -> None:
         if value is None:
             return
         try:
-            server.apply_overlay(read_record(value))
+            record = read_record(value)
+            if STORE not in record:  # else it is of another store
+                server.apply_overlay(record)
         except EventError as error:
             log.error("flag_state_not_readable", key=key, reason=str(error))  # noqa: TRY400 - no defect here
 

@@ -9,13 +9,17 @@ import importlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from guardian.ports import FlagStore, StoreCapabilities
+from guardian.ports import FlagStore, StoreCapabilities, in_common
+from streams.fields import StoreSection
 from streams.scaling import processor_of
 from streams.settings import Settings
 from streams.status import Status
+from streams.stores.kinds import kind_of
 
 if TYPE_CHECKING:
+    from streams.flag_state import Records
     from streams.outlet import Outlet
+    from streams.stores.shares.backend import Backend
 
 Processor = Callable[[Settings, Status], Coroutine[Any, Any, None]]
 
@@ -44,64 +48,91 @@ def processor(name: str) -> Processor:
 
 def processors_of(settings: Settings) -> list[str]:
     """The processors that a guardian with these settings consists of, in the order of starting."""
-    return [name for name in PROCESSORS if name != "store" or settings.store == "flagd"]
+    return [name for name in PROCESSORS if name != "store" or settings.serves_flagd]
 
 
-def open_flag_store(settings: Settings, outlet: Outlet) -> contextlib.AbstractAsyncContextManager[FlagStore]:
-    """The flag store that act changes, for as long as act runs."""
-    return _webhook_store(settings) if settings.store == "webhook" else _flagd_store(settings, outlet)
+@contextlib.asynccontextmanager
+async def open_flag_store(settings: Settings, outlet: Outlet) -> AsyncIterator[FlagStore]:
+    """The flag stores that act changes, as one, for as long as act runs."""
+    from streams.stores.targets import Target, Targets
+
+    async with contextlib.AsyncExitStack() as stack:
+        topic = _FlagStateTopic(settings, outlet, stack)
+        targets = [
+            Target(name, section.environment, section.flags, await _opened(name, section, topic, stack))
+            for name, section in settings.targets.items()
+        ]
+        yield targets[0].store if list(settings.targets) == [""] else Targets(targets)
 
 
 def store_capabilities(settings: Settings) -> StoreCapabilities:
-    """What that store can do."""
-    if settings.store == "webhook":
-        from streams.stores.webhook.adapter import WebhookStore
-
-        return WebhookStore.capabilities
-    from streams.stores.flagd.adapter import FlagdStore
-
-    return FlagdStore.capabilities
+    """What all of these stores can do; the slowest says how long it takes."""
+    return in_common([kind_of(section.kind).capabilities for section in settings.targets.values()])
 
 
-@contextlib.asynccontextmanager
-async def _webhook_store(settings: Settings) -> AsyncIterator[FlagStore]:
-    """A store of somebody's own, which keeps what was decided by itself."""
-    from streams.stores.webhook.adapter import WebhookStore
-    from streams.stores.webhook.client import Client, open_session
+async def _opened(name: str, section: StoreSection, topic: _FlagStateTopic, stack: contextlib.AsyncExitStack) -> FlagStore:
+    kind = kind_of(section.kind)
+    if kind.backend is None:
+        return await topic.flagd_store()
+    from streams.stores.shares.store import SharesStore
+    from streams.stores.webhook.client import open_session
 
-    given = settings.webhook_store
-    async with open_session() as session:
-        client = Client(
-            session,
-            url=given.url,
-            secret=given.secret.get_secret_value(),
-            environment=given.environment,
-            timeout_s=given.timeout_s,
+    backend = kind.backend(section, await stack.enter_async_context(open_session()))
+    if not kind.keeps_record:
+        backend = await topic.noted(backend, section.environment, name)
+    return SharesStore(backend, environment=section.environment)
+
+
+class _FlagStateTopic:
+    """What was decided before, read whole before the first store that needs it is opened, and once for all of them."""
+
+    def __init__(self, settings: Settings, outlet: Outlet, stack: contextlib.AsyncExitStack) -> None:
+
+        self._settings, self._outlet, self._stack = settings, outlet, stack
+        self._records: Records | None = None
+
+    async def records(self) -> Records:
+        """The newest record of each flag, kept up to date."""
+        if self._records is None:
+            self._records = await self._stack.enter_async_context(_reading(self._settings, self._outlet))
+        return self._records
+
+    async def noted(self, backend: Backend, environment: str, store: str) -> Backend:
+        """A store that has no place for the record of what was decided."""
+        from streams.flag_state import write_record
+        from streams.stores.shares.noted import Noted
+
+        publish = functools.partial(write_record, self._outlet, self._settings.topics)
+        return Noted(backend, publish, (await self.records()).get, environment=environment, store=store)
+
+    async def flagd_store(self) -> FlagStore:
+        """The guardian's own server."""
+        from streams.flag_state import write_record
+        from streams.stores.flagd.adapter import FlagdStore
+
+        settings = self._settings
+        store = FlagdStore(
+            functools.partial(write_record, self._outlet, settings.topics),
+            (await self.records()).get,
+            f"{settings.flagd.host}:{settings.flagd.port}",
+            environment=settings.flagd.environment,
         )
-        yield WebhookStore(client, environment=given.environment)
+        self._stack.push_async_callback(store.close)
+        return store
 
 
 @contextlib.asynccontextmanager
-async def _flagd_store(settings: Settings, outlet: Outlet) -> AsyncIterator[FlagStore]:
-    """Flagd-sync, with all that was decided before already known."""
-    from streams.flag_state import Records, rewrite, write_record
+async def _reading(settings: Settings, outlet: Outlet) -> AsyncIterator[Records]:
+    from streams.flag_state import Records, rewrite
     from streams.reading import Follower
-    from streams.stores.flagd.adapter import FlagdStore
 
     records = Records()
     follower = Follower(settings, settings.topics.flag_state, records.take)
     following = asyncio.ensure_future(follower.run())
-    store = FlagdStore(
-        functools.partial(write_record, outlet, settings.topics),
-        records.get,
-        f"{settings.flagd.host}:{settings.flagd.port}",
-        environment=settings.flagd.environment,
-    )
     try:
         await follower.caught_up.wait()
         await rewrite(outlet, settings.topics, records.overwritten())
-        yield store
+        yield records
     finally:
-        await store.close()
         following.cancel()
         await asyncio.wait({following})

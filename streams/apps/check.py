@@ -98,7 +98,7 @@ def besides(settings: Settings) -> Beside:
     from streams.stores.flagd.documents import checked
 
     now, store, flags = datetime.now(UTC), store_capabilities(settings), Path(settings.flagd.document)
-    if settings.store != "flagd" or not flags.is_file():
+    if not settings.serves_flagd or not flags.is_file():
         return Beside(now=now, store=store)
     try:
         return Beside(now=now, store=store, flags={settings.flagd.environment: checked(flags.read_bytes())})

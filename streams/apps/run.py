@@ -95,7 +95,7 @@ def processors(only: str, settings: Settings) -> list[str]:
     """
     known, wanted = processors_of(settings), [name.strip() for name in only.split(",") if name.strip()]
     right = f"is no processor; write some of {', '.join(known)}"
-    idle = f"serves flags of flagd, and the settings say store: {settings.store}; leave it out"
+    idle = "serves flags of flagd, and the settings name no such store; leave it out"
     problems = [
         Problem("--only", None, "", repr(name), idle if name in PROCESSORS else right) for name in wanted if name not in known
     ]

@@ -43,10 +43,41 @@ def gulp() -> None:
     """
     if hasattr(aiokafka.conn, "READER_LIMIT"):
         aiokafka.conn.READER_LIMIT = GULP
-    tune = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    tune = _glibc("mallopt")
     if tune is not None:
         tune(_M_TRIM_THRESHOLD, KEPT_FREE)
         tune(_M_MMAP_THRESHOLD, KEPT_FREE)
+
+
+def give_back() -> None:
+    """
+    Give memory that this process has freed back to the system, where there is much more of it than it keeps.
+
+    glibc gives back by itself what lies at the end of its heap alone, and after a burst some of what lives on lies there.
+    """
+    look, trim = _glibc("mallinfo2"), _glibc("malloc_trim")
+    if look is None or trim is None:
+        return
+    look.restype = _Heap
+    if look().fordblks > 2 * KEPT_FREE:
+        trim(KEPT_FREE)
+
+
+class _Heap(ctypes.Structure):
+    """``struct mallinfo2``; *fordblks* are the bytes that are free."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks"),
+            *("fordblks", "keepcost"),
+        )
+    )
+
+
+def _glibc(name: str) -> Any:
+    """A function of glibc; ``None`` where there is none."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def lighten(consumer: AIOKafkaConsumer) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from guardian.errors import wrong
-from streams.settings.fields import ExistingFile, Section, Servers, Text
+from streams.fields import ExistingFile, Section, Servers, Text
 
 if TYPE_CHECKING:
     from faust.types import CredentialsT

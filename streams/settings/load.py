@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from guardian import errors
 from guardian.errors import ConfigError, Problem, problems_in
 from streams.settings.sections import Settings
-from streams.settings.source import ENVIRONMENT, Written, hides_value, read_written
+from streams.settings.source import ENVIRONMENT, STORES, Written, hides_value, is_secret, read_written, variable_for
+from streams.settings.stores import section_of
 
 DEFAULT_PATH = Path("config/guardian.yaml")
 
@@ -41,10 +43,21 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
 
 
 def _problems(error: ValidationError, written: Written) -> Iterator[Problem]:
-    for problem in problems_in(error, Settings, written.document, file=written.file, lines=written.lines):
+    told, document = {problem.field for problem in written.problems}, written.document
+    parts: dict[errors.Path, type[BaseModel]] = {}
+    stores = document.get(STORES[0])
+    if isinstance(stores, dict):
+        parts = {(*STORES, name): section_of(store) for name, store in stores.items()}
+    for problem in problems_in(error, Settings, document, file=written.file, lines=written.lines, parts=parts):
         name = problem.field.partition("[")[0]
-        value = "" if hides_value(name, Settings) else problem.value
-        if variable := written.variable_of(name):
+        value = "" if hides_value(name, Settings, document) else problem.value
+        if problem.right == "is missing" and is_secret(name, Settings, document):
+            if name in told:
+                continue  # it is only missing because it was refused
+            file = f"{name.rpartition('.')[2]}_file"
+            right = f"is missing; name a file that holds it under {file}, or set {variable_for(name)}"
+            yield replace(problem, right=right)
+        elif variable := written.variable_of(name):
             yield Problem(ENVIRONMENT, None, variable, value, problem.right)
         else:
             yield replace(problem, value=value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from guardian.errors import wrong
+from streams.fields import Port, Seconds, Section, StoreSection, Strings, Text, TopicList, TopicName, as_asked
 from streams.keys import Keys, read_private, read_public
-from streams.settings.fields import Port, Seconds, Section, Strings, Text, TopicList, TopicName
 from streams.settings.kafka import Kafka
+from streams.settings.stores import Stores
 from streams.topics import Topics
 from streams.web import checked_url
 from streams.webhooks import key_of
@@ -129,22 +129,13 @@ class WebhookStore(Section):
     @field_validator("url")
     @classmethod
     def _address(cls, value: str) -> str:
-        return _as_asked(value, checked_url)
+        return as_asked(value, checked_url)
 
     @field_validator("secret")
     @classmethod
     def _of_standard_webhooks(cls, value: SecretStr) -> SecretStr:
-        _as_asked(value.get_secret_value(), key_of)
+        as_asked(value.get_secret_value(), key_of)
         return value
-
-
-def _as_asked(value: str, check: Callable[[str, str], object]) -> str:
-    """The value, if it is empty or *check* takes it; what it says is told without the value."""
-    try:
-        _ = value and check("", value)
-    except ValueError as error:
-        raise wrong(str(error).removeprefix(": ")) from None
-    return value
 
 
 class PagerDuty(Section):
@@ -254,6 +245,7 @@ class Settings(Section):
     act: Act = Act()
     store: Literal["flagd", "webhook"] = "flagd"
     webhook_store: WebhookStore = Field(WebhookStore(), validate_default=True)
+    stores: Stores = Field({})
     flagd: Flagd = Flagd()
     signing: Signing = Signing()
     privacy: Privacy = Privacy()
@@ -274,6 +266,26 @@ class Settings(Section):
         if missing:
             raise wrong(f"store is webhook; give {' and '.join(missing)}, too")
         return value
+
+    @cached_property
+    def targets(self) -> dict[str, StoreSection]:
+        """
+        The flag stores that act changes, by name: those of ``stores``, or the one that ``store`` says.
+
+        That one has no name (``""``), as receipts do not say which it was.
+        """
+        if self.stores:
+            return self.stores
+        if self.store == "flagd":
+            return {"": StoreSection(kind="flagd", environment=self.flagd.environment)}
+        from streams.stores.webhook.kind import WebhookSection
+
+        return {"": WebhookSection(kind="webhook", **self.webhook_store.model_dump())}
+
+    @property
+    def serves_flagd(self) -> bool:
+        """Whether the guardian serves flags itself."""
+        return any(target.kind == "flagd" for target in self.targets.values())
 
     @cached_property
     def topics(self) -> Topics:

@@ -16,8 +16,12 @@ from pydantic import BaseModel, SecretStr
 
 from guardian import errors
 from guardian.errors import Problem, field_name, line_of
+from streams.fields import StoreSection
+from streams.settings.stores import section_of
 
 PREFIX = "GUARDIAN_"
+STORES = ("stores",)
+"""The section whose parts people name."""
 Place = tuple[str, ...]
 """Where in the document: ``("kafka", "bootstrap")``."""
 ENVIRONMENT = "environment"
@@ -61,10 +65,9 @@ def read_written(path: Path | None, environ: Mapping[str, str], model: type[Base
     written = Written(str(path) if path else "settings")
     if path is not None:
         _read_file(path, written)
-    secrets = [place for place, type_of in _fields(model) if type_of is SecretStr]
-    _refuse_secrets(written, secrets)
+    _refuse_secrets(written, _secrets(model, written.document))
     _overlay(written, environ, model)
-    for place in secrets:
+    for place in _secrets(model, written.document):
         _read_secret(written, place)
     return written
 
@@ -133,28 +136,50 @@ def _overlay(written: Written, environ: Mapping[str, str], model: type[BaseModel
 # ---------------------------------------------------------------------------- secrets
 
 
-def _fields(model: type[BaseModel], place: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """Every section and every setting, with its type."""
+def _fields(model: type[BaseModel], document: object = None, place: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """Every section and every setting, with its type; of stores those that *document* names."""
     for name, info in model.model_fields.items():
-        inner = (*place, info.alias or name)
+        inner, written = (*place, info.alias or name), _part(document, info.alias or name)
         yield inner, info.annotation
         if _is_section(info.annotation):
-            yield from _fields(info.annotation, inner)
+            yield from _fields(info.annotation, written, inner)
+        elif inner == STORES and isinstance(written, dict):
+            for store, section in written.items():
+                yield (*inner, str(store)), StoreSection
+                yield from _fields(section_of(section), section, (*inner, str(store)))
+
+
+def _part(document: object, name: str) -> object:
+    return document.get(name) if isinstance(document, dict) else None
+
+
+def _secrets(model: type[BaseModel], document: object) -> list[Place]:
+    return [place for place, type_of in _fields(model, document) if type_of is SecretStr]
 
 
 def _is_section(type_of: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(type_of, type) and issubclass(type_of, BaseModel)
 
 
-def hides_value(name: str, model: type[BaseModel]) -> bool:
+def hides_value(name: str, model: type[BaseModel], document: object) -> bool:
     """
     Whether the value of *name* (``kafka.security``) must not be shown.
 
     It is a secret or holds one, or is an address (which may hold one), or is unknown (it may be a misspelt secret).
     """
-    known = dict(_fields(model))
+    known = dict(_fields(model, document))
     inside = [type_of for place, type_of in known.items() if f"{field_name(place)}.".startswith(f"{name}.")]
     return not inside or SecretStr in inside or name.endswith(".url")
+
+
+def is_secret(name: str, model: type[BaseModel], document: object) -> bool:
+    """Whether *name* (``kafka.security.password``) is a secret itself."""
+    return any(field_name(place) == name for place in _secrets(model, document))
+
+
+def variable_for(name: str) -> str:
+    """The environment variable that sets *name*."""
+    return PREFIX + name.replace(".", "__").upper()
 
 
 def _refuse_secrets(written: Written, secrets: list[Place]) -> None:
@@ -163,7 +188,7 @@ def _refuse_secrets(written: Written, secrets: list[Place]) -> None:
         if section is None or section.get(place[-1]) is None:
             continue
         del section[place[-1]]
-        variable = PREFIX + "__".join(place).upper()
+        variable = variable_for(field_name(place))
         right = (
             f"a secret does not belong in this file; put it into {variable}, or into a file named by {place[-1]}_file"
         )

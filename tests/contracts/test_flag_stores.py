@@ -22,8 +22,9 @@ from guardian.ports import CommandKind, FlagCommand, FlagStore, UnknownFlag
 from streams.stores.flagd.adapter import FlagdStore
 from streams.stores.flagd.server import FlagdStoreServer
 from streams.stores.memory import MemoryFlagStore
-from streams.stores.webhook.adapter import WebhookStore
-from streams.stores.webhook.client import Client, open_session
+from streams.stores.shares.store import SharesStore
+from streams.stores.webhook.client import WebhookBackend, open_session
+from tests.support.forgetful_store import ForgetfulBackend
 from tests.support.receiver import SECRET, receiving
 
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "flags.json").read_text())
@@ -78,8 +79,8 @@ async def webhook() -> AsyncIterator[FlagStore]:
 @asynccontextmanager
 async def webhook_at(url: str) -> AsyncIterator[FlagStore]:
     async with open_session() as session:
-        client = Client(session, url=url, secret=SECRET, environment="production", timeout_s=5.0)
-        yield WebhookStore(client, call_s=20.0)
+        client = WebhookBackend(session, url=url, secret=SECRET, environment="production", timeout_s=5.0)
+        yield SharesStore(client, call_s=20.0)
 
 
 @asynccontextmanager
@@ -103,7 +104,14 @@ async def documented() -> AsyncIterator[FlagStore]:
         await runner.cleanup()
 
 
-STORES: list[Callable[[], Opened]] = [memory, flagd, webhook, documented]
+@asynccontextmanager
+async def noted() -> AsyncIterator[FlagStore]:
+    """A store that has no place for the guardian's record and cannot compare and set; the topic is a dictionary."""
+    backend = ForgetfulBackend(dict.fromkeys(("checkout-v2", "new-search"), WEBHOOK_FLAG))
+    yield SharesStore(backend.noted(), call_s=20.0)
+
+
+STORES: list[Callable[[], Opened]] = [memory, flagd, webhook, documented, noted]
 
 
 @pytest.fixture(params=STORES, ids=lambda opened: opened.__name__)

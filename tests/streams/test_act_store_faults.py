@@ -16,8 +16,8 @@ from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt
 from streams import sending
 from streams.acting import Acting
 from streams.cloudevents import from_event, to_event
-from streams.stores.webhook.adapter import WebhookStore
-from streams.stores.webhook.client import Client, open_session
+from streams.stores.shares.store import SharesStore
+from streams.stores.webhook.client import WebhookBackend, open_session
 from streams.topics import Topics
 from tests.support.movers import MemoryOutlet, decision, events, until
 from tests.support.receiver import FOREVER, SECRET, Fault
@@ -41,7 +41,7 @@ ALONE_S = 1.0
 class Desk:
     """Act over *receiver*; each receipt with the second at which it was written, from the first decision on."""
 
-    def __init__(self, store: WebhookStore, receiver: ReceiverProcess, deadline_s: float) -> None:
+    def __init__(self, store: SharesStore, receiver: ReceiverProcess, deadline_s: float) -> None:
         self.receiver, self.outlet, self.acked, self._offset = receiver, MemoryOutlet(), list[int](), 0
         self.acting = Acting(store, self.outlet, TOPICS, deadline_s=deadline_s)  # type: ignore[arg-type]
 
@@ -78,8 +78,8 @@ async def desk(folder: Path, *flags: str, deadline_s: float, timeout_s: float = 
     async with open_session() as session:
         with ReceiverProcess(folder, *flags, *well) as receiver:
             await receiver.up()
-            client = Client(session, url=receiver.url, secret=SECRET, environment="production", timeout_s=timeout_s)
-            made = Desk(WebhookStore(client), receiver, deadline_s)
+            client = WebhookBackend(session, url=receiver.url, secret=SECRET, environment="production", timeout_s=timeout_s)
+            made = Desk(SharesStore(client), receiver, deadline_s)
             try:
                 yield made
             finally:

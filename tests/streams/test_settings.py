@@ -407,8 +407,53 @@ def test_a_guardian_of_another_store_runs_no_flagd(tmp_path):
 
     assert "store" in processors("", Settings())
     assert ["observe", "judge", "act", "report", "api"] == processors("", theirs)
-    with pytest.raises(ConfigError, match="'store': serves flags of flagd, and the settings say store: webhook"):
+    with pytest.raises(ConfigError, match="'store': serves flags of flagd, and the settings name no such store"):
         processors("store,act", theirs)
     topics = {right.name for right in rights_of("act", theirs) if right.operation in ("Read", "Write")}
     assert "guardian.flag-state.v1" not in topics
     assert "guardian.flag-state.v1" in {right.name for right in rights_of("act", Settings()) if right.operation == "Write"}
+
+
+STORES = """
+stores:
+  web: {kind: webhook, url: "https://flags.example/a", flags: "web-*, shop-*", secret_file: FILE}
+  own: {kind: flagd}
+"""
+
+
+def test_stores_are_named_and_have_the_settings_of_their_kind(tmp_path):
+    """Each store under ``stores`` has what its kind has, and a secret from a file; they take the place of ``store``."""
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_bm90IGEgc2VjcmV0OiBvbmx5IHRlc3RzIHVzZSBpdA==\n")
+    found = load_settings(write(tmp_path, STORES.replace("FILE", str(secret))), {"GUARDIAN_STORES__WEB__TIMEOUT_S": "3"})
+
+    web = found.targets["web"]
+    assert (["web", "own"], ("web-*", "shop-*"), 3.0) == (list(found.targets), web.flags, web.model_dump()["timeout_s"])
+    assert secret.read_text().strip() == web.model_dump()["secret"].get_secret_value()
+    assert found.serves_flagd and secret.read_text().strip() not in repr(found)
+    assert [""] == list(load_settings(write(tmp_path, "store: flagd\n"), {}).targets)
+
+
+def test_what_is_wrong_with_a_store_is_told_at_its_place(tmp_path):
+    """A kind, a name, a field or a secret that cannot be: each with its line, its field, and what would be right."""
+    path = write(
+        tmp_path,
+        """
+stores:
+  a: {kind: webhok}
+  b: {kind: webhook, urll: "https://flags.example"}
+  c: {kind: webhook, url: "https://flags.example", secret: s3cr3t}
+""",
+    )
+    with pytest.raises(ConfigError) as wrong:
+        load_settings(path, {})
+
+    told = {problem.field: (problem.line, problem.right) for problem in wrong.value.problems}
+    assert (3, "kind: 'webhok': did you mean webhook? write one of") == (told["stores.a"][0], told["stores.a"][1][:50]), told
+    assert (4, "is not known here; did you mean url?") == told["stores.b.urll"]
+    cure = "is missing; name a file that holds it under secret_file, or set GUARDIAN_STORES__B__SECRET"
+    assert (4, cure) == told["stores.b.secret"]
+    assert told["stores.c.secret"][1].startswith("a secret does not belong in this file; put it into GUARDIAN_STORES__C__SECRET")
+    assert 5 == len(wrong.value.problems) and "s3cr3t" not in str(wrong.value)
+    with pytest.raises(ConfigError, match="'A b' is no name of a store"):
+        load_settings(write(tmp_path, "stores: {A b: {kind: flagd}}\n"), {})

@@ -11,8 +11,10 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from guardian.ports import StoreError, StoreUnavailable, UnknownFlag
-from streams.stores.webhook.wire import Malformed, Seen, seen
+from guardian.ports import FlagCommand, StoreCapabilities, StoreError, StoreUnavailable, UnknownFlag
+from streams.stores.shares.backend import NotTaken
+from streams.stores.shares.flag import Change, Malformed, Seen
+from streams.stores.webhook.wire import body_of, read_answer
 from streams.web import checked_url, retry_after_s
 from streams.webhooks import key_of, message_id, signed_headers
 
@@ -24,10 +26,6 @@ _SAID = 200
 _JSON = "application/json"
 
 
-class NotTaken(StoreError):
-    """The flag has changed since it was read; nothing was done."""
-
-
 def open_session() -> aiohttp.ClientSession:
     """A session for stores: as many calls at once as there are flags, no cookies, nothing unpacked."""
     return aiohttp.ClientSession(
@@ -35,13 +33,24 @@ def open_session() -> aiohttp.ClientSession:
     )
 
 
-class Client:
+class WebhookBackend:
     """
     One environment of the store at *url*.
 
     Raises:
         ValueError: no address, or no secret of Standard Webhooks; neither is shown.
     """
+
+    name = "the webhook store"
+    capabilities = StoreCapabilities(
+        can_kill_variation=True,
+        can_set_share=True,
+        can_target_rings=True,
+        needs_full_document=False,
+        has_compare_and_set=True,
+        requires_approval=False,
+        typical_propagation_ms=1_000.0,
+    )
 
     def __init__(
         self,
@@ -61,14 +70,7 @@ class Client:
         self._peace_until_s, self._asked_for_peace = 0.0, ""
 
     async def read(self, flag_key: str) -> Seen:
-        """
-        The flag as it is served now.
-
-        Raises:
-            UnknownFlag: the store has no such flag.
-            StoreUnavailable: no answer, or none that can be read.
-            StoreError: the store refuses to tell.
-        """
+        """See `streams.stores.shares.backend.Backend.read`."""
         status, headers, body = await self._ask("GET", flag_key, b"", "")
         if status != 200:
             raise StoreUnavailable(f"{self._where} answers HTTP {status} to a question for a flag; 200 would be right")
@@ -77,21 +79,13 @@ class Client:
                 raise Malformed(f"Content-Type: {kind[:80]!r}: answer {_JSON}")
             if packed := headers.get("content-encoding"):
                 raise Malformed(f"Content-Encoding: {packed[:80]!r}: answer unpacked, as was asked")
-            return seen(body, headers.get("etag"), self._environment, flag_key)
+            return read_answer(body, headers.get("etag"), self._environment, flag_key)
         except Malformed as error:
             raise StoreUnavailable(f"{self._where} gives an answer that cannot be used: {error}") from None
 
-    async def write(self, flag_key: str, body: bytes, etag: str) -> str:
-        """
-        Have the flag changed if it still has this *etag*; return the one that it has now, if the store says it.
-
-        Raises:
-            NotTaken: it has another one.
-            UnknownFlag: the store has no such flag.
-            StoreUnavailable: the change may have been made or not.
-            StoreError: the store refuses it.
-        """
-        _, headers, _ = await self._ask("PUT", flag_key, body, etag)
+    async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str:
+        """See `streams.stores.shares.backend.Backend.write`."""
+        _, headers, _ = await self._ask("PUT", command.flag_key, body_of(change, command, seen.etag), seen.etag)
         return str(headers.get("etag", ""))
 
     async def _ask(self, method: str, flag_key: str, body: bytes, etag: str) -> tuple[int, Any, bytes]:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from guardian.names import decision_id
 from guardian.ports import CommandKind, FlagCommand, FlagStore
 from streams.stores.memory import MemoryFlagStore
-from streams.stores.webhook.adapter import WebhookStore
-from tests.support.shelf_store import ShelfClient
+from streams.stores.shares.store import SharesStore
+from tests.support.shelf_store import ShelfBackend
 
 KEY = "production|checkout"
 ARMS = ("blue", "green")
@@ -34,9 +34,9 @@ def command(number: int, kind: CommandKind, arm: str = "blue", share: float | No
     return FlagCommand(name, name, "checkout", "production", kind, arm, "control", share, **more)
 
 
-def of_ones_own() -> WebhookStore:
+def of_ones_own() -> SharesStore:
     """A store that keeps one share for each variation, and the record beside it."""
-    return WebhookStore(ShelfClient({"checkout": {"shares": {"control": 0.6, "blue": SHARE, "green": SHARE}}}))  # type: ignore[arg-type]
+    return SharesStore(ShelfBackend({"checkout": {"shares": {"control": 0.6, "blue": SHARE, "green": SHARE}}}))
 
 
 async def shares(store: FlagStore) -> dict[str, float]:

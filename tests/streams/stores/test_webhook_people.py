@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from guardian.flagdoc import SAME_SHARE
 from guardian.ports import Applied, CommandKind, FlagCommand
 from streams.stores.base import read_state
-from streams.stores.webhook.adapter import WebhookStore
-from streams.stores.webhook.layers import layers
-from tests.support.shelf_store import ShelfClient
+from streams.stores.shares.layers import layers
+from streams.stores.shares.store import SharesStore
+from tests.support.shelf_store import ShelfBackend
 
 THIRDS = {"control": 0.5, "blue": 0.3, "green": 0.2}
 
@@ -25,8 +25,8 @@ class Shelf:
     """A webhook store over a shelf with the flag ``checkout``, and commands with the number of their decision."""
 
     def __init__(self, shares: dict[str, float] | None = None, rings: dict[str, Any] | None = None) -> None:
-        self.client = ShelfClient({"checkout": {"shares": shares or THIRDS, "rings": rings or {"staff": {}, "beta": {}}}})
-        self.store = WebhookStore(self.client)  # type: ignore[arg-type]
+        self.client = ShelfBackend({"checkout": {"shares": shares or THIRDS, "rings": rings or {"staff": {}, "beta": {}}}})
+        self.store = SharesStore(self.client)
         self._numbers = itertools.count(1)
 
     async def do(self, kind: CommandKind, variation: str = "blue", share: float | None = None, **more: Any) -> Applied:

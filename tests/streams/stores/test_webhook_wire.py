@@ -15,10 +15,11 @@ import pytest
 from aiohttp import ClientSession
 
 from guardian.ports import FlagCommand, StoreError, StoreUnavailable, UnknownFlag
+from streams.stores.shares.flag import Malformed
+from streams.stores.shares.store import SharesStore
 from streams.stores.webhook import client as client_of
-from streams.stores.webhook.adapter import WebhookStore
-from streams.stores.webhook.client import Client, open_session
-from streams.stores.webhook.wire import Malformed, seen
+from streams.stores.webhook.client import WebhookBackend, open_session
+from streams.stores.webhook.wire import read_answer
 from streams.webhooks import key_of, message_id, signed_headers
 from tests.support.receiver import FOREVER, SECRET, Fault, Receiver, receiving
 
@@ -49,9 +50,9 @@ async def session() -> AsyncIterator[ClientSession]:
         yield made
 
 
-def store_at(session: ClientSession, receiver: Receiver, *, timeout_s: float = 2.0, **given: Any) -> WebhookStore:
+def store_at(session: ClientSession, receiver: Receiver, *, timeout_s: float = 2.0, **given: Any) -> SharesStore:
     options = {"url": receiver.url, "secret": SECRET, "environment": "production", **given}
-    return WebhookStore(Client(session, timeout_s=timeout_s, **options))
+    return SharesStore(WebhookBackend(session, timeout_s=timeout_s, **options))
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
@@ -138,7 +139,7 @@ async def test_another_secret_is_refused_and_the_cure_named(session, receiver):
 
 async def test_a_signature_is_of_its_moment_and_its_request(session, receiver):
     """An hour-old signature is refused, and one that is taken from a question about another flag as well."""
-    late = Client(
+    late = WebhookBackend(
         session, url=receiver.url, secret=SECRET, environment="production", timeout_s=2.0, now=lambda: time.time() - 3_600
     )
     with pytest.raises(StoreError, match="HTTP 401"):
@@ -245,10 +246,10 @@ async def test_a_slow_store_is_waited_for(session, receiver):
 async def test_one_call_ends_before_act_gives_it_up(session, receiver):
     """However its requests add up, a call is over in time and says how far it had come."""
     receiver.fail("checkout", Fault("slow", s=0.3, times=FOREVER))
-    client = Client(session, url=receiver.url, secret=SECRET, environment="production", timeout_s=2.0)
+    client = WebhookBackend(session, url=receiver.url, secret=SECRET, environment="production", timeout_s=2.0)
 
     with pytest.raises(StoreUnavailable, match=r"0\.5 s have passed: unknown outcome; read back"):
-        await WebhookStore(client, call_s=0.5).apply(kill())
+        await SharesStore(client, call_s=0.5).apply(kill())
 
 
 async def test_a_store_that_rounds_what_it_must_not_is_told_of(session, receiver):
@@ -301,6 +302,6 @@ def body(**fields: Any) -> bytes:
 def test_what_is_wrong_with_an_answer_is_named(given, etag, text):
     """Each field that is missing or cannot be is named with its value and what would be right."""
     with pytest.raises(Malformed) as wrong:
-        seen(given, etag, "production", "checkout")
+        read_answer(given, etag, "production", "checkout")
 
     assert text in str(wrong.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,15 @@ def _checked_servers(value: str) -> str:
     return ",".join(servers)
 
 
+def as_asked(value: str, check: Callable[[str, str], object]) -> str:
+    """The value, if it is empty or *check* takes it; what it says is told without the value."""
+    try:
+        _ = value and check("", value)
+    except ValueError as error:
+        raise wrong(str(error).removeprefix(": ")) from None
+    return value
+
+
 def _existing(value: str) -> str:
     if value and not Path(value).is_file():
         raise wrong("there is no such file")
@@ -66,3 +76,15 @@ ExistingFile = Annotated[str, AfterValidator(_existing)]
 """A file that can be read later; empty for none."""
 TopicName = Annotated[str, AfterValidator(_topic)]
 TopicList = Annotated[tuple[TopicName, ...], BeforeValidator(_items)]
+
+
+class StoreSection(Section):
+    """
+    What every flag store under ``stores:`` has: its *kind*, and which flags of which environment it keeps.
+
+    *environment* is the guardian's word for it; *flags* are patterns (``web-*``).
+    """
+
+    kind: Text
+    environment: Text = "production"
+    flags: Strings = ("*",)

@@ -1,8 +1,9 @@
-"""What `act` uses to change flags in an in-house store: read, decide, compare and set, read back."""
+"""What `act` uses to change flags in a store of shares: read, decide, compare and set, read back."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -14,9 +15,9 @@ from guardian.numerals import percent
 from guardian.ports import Applied, FlagCommand, FlagState, StoreCapabilities, StoreError, StoreUnavailable, UnknownFlag
 from streams.clock import now_ms
 from streams.stores.base import done, other_environment, plan, unknown
-from streams.stores.webhook.client import Client, NotTaken
-from streams.stores.webhook.layers import Layers, Places, change, layers, moved_between, state_of
-from streams.stores.webhook.wire import Change, Seen
+from streams.stores.shares.backend import Backend, NotTaken
+from streams.stores.shares.flag import Change, Malformed, Seen
+from streams.stores.shares.layers import Layers, Places, change, layers, moved_between, state_of
 
 CALL_S = 4.5
 """What one call may take, all its requests together: less than act waits for it, so that it can say how far it got."""
@@ -37,41 +38,36 @@ class _Sent:
     is_refused: bool = False
 
 
-class WebhookStore:
+class SharesStore:
     """
-    The flag store of one environment behind *client*.
+    The flag store of one environment behind *backend*.
 
-    The record of what was decided is kept by the store, beside the flag, and both change together or not at all: so two
-    guardians cannot undo each other's work, and none needs to know what another one has written.
+    The record of what was decided is kept beside the flag, and both change together or not at all: so two guardians
+    cannot undo each other's work, and none needs to know what another one has written.
     """
-
-    capabilities = StoreCapabilities(
-        can_kill_variation=True,
-        can_set_share=True,
-        can_target_rings=True,
-        needs_full_document=False,
-        has_compare_and_set=True,
-        requires_approval=False,
-        typical_propagation_ms=1_000.0,
-    )
 
     def __init__(
-        self, client: Client, *, environment: str = "production", call_s: float = CALL_S, now_ms: Callable[[], int] = now_ms
+        self, backend: Backend, *, environment: str = "production", call_s: float = CALL_S, now_ms: Callable[[], int] = now_ms
     ) -> None:
-        self.environment, self._client, self._call_s, self._now_ms = environment, client, call_s, now_ms
+        self.environment, self._backend, self._call_s, self._now_ms = environment, backend, call_s, now_ms
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """What the store can do."""
+        return self._backend.capabilities
 
     async def read(self, environment: str, flag_key: str) -> FlagState:
         """See `guardian.ports.FlagStore.read`."""
         if environment != self.environment:
             raise UnknownFlag(other_environment(self.environment, environment))
-        return state_of(await self._client.read(flag_key), environment, flag_key)
+        return state_of(await self._seen(flag_key), environment, flag_key)
 
     async def apply(self, command: FlagCommand) -> Applied:
         """See `guardian.ports.FlagStore.apply`."""
         if command.environment != self.environment:
             return unknown(command, other_environment(self.environment, command.environment))
-        reached = ["the flag was not read; nothing was sent"]
+        reached, command = ["the flag was not read; nothing was sent"], rounded(command, self.capabilities.finest_share)
         try:
             async with self._bounded(reached), self._locks[command.flag_key]:
                 return await self._carry_out(command, reached)
@@ -86,7 +82,8 @@ class WebhookStore:
         """Read, decide, change and read back, again where somebody else came first."""
         sent, first = None, None
         for _ in range(MOST_READS):
-            seen = await self._client.read(command.flag_key)
+            since_s = time.monotonic()
+            seen = await self._seen(command.flag_key)
             first = first or seen
             if sent is not None and (answer := _answer(sent, seen, command)) is not None:
                 return answer
@@ -94,19 +91,31 @@ class WebhookStore:
             if isinstance(planned, Applied):
                 return planned
             reached.append("unknown outcome; read back before sending again")
-            sent = await self._send(planned, seen, command)
+            sent = await self._send(planned, seen, command, since_s)
         return Applied("conflict", seen.version, "the flag is changed all the time", state_of(seen, *_place(command)))
 
-    async def _send(self, planned: _Sent, seen: Seen, command: FlagCommand) -> _Sent:
-        """Send a change, and note what was heard of it."""
+    async def _seen(self, flag_key: str) -> Seen:
         try:
-            etag = await self._client.write(command.flag_key, planned.change.body(command, seen.etag), seen.etag)
+            return await self._backend.read(flag_key)
+        except Malformed as error:
+            raise StoreUnavailable(f"{self._backend.name} gives an answer that cannot be used: {error}") from None
+
+    async def _send(self, planned: _Sent, seen: Seen, command: FlagCommand, since_s: float) -> _Sent:
+        """Send a change to the flag that was read *since_s*, and note what was heard of it."""
+        try:
+            etag = await self._backend.write(seen, planned.change, command)
         except NotTaken:
             # Or an earlier try of the HTTP client was made, and this is the answer to its repeat: reading tells.
             return replace(planned, is_refused=True)
         except StoreUnavailable as error:
             return replace(planned, doubt=str(error))
-        return replace(planned, etag=etag)
+        return replace(planned, etag=etag, also=planned.also + self._window(time.monotonic() - since_s))
+
+    def _window(self, open_s: float) -> str:
+        """What is said where a person's change could have been overwritten unseen."""
+        if self.capabilities.has_compare_and_set:
+            return ""
+        return f"; written {open_s * 1000:.0f} ms after it was read, and what somebody changed between is lost"
 
     @asynccontextmanager
     async def _bounded(self, reached: list[str]) -> AsyncIterator[None]:
@@ -114,7 +123,19 @@ class WebhookStore:
             async with asyncio.timeout(self._call_s):
                 yield
         except TimeoutError as error:
-            raise StoreUnavailable(f"the webhook store: {self._call_s:g} s have passed: {reached[-1]}") from error
+            raise StoreUnavailable(f"{self._backend.name}: {self._call_s:g} s have passed: {reached[-1]}") from error
+
+
+def rounded(command: FlagCommand, finest: float) -> FlagCommand:
+    """The command with shares that are multiples of *finest*; none that is asked for becomes nothing."""
+
+    def round_one(share: float) -> float:
+        return round(min(max(round(share / finest), 1 if share > 0.0 else 0) * finest, 1.0), 9)
+
+    if command.share is None:
+        return command
+    rings = {ring: round_one(share) for ring, share in command.rings.items()}
+    return replace(command, share=round_one(command.share), rings=rings)
 
 
 def _place(command: FlagCommand) -> tuple[str, str]:
@@ -186,7 +207,7 @@ def _answer(sent: _Sent, seen: Seen, command: FlagCommand) -> Applied | None:
         if sent.is_refused or command.command_id in seen.known.get("recent_command_ids", ()):
             return None
         if sent.doubt or seen.etag == sent.from_etag:
-            why = sent.doubt or "the webhook store has taken the change and does not show it"
+            why = sent.doubt or "the store has taken the change and does not show it"
             raise StoreUnavailable(f"{why}: unknown outcome; read back before sending again")
         return Applied("conflict", seen.version, f"another change came first; served is version {seen.version}", state)
     if sent.change.is_met(seen):

@@ -15,7 +15,7 @@ from typing import cast
 from guardian.flagdoc import FINEST_TOTAL, SAME_SHARE, Document, Overlay, is_edited, overlaid
 from guardian.ports import FlagState
 from streams.stores.base import read_state
-from streams.stores.webhook.wire import FORM, Change, Kept, Seen, Shares
+from streams.stores.shares.flag import FORM, Change, Kept, Seen, Shares
 
 Places = Mapping[str, frozenset[str]]
 """Variations by ring; ``""`` is everybody."""

@@ -1,0 +1,53 @@
+"""
+What a store of shares has to be able to do: read a flag, and change it. All else is the same for all of them.
+
+A new store is one file that implements `Backend`, and its line in `streams.stores.kinds`; docs/hacking.md shows one.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from guardian.ports import FlagCommand, StoreCapabilities, StoreError
+from streams.stores.shares.flag import Change, Seen
+
+
+class NotTaken(StoreError):
+    """The flag has changed since it was read; nothing was done."""
+
+
+class Backend(Protocol):
+    """One environment of a flag store, as shares."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it: ``the webhook store``."""
+        ...
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """What it can do; with ``has_compare_and_set`` a change is made only to the flag that was read."""
+        ...
+
+    async def read(self, flag_key: str) -> Seen:
+        """
+        The flag as it is served now, with what the guardian keeps beside it where the store has a place for that.
+
+        Raises:
+            UnknownFlag: the store has no such flag.
+            StoreUnavailable: no answer, or none that can be read.
+            StoreError: the store refuses to tell; the text says what would help.
+        """
+        ...
+
+    async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str:
+        """
+        Change the flag that was *seen*; return its etag afterwards, empty where the store does not say it.
+
+        Raises:
+            NotTaken: it is another one by now; nothing was done.
+            UnknownFlag: the store has no such flag.
+            StoreUnavailable: the change may have been made or not.
+            StoreError: the store refuses it; the text says what would help.
+        """
+        ...
