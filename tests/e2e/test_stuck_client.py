@@ -94,7 +94,7 @@ def is_watched(records: Written, settings: Settings) -> bool:
     return found is not None and len(found.arms) == 2 and all(arm.n >= WATCHED for arm in found.arms)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 async def test_on_call_hears_which_service_still_serves_what_was_killed(tmp_path: Path):
     """
     Two services, one on a copy of the flags that nobody changes; the treatment breaks and is killed. The receipt names the one
