@@ -319,8 +319,8 @@ class RolloutView(_Out):
     ``waits`` says why it has not gone on, a sentence for each closed gate. ``approvals`` holds by group who approved
     leaving the stage that stands; nothing for a group that is still waited for. ``hindsight`` is what became of the
     kills of shadow mode, the oldest first. ``proofs`` are kills whose effect is not proven yet; observe counts their flags by
-    service. ``propagation`` is what was learned of the store that this rollout is kept in. ``note`` says where the rollout's state does not hold its whole past, or was
-    rebuilt.
+    service. ``propagation`` is what was learned of the store that this rollout is kept in. ``note`` says where the
+    rollout's state does not hold its whole past, or was rebuilt.
     """
 
     key: str

@@ -220,7 +220,8 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, bound_ms: Millis) -> 
 
     One that waits for its store stays, until it was carried out or a later decision has overtaken it. A kill that
     shadow mode did not carry out is looked back on. Of an advance that nobody knows of whether it was carried out,
-    what it may have given is taken back. After a kill clients have ``bound_ms``. One of a later decision than any that is known tells of a past that is lost.
+    what it may have given is taken back. After a kill clients have ``bound_ms``. One of a later decision than any that
+    is known tells of a past that is lost.
     """
     believe(state, entry)
     state.store = entry.store or state.store

@@ -1,10 +1,10 @@
-"""Kills whose effect is not proven yet, and how fast stores have been, in words (``guardian.verify``, ``guardian.propagation``)."""
+"""Kills whose effect is not proven yet (``guardian.verify``), and how fast stores were (``propagation``), in words."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from guardian.decisions import PropagationView, ProofView, ServiceSeen
+from guardian.decisions import ProofView, PropagationView, ServiceSeen
 from guardian.explain import clean, sentence
 from guardian.numerals import among, duration
 from guardian.serving import NAMED_MAX, name_of

@@ -11,8 +11,8 @@ from guardian.decisions import (
     Decision,
     GuardrailView,
     HindsightView,
-    PropagationView,
     ProofView,
+    PropagationView,
     Receipt,
     RolloutView,
 )

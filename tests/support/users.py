@@ -65,8 +65,10 @@ class Users:
         shown, version = details.variant or "control", (details.flag_metadata or {}).get("version")
         failed = shown == "treatment" if self.is_broken else False
         failed = failed or self._rng.random() < 0.01
-        common = {"context_id": user, "time": time.time_ns() // 1_000_000, "source": f"/test/{self._service}/{self.flag}", "id": str(number)}
-        common["service_name"] = self._service
+        common = {
+            "context_id": user, "time": time.time_ns() // 1_000_000, "source": f"/test/{self._service}/{self.flag}",
+            "id": str(number), "service_name": self._service,
+        }  # fmt: skip
         began = exposure(self.flag, shown, flag_version=version, **common)
         ended = outcome({self.flag: shown}, outcome="error" if failed else "ok", latency_ms=3.0, **common)
         for topic, event in ((self._topics.exposures[0], began), (self._topics.outcomes[0], ended)):

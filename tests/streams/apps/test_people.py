@@ -22,7 +22,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from demo.ports import free_ports
-from guardian.decisions import GuardrailView, PropagationView, ProofView, ServiceSeen
+from guardian.decisions import GuardrailView, ProofView, PropagationView, ServiceSeen
 from guardian.journal import Override, PolicyEntry
 from streams.apps.cli import app
 from tests.support.cluster import Cluster
