@@ -74,11 +74,6 @@ def begin_window(services: Services) -> None:
         serving.still, serving.seen, serving.versions = 0, 0, {}
 
 
-def stopped_after_ms(services: Services, done_ms: Millis) -> dict[str, int]:
-    """Return of each service that went on after the store had the kill how long it did."""
-    return {name: one.last_ms - done_ms for name, one in sorted(services.items()) if one.last_ms}
-
-
 def seen_by(services: Services, done_ms: Millis) -> tuple[ServiceSeen, ...]:
     """Return the services that served it after the store had the kill, those that do so most first."""
     concerned = [(name, one) for name, one in services.items() if one.last_ms]

@@ -73,6 +73,11 @@ class Verify(msgspec.Struct):
     store: str = ""
     services: Services = {}
 
+    @property
+    def since_ms(self) -> Millis:
+        """Return when the store had taken it; as far as a state of an older version tells, when exposures began to count."""
+        return self.done_ms or self.applied_ms
+
 
 class Heard(msgspec.Struct, array_like=True, gc=False):
     """

@@ -16,7 +16,7 @@ WINDOW_MS = 2_000
 def applied(state: RolloutState, entry: ReceiptEntry, bound_ms: Millis) -> None:
     """The store has taken a kill: exposures that start after it had time to spread speak against it."""
     for verify in state.verify.values():
-        if verify.decision_id == entry.decision_id and not verify.done_ms:
+        if verify.decision_id == entry.decision_id and not verify.since_ms:
             verify.done_ms, verify.bound_ms, verify.store = entry.at_ms, bound_ms, entry.store
             verify.applied_ms = entry.at_ms + bound_ms
             state.to_show = True
@@ -27,7 +27,7 @@ def look_for_exposures(state: RolloutState, control: str, tick: Tick) -> None:
     at = 0 if state.population.by_exposures else 1
     seen = {name: (arm.exposures, arm.outcomes)[at] for name, arm in tick.arms.items()}
     for killed, verify in state.verify.items():
-        if not verify.applied_ms or tick.start_ms < verify.done_ms:
+        if not verify.since_ms or tick.start_ms < verify.since_ms:
             continue
         is_in_window = tick.start_ms >= verify.applied_ms
         if seen.get(killed):
@@ -68,8 +68,8 @@ def proofs(state: RolloutState) -> tuple[ProofView, ...]:
     return tuple(
         ProofView(
             variation=variation, decision_id=verify.decision_id, store=verify.store, bound_ms=verify.bound_ms,
-            applied_at=iso(verify.done_ms) if verify.done_ms else "", said=verify.said,
-            services=seen_by(verify.services, verify.done_ms),
+            applied_at=iso(verify.since_ms) if verify.since_ms else "", said=verify.said,
+            services=seen_by(verify.services, verify.since_ms),
         )
         for variation, verify in sorted(state.verify.items())
     )  # fmt: skip
@@ -80,16 +80,16 @@ def _receipt(
 ) -> Receipt:
     verify.said = status
     environment, flag_key = split_rollout_key(state.key)
-    services, window_ms = seen_by(verify.services, verify.done_ms), passed_ms - verify.applied_ms
+    services, window_ms = seen_by(verify.services, verify.since_ms), passed_ms - verify.applied_ms
     noun = "exposures" if state.population.by_exposures else "requests"
     if status == "effective":
         detail = f"no exposure to {variation} since {iso(verify.applied_ms)}"
     else:
         detail = f"{verify.still_exposed} {noun} to {variation} began after {iso(verify.applied_ms)}"
-    by_service = still_serving(services, verify.done_ms, window_ms, noun) if status == "not_effective" else ""
+    by_service = still_serving(services, verify.since_ms, window_ms, noun) if status == "not_effective" else ""
     return Receipt(
         receipt_id=f"{verify.decision_id}|{variation}|{status}", decision_id=verify.decision_id, flag_key=flag_key,
         environment=environment, variant=variation, action="kill", status=status, store=verify.store, at=iso(now_ms),
         detail="; ".join(filter(None, (detail, by_service))), services=services, window_ms=window_ms,
-        took_ms=max(verify.last_ms - verify.done_ms, 0) if status == "effective" else None,
+        took_ms=max(verify.last_ms - verify.done_ms, 0) if status == "effective" and verify.done_ms else None,
     )  # fmt: skip

@@ -171,6 +171,18 @@ def test_a_kill_survives_its_snapshot():
     assert whole.bank.snapshot(KEY) == again.bank.snapshot(KEY)
 
 
+def test_a_proof_that_an_older_version_began_goes_on():
+    """Of a kill whose state does not say when the store had it, the effect is proven as before, and teaches nothing."""
+    loop = Loop().kill()
+    held = loop.bank.rollouts[KEY].verify["treatment"]
+    held.done_ms, held.bound_ms, held.store = 0, 0, ""
+    loop.go_on(4.0, shown(quick=3)).go_on(6.0, shown(), 4.2)
+
+    first, last = loop.said
+    assert ("not_effective", "effective") == (first.status, last.status)
+    assert last.took_ms is None
+
+
 # ---------------------------------------------------------------------------- how long stores take
 
 
