@@ -47,8 +47,6 @@ class Propagation(msgspec.Struct, gc=False):
         """Take a lesson (``journal.is_lesson``) in; one that was taken in before says nothing new."""
         kill = crc32(f"{entry.decision_id}|{entry.variation}".encode())
         store = _of(self.stores, entry.store, STORES_MAX, OfStore())
-        if kill in store.took:
-            return
         _add(store.took, kill, entry.took_ms)
         for service, took_ms in entry.services.items():
             _add(_of(store.services, service, SERVICES_MAX, {}), kill, took_ms)

@@ -114,6 +114,17 @@ def test_a_service_that_comes_back_is_told_to_serve_it_again():
     assert f"again since {said.services[0].since[11:19]}" in explain_receipt(said)
 
 
+def test_each_window_is_counted_anew():
+    """Who stopped after it was told is no longer said to serve it, and what it had served is known all the same."""
+    loop = Loop().kill().go_on(6.0, shown(stuck=2)).go_on(1.0, shown(), 6.2)
+    (told,), (now,) = loop.said[0].services, loop.view.proofs[0].services
+
+    assert told.still > 0
+    assert told.stopped_ms is None
+    assert (0, 6_150) == (now.still, now.stopped_ms)
+    assert now.total > told.still
+
+
 def test_without_services_it_is_told_as_before():
     """Where observe has not counted by service, what is still seen is told all the same."""
     loop = Loop().kill()
