@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.decisions import ProofView, PropagationView, ServiceSeen
@@ -160,6 +160,7 @@ def test_no_requests_are_no_rate():
     assert [line.rate for line in history.lines().rates] == [[None], [None]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3_600_000), min_size=1, max_size=400))
 def test_histories_are_bounded_and_in_order(times_ms):
     """
