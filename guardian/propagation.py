@@ -23,6 +23,8 @@ SERVICES_MAX = 32
 LEARNED_AT = 5
 """Kills of a store before it is believed."""
 QUANTILE_PERCENT = 95
+LONGEST_MS = 86_400_000
+"""Nothing is remembered as longer than a day: whoever writes entries may write any number."""
 
 Took = dict[int, Millis]
 """By the kill (a hash of its decision and variation), in the order in which they came: a repeat changes nothing."""
@@ -80,7 +82,7 @@ def _of(held: dict[str, Held], name: str, most: int, new: Held) -> Held:
 
 
 def _add(took: Took, kill: int, took_ms: Millis) -> None:
-    took[kill] = took_ms
+    took[kill] = min(max(took_ms, 0), LONGEST_MS)
     if len(took) > KEPT:
         del took[next(iter(took))]
 

@@ -62,6 +62,7 @@ SHOWN_A_ROUND = 50
 """At most so many rollouts are shown at once, some 10 ms of work: no decision waits longer for that."""
 RESEND_AFTER_S = 1.0
 """From an assignment to the outbox: most receipts that the snapshot has not seen are read within it."""
+AGE_MOST_MS = 86_400_000
 STALE_S = 5.0
 """Beats come every second; without any entry for this long nothing is judged."""
 
@@ -307,4 +308,6 @@ def _key(decision: Decision) -> RolloutKey:
 
 def _count(entry: Entry) -> None:
     JOURNAL_ENTRIES.labels(type(entry).__name__.lower()).inc()
-    JOURNAL_SECONDS.observe(max(0.0, time.time() - entry.at_ms / 1000))
+    # Whole numbers until it is small: an entry may say that it is of any time.
+    age_ms = min(max(round(time.time() * 1_000) - entry.at_ms, 0), AGE_MOST_MS)
+    JOURNAL_SECONDS.observe(age_ms / 1_000)

@@ -269,6 +269,9 @@ def test_lessons_are_bounded_and_a_repeat_says_nothing():
     for number in range(3 * STORES_MAX):
         bank.apply(bank.sources.offset + 1, next(lessons([5], f"store-{number}")))
     assert STORES_MAX == len(bank.sources.propagation.stores)
+    for took_ms in (10**100, -(10**100)):
+        bank.apply(bank.sources.offset + 1, next(lessons([took_ms], "odd", {"a": took_ms})))
+        assert bank.snapshot(Bank.SOURCES)
 
 
 def test_a_lesson_answers_nothing():
