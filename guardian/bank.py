@@ -19,7 +19,7 @@ from guardian.engine import (
     take_receipt,
     take_sums,
 )
-from guardian.journal import NOTICED, Entry, Override, PolicyEntry, ReceiptEntry, Summary
+from guardian.journal import NOTICED, Entry, Override, PolicyEntry, ReceiptEntry, Summary, is_lesson
 from guardian.keepsakes import begin_from, begin_held
 from guardian.names import Millis
 from guardian.sources import Sources
@@ -73,7 +73,9 @@ class Bank:
         if offset > self.sources.offset:
             self.sources.offset = offset
             self._changed.add(self.SOURCES)
-            if isinstance(entry, PolicyEntry | Override | ReceiptEntry):
+            if isinstance(entry, ReceiptEntry) and is_lesson(entry):
+                self.sources.propagation.learn(entry)
+            elif isinstance(entry, PolicyEntry | Override | ReceiptEntry):
                 self.sources.tick(entry.at_ms)
             else:
                 self.sources.hear(entry.source, entry.at_ms, entry.passed_ms)
@@ -108,7 +110,7 @@ class Bank:
             return {sums.key for sums in entry.flags if self._take_sums(offset, entry, sums, now)}
         if isinstance(entry, PolicyEntry) and entry.key not in self.rollouts:
             return self._begin(offset, entry)
-        if not isinstance(entry, PolicyEntry | Override | ReceiptEntry):
+        if not isinstance(entry, PolicyEntry | Override | ReceiptEntry) or is_lesson(entry):
             return set()
         state = self.rollouts.get(entry.key)
         if state is None or state.offset >= offset:
@@ -120,7 +122,10 @@ class Bank:
         elif isinstance(entry, Override):
             effects += take_override(state, entry, now)
         else:
-            effects += take_receipt(state, entry, self.config)
+            bound_ms = self.sources.propagation.bound_ms(
+                entry.store, self.config.propagation_ms, self.config.propagation_max_ms
+            )
+            effects += take_receipt(state, entry, bound_ms)
         return {entry.key}
 
     def _begin(self, offset: int, entry: PolicyEntry) -> set[str]:
@@ -217,7 +222,8 @@ class Bank:
         """
         state = self.rollouts[key]
         note = self.notes.get(key, "")
-        return view(state, state.policy, self.sources.now_ms, self.passed_ms(), lag_of(state, self.config), note)
+        learned = self.sources.propagation.rows(state.store)
+        return view(state, state.policy, self.sources.now_ms, self.passed_ms(), lag_of(state, self.config), learned, note)
 
     def outbox(self) -> list[Decision]:
         """Return the decisions that no receipt has answered yet, oldest first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import cast
 
 from guardian.blame import NOBODY, Blame, blame, is_over
@@ -13,7 +12,7 @@ from guardian.evidence import Breach
 from guardian.explain import Mode, explain
 from guardian.grants import EVERYBODY, Grant, grant_of, parts_of
 from guardian.measured import Watched
-from guardian.names import Millis, decision_id, split_rollout_key
+from guardian.names import Millis, decision_id, iso, split_rollout_key
 from guardian.policy import Action, Guardrail, Policy
 from guardian.progress import Progress
 from guardian.rollout import Event, Status, after
@@ -341,8 +340,3 @@ def begin(state: RolloutState) -> None:
         state.joins = after(state.joins, Event.BEGAN)
     for course in state.courses.values():
         course.status = after(course.status, Event.BEGAN)
-
-
-def iso(at_ms: Millis) -> str:
-    """Return RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

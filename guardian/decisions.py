@@ -149,13 +149,34 @@ ReceiptStatus = Literal[
 ]
 
 
+class ServiceSeen(_Out):
+    """
+    One service that went on with a killed variation after the store had the kill.
+
+    In the window that a receipt is about, ``still`` of its ``seen`` exposures were of that variation, ``versions`` says
+    under which versions of the flag, where its events tell. ``total`` are all since the store had it, ``since`` is when the
+    stretch began in which it serves it, ``last_at`` when it last did. ``stopped_ms`` is how long after the store it
+    stopped, None where it has not. Services that were too many are ``(others)``.
+    """
+
+    service: str
+    still: int = 0
+    seen: int = 0
+    versions: dict[str, int] = {}
+    total: int = 0
+    since: str = ""
+    last_at: str = ""
+    stopped_ms: int | None = None
+
+
 class Receipt(_Out):
     """
     What a store answered and what was read back; or, after a kill, whether exposures really ended.
 
     ``waiting`` is no end: the store does not answer, and the decision stays open. ``waited_s`` says how long after
     the decision it was carried out, where that is longer than act's deadline. ``share`` is the one that people have
-    set, where that is the conflict.
+    set, where that is the conflict. After a kill, ``services`` are those that went on with the variation after the store
+    had it, of the last ``window_ms``; ``took_ms`` is when the last one began to show it, counted from there.
     """
 
     receipt_id: str
@@ -172,6 +193,9 @@ class Receipt(_Out):
     attempts: int = 1
     waited_s: float = 0.0
     share: float | None = None
+    services: tuple[ServiceSeen, ...] = ()
+    window_ms: int = 0
+    took_ms: int | None = None
 
 
 class Refusal(_Out):
@@ -255,6 +279,37 @@ class HindsightView(_Out):
     failed: int = 0
 
 
+class ProofView(_Out):
+    """
+    A kill whose effect is not proven yet: exposures that begin later than ``bound_ms`` after ``applied_at`` speak against it.
+
+    ``applied_at`` is empty while the store has not taken it. ``said`` is ``not_effective`` once that was told.
+    """
+
+    variation: str
+    decision_id: str
+    store: str = ""
+    applied_at: str = ""
+    bound_ms: int = 0
+    said: str = ""
+    services: tuple[ServiceSeen, ...] = ()
+
+
+class PropagationView(_Out):
+    """
+    How long the last kills took from the store's receipt to the last exposure: by store, or by one service of its clients.
+
+    ``service`` is None for all clients of the store together. ``count`` is how many of the last kills are behind it.
+    """
+
+    store: str
+    service: str | None = None
+    count: int
+    median_ms: int
+    p95_ms: int
+    longest_ms: int
+
+
 class RolloutView(_Out):
     """
     A rollout as it is now: compacted, one record per ``environment|flag``; ``plan`` is what its policy wants summed.
@@ -263,8 +318,9 @@ class RolloutView(_Out):
     ``share`` is what the stage gives all variations together, of ``ring`` where it is one's.
     ``waits`` says why it has not gone on, a sentence for each closed gate. ``approvals`` holds by group who approved
     leaving the stage that stands; nothing for a group that is still waited for. ``hindsight`` is what became of the
-    kills of shadow mode, the oldest first. ``note`` says where the rollout's state does not hold its whole past, or was
-    rebuilt.
+    kills of shadow mode, the oldest first. ``proofs`` are kills whose effect is not proven yet; observe counts their flags by
+    service. ``propagation`` is what was learned of the store that this rollout is kept in. ``note`` says where the
+    rollout's state does not hold its whole past, or was rebuilt.
     """
 
     key: str
@@ -293,4 +349,6 @@ class RolloutView(_Out):
     waits: tuple[str, ...] = ()
     approvals: dict[str, str] = {}
     hindsight: tuple[HindsightView, ...] = ()
+    proofs: tuple[ProofView, ...] = ()
+    propagation: tuple[PropagationView, ...] = ()
     note: str = ""

@@ -63,13 +63,15 @@ class JudgeConfig:
     """
     What judging depends on besides the journal; the same for every worker.
 
-    After ``storm_kills`` kills within ``storm_ms`` in one journal partition a further one is held.
+    ``propagation_ms`` is how long clients have after a kill; what was learned of a store can make it longer, up to
+    ``propagation_max_ms``. After ``storm_kills`` kills within ``storm_ms`` in one journal partition a further one is held.
     """
 
     lag_min_ms: int = 100
     lag_max_ms: int = 15_000
     idle_source_ms: int = 5_000
     propagation_ms: int = 3_000
+    propagation_max_ms: int = 30_000
     resend_ms: int = 5_000
     show_ms: int = 500
     storm_kills: int = 3
@@ -212,15 +214,17 @@ def _resend_due(pending: Pending, now: Now, config: JudgeConfig) -> bool:
     return now.at_ms - pending.sent_ms >= config.resend_ms * (WAITS_TIMES if pending.waits else 1)
 
 
-def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) -> list[Effect]:
+def take_receipt(state: RolloutState, entry: ReceiptEntry, bound_ms: Millis) -> list[Effect]:
     """
     A store answered: the decision leaves the outbox; a change of shares that was carried out opens an epoch.
 
     One that waits for its store stays, until it was carried out or a later decision has overtaken it. A kill that
     shadow mode did not carry out is looked back on. Of an advance that nobody knows of whether it was carried out,
-    what it may have given is taken back. One of a later decision than any that is known tells of a past that is lost.
+    what it may have given is taken back. After a kill clients have ``bound_ms``. One of a later decision than any that
+    is known tells of a past that is lost.
     """
     believe(state, entry)
+    state.store = entry.store or state.store
     answered = [p for p in state.outbox if p.decision_id == entry.decision_id]
     if entry.status == "waiting":
         for pending in answered:
@@ -229,16 +233,16 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, config: JudgeConfig) 
     state.outbox = [p for p in state.outbox if p.decision_id != entry.decision_id]
     decisions = [pending.decision() for pending in answered]
     if entry.status in ("applied", "already"):
-        _take_done(state, entry, decisions, config)
+        _take_done(state, entry, decisions, bound_ms)
     elif entry.status == "shadow":
         for decision in decisions:
             look_back(state, decision)
     return [Decide(made) for decision in decisions for made in take_answer(state, entry, decision)]
 
 
-def _take_done(state: RolloutState, entry: ReceiptEntry, decisions: list[Decision], config: JudgeConfig) -> None:
+def _take_done(state: RolloutState, entry: ReceiptEntry, decisions: list[Decision], bound_ms: Millis) -> None:
     """The store has carried out *decisions*; or, where they were answered before, what it had refused."""
-    applied(state, entry.decision_id, entry.at_ms, config.propagation_ms)
+    applied(state, entry, bound_ms)
     for decision in decisions:
         action = decision.action
         if action in ("advance", "step_back", "resume"):
@@ -353,7 +357,7 @@ def _settle_mixed(state: RolloutState, policy: Policy, now: Now) -> list[Effect]
     services = ", ".join(mixing.services) or "services that gave no name"
     reason = (
         f"{mixed} units saw two variations of this flag; {services} put the same users into different variations, "
-        "so these units carry no evidence"
+        "so that harm shows later than it would; all that they did still counts"
     )
     decision = record(
         state, policy, now.at_ms, action=Action.ALERT, variation="", guardrail="one unit, one variation", reason=reason

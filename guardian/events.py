@@ -153,6 +153,7 @@ class Exposure(_Data):
 
     aliases: ClassVar[dict[str, str]] = {
         "feature_flag.key": "flag_key",
+        "feature_flag.version": "flag_version",
         "feature_flag.result.variant": "variant",
         "feature_flag.variant": "variant",
         "feature_flag.result.reason": "reason",
@@ -166,6 +167,7 @@ class Exposure(_Data):
     context_id: ContextId
     reason: str | None = Field(default=None, description="why this variation, in OpenFeature's words")
     service_name: str | None = None
+    flag_version: Any = Field(default=None, description="version of the flag that it was evaluated by, as text or number")
 
     @property
     def is_exposure(self) -> bool:

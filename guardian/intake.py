@@ -15,6 +15,7 @@ from guardian.silence import hear
 from guardian.state import RolloutState
 from guardian.summaries import Arm, FlagSums, Tick
 from guardian.variation import VariationWatch
+from guardian.verify import look_for_exposures
 from guardian.watch import Block, Watch, tested
 
 DAY_MS = 86_400_000
@@ -34,6 +35,8 @@ def take(state: RolloutState, policy: Policy, sums: FlagSums, now_ms: Millis, la
         firsts = {name: _first_failures(state, arm, now_ms) for name, arm in tick.arms.items()}
         for variation, arm in tick.arms.items():
             _take_arm(state, policy, tick, variation, (arm, len(firsts[variation])), epoch, now_ms, lag_ms, late=late)
+        if state.verify:
+            look_for_exposures(state, policy.control, tick)
         if tick.company and not late and lines.plan.company:
             state.population.wait_company(tick.start_ms, tick.end_ms, _company(state, policy, tick, firsts))
         if lines:
@@ -162,7 +165,6 @@ def _take_arm(
         state.hanging.take(tick.end_ms, variation, arm.exposures, arm.outcomes)
     if state.lines.silences and (arm.exposures or arm.outcomes):
         hear(state, variation, tick, now_ms)
-    _verify(state, policy, tick, variation, arm)
 
 
 def _failed(policy: Policy, arm: Arm, first: int) -> float:
@@ -190,18 +192,9 @@ def _company(state: RolloutState, policy: Policy, tick: Tick, firsts: dict[str, 
 
 
 def _first_failures(state: RolloutState, arm: Arm, now_ms: Millis) -> set[int]:
-    """Return the units that failed for the first time, and are not mixed."""
-    mixed = state.mixing.units
-    return {unit for unit in arm.units if state.failed.add(unit, now_ms) and unit not in mixed}
+    """
+    Return the units that failed for the first time: each counts under the variation that its request ran under.
 
-
-def _verify(state: RolloutState, policy: Policy, tick: Tick, variation: str, arm: Arm) -> None:
-    seen = arm.exposures if state.population.by_exposures else arm.outcomes
-    if not seen:
-        return
-    for killed, verify in state.verify.items():
-        if verify.applied_ms and tick.start_ms >= verify.applied_ms:
-            if variation == killed:
-                verify.still_exposed += seen
-            elif variation == policy.control:
-                verify.control_exposed += seen
+    Mixed units, too: their requests are among those that ran, so that to leave out their failures would hide harm.
+    """
+    return {unit for unit in arm.units if state.failed.add(unit, now_ms)}

@@ -111,6 +111,9 @@ class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=Tr
 
     ``waiting`` is no answer yet: act has the decision, and the store is away. ``share`` is the one that people have
     set, where that is the conflict. ``action`` and ``variation`` are the decision's.
+
+    ``effective`` stands in all partitions and is a lesson, not an answer: the store's kill took ``took_ms`` to reach its
+    last client, and by service as ``services`` says.
     """
 
     at_ms: At
@@ -122,9 +125,21 @@ class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=Tr
     share: float | None = None
     action: str = ""
     variation: str = ""
+    store: str = ""
+    took_ms: int = 0
+    services: dict[str, int] = {}
 
 
 Entry = Summary | Beat | PolicyEntry | Override | ReceiptEntry
+
+
+def is_lesson(entry: Entry) -> bool:
+    """Say whether an entry is a receipt that is a lesson, and no answer to anything."""
+    return isinstance(entry, ReceiptEntry) and entry.status == LESSON
+
+
+LESSON = "effective"
+"""The status of such a receipt."""
 
 _decoder = msgspec.json.Decoder(Entry)
 _encoder = msgspec.json.Encoder()

@@ -2,7 +2,8 @@
 Units that were shown two variations of one flag: services disagree on who gets what.
 
 Official providers of different versions put different users into the same
-10 %. Such a unit is no evidence for either variation. A unit that changed its
+10 %. The owner is told. What such a unit did counts all the same, under the
+variation that each of its requests ran under. A unit that changed its
 variation because the shares changed is no such unit, so a report waits until
 it is known whether an epoch began near it.
 """
@@ -28,7 +29,7 @@ class Mixing(msgspec.Struct, gc=False):
     """
     Who is mixed, who may be, and the sample of sights that are compared between sources.
 
-    ``units`` carry no evidence any more. ``cohort`` holds the sights of two
+    ``units`` are counted and told of. ``cohort`` holds the sights of two
     minutes, the newest begins at ``cohort_ms``. All are bounded.
     """
 

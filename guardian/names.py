@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import NewType
 
 FlagKey = NewType("FlagKey", str)
@@ -33,3 +34,8 @@ def sequence_of(made: str) -> int:
     """Return the number of a rollout's decision from its id: the later the higher; -1 for an id of another form."""
     last = made.rpartition("|")[2]
     return int(last) if last.isascii() and last.isdecimal() else -1
+
+
+def iso(at_ms: Millis) -> str:
+    """Return RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from guardian.aggregate import missing
 from guardian.conditions import duration_text
-from guardian.decide import iso
 from guardian.decisions import GuardrailView
 from guardian.lines import ALL, has_account
-from guardian.names import Millis
+from guardian.names import Millis, iso
 from guardian.numerals import count
 from guardian.policy import Guardrail, Policy
 from guardian.rule import Rule

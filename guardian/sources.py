@@ -6,6 +6,7 @@ import msgspec
 
 from guardian.names import Millis
 from guardian.packing import pack, refused, unpack, version_of
+from guardian.propagation import Propagation
 
 FORMAT = 1
 SOURCE_TTL_MS = 24 * 3_600_000
@@ -25,6 +26,8 @@ class Sources(msgspec.Struct):
     """
     All input partitions that ever spoke in this journal, and the journal's clock.
 
+    What was learned of stores is here, too: it is as old as the sources, and so the same for every rollout that asks.
+
     The clock is the latest ``at_ms`` of any entry: it never runs backwards,
     whatever the clocks of the workers do.
     """
@@ -34,6 +37,7 @@ class Sources(msgspec.Struct):
     swept_ms: Millis = 0
     looked_ms: Millis = 0
     known: dict[str, Source] = {}
+    propagation: Propagation = msgspec.field(default_factory=Propagation)
 
     def snapshot(self) -> bytes:
         """Return the sources as bytes (`packing.pack`)."""

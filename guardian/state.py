@@ -25,6 +25,7 @@ from guardian.population import Population
 from guardian.progress import Progress
 from guardian.rollout import Status
 from guardian.sequential import Account, Fading
+from guardian.serving import Services
 from guardian.units import FailedUnits
 from guardian.variation import VariationWatch
 from guardian.window import Windows
@@ -53,13 +54,29 @@ class Pending(msgspec.Struct):
 
 
 class Verify(msgspec.Struct):
-    """The closed loop after a kill: whether exposures really end."""
+    """
+    The closed loop after a kill: whether exposures really end.
+
+    ``done_ms`` is when ``store`` had taken it, 0 before. Exposures that start from ``applied_ms`` on speak against it:
+    ``bound_ms`` after that, and later where a window has passed. ``last_ms`` is the end of the newest tick with any
+    since ``done_ms``, ``services`` who showed them.
+    """
 
     decision_id: str
     applied_ms: Millis = 0
     still_exposed: int = 0
     control_exposed: int = 0
     said: str = ""
+    done_ms: Millis = 0
+    bound_ms: Millis = 0
+    last_ms: Millis = 0
+    store: str = ""
+    services: Services = {}
+
+    @property
+    def since_ms(self) -> Millis:
+        """Return when the store had taken it; as far as a state of an older version tells, when exposures began to count."""
+        return self.done_ms or self.applied_ms
 
 
 class Heard(msgspec.Struct, array_like=True, gc=False):
@@ -87,6 +104,7 @@ class RolloutState(msgspec.Struct, gc=False):
     requests ran under. ``courses`` is how far each variation has come, ``joins`` the status with which another one begins.
     ``heard`` is kept for guardrails on silence, ``silent`` names what is
     silent and was told. ``hindsights`` are the kills of shadow mode.
+    ``store`` is the one that answered last.
     ``since`` is the journal offset of the policy that it began with, -1 where that is not known; ``kept_ms`` is when
     the keepsake was written that it began with instead, 0 where it has its whole past.
     """
@@ -122,6 +140,7 @@ class RolloutState(msgspec.Struct, gc=False):
     variations: dict[str, VariationWatch] = {}
     windows: Windows = msgspec.field(default_factory=Windows)
     outbox: list[Pending] = []
+    store: str = ""
     verify: dict[str, Verify] = {}
     hindsights: list[Hindsight] = []
     sources: dict[str, list[int]] = {}

@@ -17,6 +17,13 @@ Met = tuple[int, int]
 """Outcomes, and how many of them are errors."""
 Company = dict[str, dict[str, dict[str, Met]]]
 """By another flag of the same environment, by the own variation and by the other flag's: how outcomes ended."""
+Seen = tuple[int, int]
+"""Exposures, and outcomes."""
+Served = dict[str, dict[str, dict[str, Seen]]]
+"""By service, by variation (empty: all that nobody asked about) and by the flag's version where it is known: what it showed."""
+SERVICES_MAX = 50
+"""Services of a flag that are told apart after a kill; beyond, they are counted together, as ``OTHERS``."""
+OTHERS = "(others)"
 
 TICK_MS = 200
 """Shortest tick; every tick is a multiple of it, aligned to the epoch."""
@@ -85,7 +92,8 @@ class Tick(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     ``segments`` holds by its name (``country=DE``) the arms of a part of the
     outcomes that the plan wants to know apart; ``arms`` holds them, too.
     ``company`` says under which variations of other flags they ran, of those
-    flags whose plans want it; nothing of a flag that runs alone.
+    flags whose plans want it; nothing of a flag that runs alone. ``served``
+    says by which services, while a kill of the flag has to be proven.
     """
 
     start_ms: int
@@ -93,6 +101,7 @@ class Tick(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     arms: dict[str, Arm] = {}
     segments: dict[str, dict[str, Arm]] = {}
     company: Company = {}
+    served: Served = {}
 
     @property
     def end_ms(self) -> int:
@@ -168,8 +177,24 @@ def add_ticks(first: Tick, second: Tick) -> Tick:
     for name, arms in second.segments.items():
         segments[name] = _add_arms(segments.get(name, {}), arms)
     arms = _add_arms(first.arms, second.arms)
-    company = add_company(first.company, second.company)
-    return Tick(start_ms=first.start_ms, length_ms=first.length_ms, arms=arms, segments=segments, company=company)
+    company, served = add_company(first.company, second.company), add_served(first.served, second.served)
+    return Tick(
+        start_ms=first.start_ms, length_ms=first.length_ms, arms=arms, segments=segments, company=company, served=served
+    )  # fmt: skip
+
+
+def add_served(first: Served, second: Served) -> Served:
+    """Return the sums of both."""
+    if not first or not second:
+        return first or second
+    found = {name: {own: dict(versions) for own, versions in shown.items()} for name, shown in first.items()}
+    for name, shown in second.items():
+        for variation, versions in shown.items():
+            held = found.setdefault(name, {}).setdefault(variation, {})
+            for version, (exposures, outcomes) in versions.items():
+                before = held.get(version, (0, 0))
+                held[version] = before[0] + exposures, before[1] + outcomes
+    return found
 
 
 def add_company(first: Company, second: Company) -> Company:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 
-from guardian.decide import iso
-from guardian.decisions import ArmView, GuardrailView, HindsightView, RolloutView
+from guardian.decisions import ArmView, GuardrailView, HindsightView, PropagationView, RolloutView
 from guardian.evidence import Inconclusive, NoData
 from guardian.explain import clean
 from guardian.gates import waits
 from guardian.history import RECENT_MS
 from guardian.line_reading import configured_share, part_of_budget
 from guardian.lines import is_literal
-from guardian.names import Millis, split_rollout_key
+from guardian.names import Millis, iso, split_rollout_key
 from guardian.policy import Policy
 from guardian.population import Cell, Cells
 from guardian.progress import FRESH_MS
@@ -22,6 +21,7 @@ from guardian.silence import EXPOSURES, OUTCOMES, PIPELINE, silences
 from guardian.standing import Held, is_enough, p_value, standing
 from guardian.state import RolloutState
 from guardian.testimony import values_of
+from guardian.verify import proofs
 
 STALE_MS = FRESH_MS
 SEGMENTS_SHOWN = 5
@@ -34,12 +34,13 @@ SILENT = {
 
 
 def view(
-    state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis, lag_ms: Millis, note: str = ""
-) -> RolloutView:
+    state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis, lag_ms: Millis,
+    learned: tuple[PropagationView, ...] = (), note: str = "",
+) -> RolloutView:  # fmt: skip
     """
     Return the rollout's view. It is made often: what readers can work out from it is left to them.
 
-    ``note`` is what else people should know about its state.
+    ``learned`` is how fast its store has been, ``note`` what else people should know about its state.
     """
     notes = [note] if note else []
     if state.kept_ms:
@@ -63,7 +64,7 @@ def view(
         mixed_services=tuple(state.mixing.services), policy_hash=state.policy_hash, plan=state.lines.plan_values,
         last_decision=state.last_decision, explanation=state.explanation,
         waits=waits(state, policy, now_ms), approvals=_approvals(state, policy), hindsight=hindsight(state),
-        note="; ".join(notes),
+        proofs=proofs(state), propagation=learned, note="; ".join(notes),
     )  # fmt: skip
 
 

@@ -35,7 +35,10 @@ async def run_act(settings: Settings, status: Status, open_store: OpenStore) -> 
     async with open_outlet(settings, "act", status) as outlet:
         status.ready(False, f"reading {settings.topics.flag_state}")
         async with open_store(settings, outlet) as store:
-            acting = Acting(store, outlet, settings.topics, deadline_s=settings.act.deadline_s, keys=settings.signing.keys)
+            acting = Acting(
+                store, outlet, settings.topics, deadline_s=settings.act.deadline_s, stores_of=settings.stores_of,
+                keys=settings.signing.keys,
+            )  # fmt: skip
             app = build_app(settings, "act")
             _connect(app, acting, settings.topics.decisions)
             try:

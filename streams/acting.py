@@ -80,11 +80,11 @@ class Acting:
         topics: Topics,
         *,
         deadline_s: float,
-        store_name: str = "",
+        stores_of: Callable[[str, str], str] = lambda _environment, _flag: "",
         keys: Keys = UNSIGNED,
     ) -> None:
         self._store = store
-        self._store_name = store_name
+        self._stores_of = stores_of
         self._outlet = outlet
         self._topics = topics
         self._keys = keys
@@ -210,6 +210,7 @@ class Acting:
     async def _tell(self, key: str, decision: Decision, answer: Answer) -> None:
         """Write the receipt to both topics, again and again until it is kept."""
         now, detail = datetime.now(UTC), answer.detail[:DETAIL_MOST]
+        store = self._stores_of(decision.environment, decision.flag_key)
         receipt = Receipt(
             receipt_id=f"{decision.decision_id}|{answer.status}",
             decision_id=decision.decision_id,
@@ -218,7 +219,7 @@ class Acting:
             variant=decision.variant,
             action=decision.action,
             status=answer.status,
-            store=self._store_name,
+            store=store,
             at=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             version=answer.version,
             detail=detail,
@@ -236,6 +237,7 @@ class Acting:
             share=answer.share,
             action=decision.action,
             variation=decision.variant,
+            store=store,
         )
         event = to_event(
             RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE, keys=self._keys

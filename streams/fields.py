@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,3 +89,7 @@ class StoreSection(Section):
     kind: Text
     environment: Text = "production"
     flags: Strings = ("*",)
+
+    def keeps(self, environment: str, flag_key: str) -> bool:
+        """Whether a flag is this store's."""
+        return environment == self.environment and any(fnmatchcase(flag_key, pattern) for pattern in self.flags)

@@ -27,6 +27,7 @@ from streams.folding.keyed import keyed
 from streams.folding.memory import Memory
 from streams.folding.names import Names, Settings
 from streams.folding.planned import Planned
+from streams.folding.serving import Proofs, Serving
 from streams.folding.sights import UNIT_SHIFT, Sights
 from streams.folding.state import Counts, FoldConfig, Savepoint
 from streams.folding.sums import sums
@@ -66,6 +67,7 @@ class Fold:
         self._codec = Codec(bare=config.bare)
         self._repeats = Memory(config.duplicates_window)
         self._planned = Planned(config.units_max)
+        self._serving = Serving()
         self._open: list[Chunk] = []
         self._held: Chunk | None = None
         self._ahead = Ahead()
@@ -109,6 +111,15 @@ class Fold:
     def known(self, known: Known) -> None:
         self._known = known
         self._settings.names.admission.follow(known)
+
+    @property
+    def proofs(self) -> Proofs:
+        """Which kills have to be proven: of their flags it is counted which services show what; as for ``plans``."""
+        return self._serving.proofs
+
+    @proofs.setter
+    def proofs(self, proofs: Proofs) -> None:
+        self._serving.follow(proofs)
 
     @property
     def examples(self) -> Mapping[int, Sequence[str]]:
@@ -164,7 +175,9 @@ class Fold:
 
         They are valid until the next ``decode``, other plans, or a flush after which nothing waits.
         """
-        return self._private(read(records, self._codec, self._settings, self._planned.details))
+        batch = read(records, self._codec, self._settings, self._planned.details)
+        self._serving.read_versions(batch, records, self._settings)
+        return self._private(batch)
 
     def _private(self, batch: Batch) -> Batch:
         """From here on nobody knows whose a unit is without the key."""
@@ -312,6 +325,7 @@ class Fold:
         again = self._planned.again(batch, self._settings, start_ms, event, arm)
         self._see(batch, start_ms, event, arm, again, offsets, flush)
         pairs = self._planned.pairs(batch, self._settings, event, arm, again)
+        pairs = self._serving.with_services(pairs, batch, self._settings, event, arm)
         chunk = Chunk(
             tick=start_ms // TICK_MS,
             kind=batch.kind,

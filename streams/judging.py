@@ -49,6 +49,7 @@ from guardian.names import RolloutKey, rollout_key
 from streams.cloudevents import CONTENT_TYPE, to_event
 from streams.keeper import Owed, Partition
 from streams.keys import UNSIGNED, Keys
+from streams.lessons import teach
 from streams.outlet import Outlet, dead_letter_of
 from streams.restoring import Adopted, Restoring, StartRebuild
 from streams.telemetry import DECISIONS, JOURNAL_ENTRIES, JOURNAL_SECONDS, LAST_EVALUATION
@@ -222,6 +223,7 @@ class Judge:
                 )
                 key = rollout_key(receipt.environment, receipt.flag_key)
                 await self._owe(held, Owed(self._topics.receipts, key, event, CONTENT_TYPE))
+                self._posting(asyncio.ensure_future(teach(receipt, self._outlet, self._topics.journal)))
             case Show(key):
                 self._to_show.setdefault(key, held)
 

@@ -26,6 +26,12 @@ JOURNAL_SECONDS = Histogram(
     "From an entry's own time to its effects handed to Kafka.",
     buckets=_LATENCY_BUCKETS_S,
 )
+PROPAGATION_SECONDS = Histogram(
+    "guardian_propagation_seconds",
+    "From a store's receipt of a kill to the last exposure of what was killed, of kills seen to be effective.",
+    ["store"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
 DECISIONS = Counter("guardian_judge_decisions", "Decisions published, repeats included.", ["action", "mode"])
 SNAPSHOT_BYTES = Counter("guardian_judge_snapshot_bytes", "Bytes of snapshots written.")
 SNAPSHOT_SECONDS = Histogram(

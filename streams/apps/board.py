@@ -6,9 +6,19 @@ from collections import OrderedDict
 
 from pydantic import computed_field
 
-from guardian.decisions import ArmView, Decision, GuardrailView, HindsightView, Receipt, RolloutView
+from guardian.decisions import (
+    ArmView,
+    Decision,
+    GuardrailView,
+    HindsightView,
+    ProofView,
+    PropagationView,
+    Receipt,
+    RolloutView,
+)
 from guardian.explain import explain_mixed, explain_receipt, rests_on
 from guardian.measured import differs, watched
+from guardian.proving import reach, unproven
 from guardian.retelling import retold
 from guardian.sequential import rate_interval
 from guardian.why_not import values, watched_by, why_not
@@ -55,12 +65,34 @@ class HindsightNow(HindsightView):
         return retold(self)
 
 
+class ProofNow(ProofView):
+    """A kill whose effect is not proven yet, with its sentence."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def text(self) -> str:
+        """It in words."""
+        return unproven(self)
+
+
+class PropagationNow(PropagationView):
+    """How long the last kills of a store took, with its sentence."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def text(self) -> str:
+        """It in words."""
+        return reach(self)
+
+
 class RolloutNow(RolloutView):
     """A rollout as it is now, with the two sentences that the page shows of it."""
 
     arms: tuple[ArmNow, ...] = ()
     guardrails: tuple[GuardrailNow, ...] = ()
     hindsight: tuple[HindsightNow, ...] = ()
+    proofs: tuple[ProofNow, ...] = ()
+    propagation: tuple[PropagationNow, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -168,6 +200,16 @@ class Board:
     def rollouts(self) -> list[RolloutNow]:
         """Return all rollouts, by key."""
         return [self._rollouts[key] for key in sorted(self._rollouts)]
+
+    def propagation(self) -> list[PropagationNow]:
+        """Return how long the last kills took, of each store as the newest view with it says: stores by name."""
+        newest: dict[str, RolloutNow] = {}
+        for one in self._rollouts.values():
+            for row in one.propagation[:1]:
+                held = newest.get(row.store)
+                if held is None or held.at < one.at:
+                    newest[row.store] = one
+        return [row for store in sorted(newest) for row in newest[store].propagation]
 
     def history(self, key: str) -> History:
         """Return how a rollout came to be as it is now."""

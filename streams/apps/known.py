@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from streams.apps.board import DecisionNow, RolloutNow
+from streams.apps.board import DecisionNow, PropagationNow, RolloutNow
 from streams.apps.client import Client, NotThere, Wrong, path_of
 
 NEAR_SHOWN = 3
@@ -32,6 +32,14 @@ def rollout(client: Client, name: str) -> RolloutNow:
         keys = " or ".join(f"'{one.key}'" for one in found)
         raise Wrong(f"{name} is in several environments; write {keys}")
     return found[0]
+
+
+def propagation(client: Client) -> list[PropagationNow]:
+    """Return how long the last kills took, by store and service; nothing where the API is of a version that does not say."""
+    try:
+        return [PropagationNow.model_validate(one) for one in client.get("/propagation")]
+    except NotThere:
+        return []
 
 
 def decision(client: Client, name: str) -> DecisionNow | None:

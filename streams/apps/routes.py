@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from starlette.responses import StreamingResponse
 
 from guardian.errors import ProblemsError
-from streams.apps.board import Board, DecisionNow, RolloutNow
+from streams.apps.board import Board, DecisionNow, PropagationNow, RolloutNow
 from streams.apps.feed import Feed
 from streams.apps.history import Lines
 from streams.apps.live import Hub
@@ -96,6 +96,12 @@ async def decision(decision_id: str, given: Given) -> DecisionNow:
     if found is None:
         raise HTTPException(404, f"no decision {decision_id!r} among the newest; older ones are in Kafka")
     return found
+
+
+@router.get("/propagation")
+async def propagation(given: Given) -> list[PropagationNow]:
+    """How long the last kills took to reach the last client: of each store, and of each service (``service``) where known."""
+    return given.board.propagation()
 
 
 @router.get("/feed")

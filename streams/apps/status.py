@@ -34,7 +34,8 @@ def status(client: Client, name: str, out: TextIO, *, as_json: bool) -> int:
             _print_json(client.get("/rollouts"), out)
         else:
             refused = [f"not in force: {problem}" for problem in client.get("/policies")["problems"]]
-            out.writelines(f"{line}\n" for line in [*lines(known.rollouts(client)), *refused])
+            reached = [row.text for row in known.propagation(client) if row.service is None]
+            out.writelines(f"{line}\n" for line in [*lines(known.rollouts(client)), *reached, *refused])
         return DONE
     one = known.rollout(client, name)
     if as_json:
@@ -96,6 +97,8 @@ def details(view: RolloutNow, told: Iterable[str]) -> Iterator[str]:
     yield view.why
     if view.mixed:
         yield view.mixed
+    yield from (proof.text for proof in view.proofs)
+    yield from (row.text for row in view.propagation)
     if view.note:
         yield f"note: {clean(view.note)}"
     owner = f", owned by {view.owner}" if view.owner else ""

@@ -50,8 +50,9 @@ class Batch:
     is None where all have an id. ``said`` is the kind of feedback (a place in
     ``details.SAID``, -1 for none) and ``score`` its position. ``detail``
     numbers what outcomes told (-1 for all else), ``measures`` holds by name
-    what they measured (NaN for nothing), of what is wanted. ``reasons`` says,
-    by index, why a record was refused.
+    what they measured (NaN for nothing), of what is wanted. ``version`` numbers
+    the flag's version where that was asked for (``serving``), else it is None.
+    ``reasons`` says, by index, why a record was refused.
     """
 
     at: Int64s
@@ -67,6 +68,7 @@ class Batch:
     score: Int64s
     detail: Int64s
     measures: dict[str, Floats]
+    version: Int64s | None = None
     unknown: int = 0
     skipped: int = 0
     reasons: dict[int, str] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class Batch:
             self.setting[which], self.unit[which], self.key[which], keyed,
             self.said[which], self.score[which], self.detail[which],
             {name: values[which] for name, values in self.measures.items()},
+            None if self.version is None else self.version[which],
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ one *setting*: settings repeat, so each is read once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -35,12 +35,20 @@ _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
 _decode_flags = msgspec.json.Decoder(dict[_Name, _Name]).decode
 
 
+class ServedBy(NamedTuple):
+    """Stands for the segment of an arm that is the part of one service, under one version of the flag."""
+
+    service: str
+    version: str
+
+
 class Names:
     """
     Numbers of flags, of their variations, and of services, each given when it is first seen.
 
-    A variation within a segment is an arm of its own; ``segments`` holds the
-    segment of each arm, empty for the arm that has all. ``columns`` are the
+    A variation within a segment is an arm of its own, and so is what one
+    service shows of it; ``segments`` holds the segment of each arm, empty for
+    the arm that has all. ``columns`` are the
     names of scores, and the bounds that latencies are counted over.
     ``companies`` are the sets of arms that outcomes ran under.
     ``admission`` says which names that anybody may make up get a number.
@@ -50,13 +58,13 @@ class Names:
         self.companies = Companies()
         self.admission = Admission(known or {})
         self._bytes = 0
-        self._arms: dict[tuple[str, str, str], int] = {}
+        self._arms: dict[tuple[str, str, str | ServedBy], int] = {}
         self._flags: dict[str, int] = {}
         self._services: dict[str, int] = {}
         self._columns: dict[str | int, int] = {}
         self.flag_keys: list[str] = []
         self.variations: list[str] = []
-        self.segments: list[str] = []
+        self.segments: list[str | ServedBy] = []
         self.services: list[str] = []
         self.columns: list[str | int] = []
         self._flag_of_arm = Column(np.int64)
@@ -82,12 +90,12 @@ class Names:
             beyond |= refused
         return admitted, beyond
 
-    def arm(self, key: str, variation: str, segment: str = "") -> int:
+    def arm(self, key: str, variation: str, segment: str | ServedBy = "") -> int:
         """Return the number of one variation of one flag, or of a segment of it; ``key`` is ``environment|flag_key``."""
         number = self._arms.get((key, variation, segment))
         if number is None:
             number = self._arms[key, variation, segment] = len(self.variations)
-            self._bytes += len(key) + len(variation) + len(segment)
+            self._bytes += len(key) + len(variation) + sum(map(len, segment))
             self.variations.append(variation)
             self.segments.append(segment)
             self._flag_of_arm.append(self.flag(key))

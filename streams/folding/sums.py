@@ -18,7 +18,7 @@ from streams.folding.buckets import delay_buckets, latency_buckets
 from streams.folding.chunk import BUCKETED, FRESH, REPORTED, TIMED, Chunk
 from streams.folding.company import add_company
 from streams.folding.counting import counted, is_dense, totals
-from streams.folding.names import Names
+from streams.folding.names import Names, ServedBy
 from streams.folding.rows import add_rows
 
 Int64s = npt.NDArray[np.int64]
@@ -69,6 +69,10 @@ def sums(chunk: Chunk, names: Names, ticks_of_flag: Int64s | None, fresh_shifts:
             flags.setdefault(key, FlagSums(key=key, ticks=[], delays={}, mixed=[], cohort=[])).ticks.append(at)
         of_group.append(at)
         segment = names.segments[arm]
+        if isinstance(segment, ServedBy):
+            shown = at.served.setdefault(segment.service, {}).setdefault(names.variations[arm], {})
+            shown[segment.version] = made.exposures, made.outcomes
+            continue
         arms = at.segments.setdefault(segment, {}) if segment else at.arms
         arms[names.variations[arm]] = made
     add_company(chunk, groups.of_pair, groups.arm, names, of_group)
@@ -87,6 +91,11 @@ def _sorted(flag: FlagSums) -> FlagSums:
             tick.company = {
                 name: {own: dict(sorted(met.items())) for own, met in sorted(rows.items())}
                 for name, rows in sorted(tick.company.items())
+            }
+        if tick.served:
+            tick.served = {
+                name: {own: dict(sorted(versions.items())) for own, versions in sorted(shown.items())}
+                for name, shown in sorted(tick.served.items())
             }
     flag.delays = dict(sorted(flag.delays.items()))
     return flag

@@ -135,6 +135,7 @@ def _halves_tick(key: str, tick: Tick) -> tuple[list[FlagSums], list[FlagSums]] 
         halves = ({cells[0]: part} for part in parts)
     first, second = (_one(key, tick, half) for half in halves)
     _share_company(tick, first.ticks[0], second.ticks[0])
+    first.ticks[0].served = tick.served
     return [first], [second]
 
 

@@ -34,6 +34,7 @@ class _Shown(msgspec.Struct):
     plan: msgspec.Raw = msgspec.Raw(b"{}")
     control: str = ""
     arms: list[_Arm] = []
+    proofs: list[_Arm] = []
 
 
 _decode_shown = msgspec.json.Decoder(_Shown).decode
@@ -45,14 +46,15 @@ class Plans:
     Follows ``guardian.rollouts.v1`` from its beginning, all partitions, without a group.
 
     ``now`` holds the plans by ``environment|flag``, of those flags whose plan
-    wants anything; ``known`` the variations of all that have a rollout. When
-    one changes, ``now`` or ``known`` is another mapping: one that was handed
-    on stays as it was.
+    wants anything; ``known`` the variations of all that have a rollout;
+    ``proofs`` those whose kill has to be proven. When one changes, it is
+    another mapping: one that was handed on stays as it was.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.now: Mapping[str, Plan] = {}
         self.known: Mapping[str, frozenset[str]] = {}
+        self.proofs: Mapping[str, frozenset[str]] = {}
         self._raw: dict[str, bytes] = {}
         self._follower = Follower(settings, settings.topics.rollouts, self.take)
         self._task: asyncio.Task[None] | None = None
@@ -90,6 +92,7 @@ class Plans:
             self._raw.pop(key, None)
             self._set(key, NO_PLAN)
             self.known = _changed(self.known, key, None)
+            self._prove(key, frozenset())
             return
         try:
             shown = _decode_shown(read_event(value).data)
@@ -102,6 +105,7 @@ class Plans:
         variations = frozenset({shown.control, *(arm.variation for arm in shown.arms)} - {""})
         if self.known.get(key) != variations:
             self.known = _changed(self.known, key, variations)
+        self._prove(key, frozenset(proof.variation for proof in shown.proofs))
         if self._raw.get(key) == raw:
             return
         self._raw[key] = raw
@@ -109,6 +113,10 @@ class Plans:
             self._set(key, read_plan(raw))
         except UNREADABLE as error:
             self._refuse(key, error)
+
+    def _prove(self, key: str, killed: frozenset[str]) -> None:
+        if self.proofs.get(key, frozenset()) != killed:
+            self.proofs = _changed(self.proofs, key, killed or None)
 
     def _refuse(self, key: str, error: Exception) -> None:
         log.warning("plan_not_readable", key=key, reason=str(error))

@@ -130,6 +130,8 @@ class Reading:
                 self._fold.plans = self._plans.now
             if self._fold.known is not self._plans.known:
                 self._fold.known = self._plans.known
+            if self._fold.proofs is not self._plans.proofs:
+                self._fold.proofs = self._plans.proofs
             counts, times_ms = zip(*self._arrivals, strict=True)
             self._letters += self._fold.take(self._unfolded, np.repeat(np.array(times_ms, dtype=np.int64), counts))
             self._unfolded, self._arrivals, self._unfolded_bytes = [], [], 0

@@ -79,7 +79,7 @@ class Judge(Section):
     lag_min_ms: int = Field(100, ge=0, le=3_600_000)
     lag_max_ms: int = Field(15_000, ge=0, le=3_600_000)
     idle_source_s: Seconds = 5.0
-    propagation_s: Seconds = 3.0
+    propagation_s: float = Field(0.0, ge=0, le=86_400)
     storm_kills: int = Field(3, ge=1, le=1_000_000)
     storm_s: Seconds = 10.0
     rebuild_entries: int = Field(1_000_000, ge=1_000, le=1_000_000_000)
@@ -93,16 +93,19 @@ class Judge(Section):
         return value
 
     def config(self) -> JudgeConfig:
-        """What the engine is told of it."""
+        """What the engine is told of it; a bound of propagation that somebody set stands, whatever is learned."""
         from guardian.engine import JudgeConfig
+
+        set_ms = round(self.propagation_s * 1000)
+        bounds = {"propagation_ms": set_ms, "propagation_max_ms": set_ms} if set_ms else {}
 
         return JudgeConfig(
             lag_min_ms=self.lag_min_ms,
             lag_max_ms=self.lag_max_ms,
             idle_source_ms=round(self.idle_source_s * 1000),
-            propagation_ms=round(self.propagation_s * 1000),
             storm_kills=self.storm_kills,
             storm_ms=round(self.storm_s * 1000),
+            **bounds,
         )
 
 
@@ -287,7 +290,7 @@ class Settings(Section):
         """
         The flag stores that act changes, by name: those of ``stores``, or the one that ``store`` says.
 
-        That one has no name (``""``), as receipts do not say which it was.
+        That one has no name (``""``): receipts call it by its kind.
         """
         if self.stores:
             return self.stores
@@ -296,6 +299,11 @@ class Settings(Section):
         from streams.stores.webhook.kind import WebhookSection
 
         return {"": WebhookSection(kind="webhook", **self.webhook_store.model_dump())}
+
+    def stores_of(self, environment: str, flag_key: str) -> str:
+        """Return which stores keep a flag, as receipts call them: by their names, with a plus between, or by kind."""
+        keeping = [(name, target) for name, target in self.targets.items() if target.keeps(environment, flag_key)]
+        return "+".join(name or target.kind for name, target in keeping)
 
     @property
     def serves_flagd(self) -> bool:

@@ -58,7 +58,7 @@ def report(unit: int = 7, from_ms: int = T0_MS) -> MixedUnit:
 
 
 def test_a_unit_shown_two_variations_is_mixed() -> None:
-    """A unit seen under two variations in a minute without a change of shares carries no evidence, and services are named."""
+    """A unit seen under two variations in a minute without a change of shares is mixed, and services are named."""
     mixing = Mixing()
     mixing.hear([report()], [])
     mixing.settle([T0_MS - 100_000], T0_MS + 60_000)

@@ -82,6 +82,10 @@ class Outlet:
         self._process, self._dice, self._chances, self._write = process, dice, chances, write
         self._due_s: dict[str, float] = {}
 
+    async def partitions(self, topic: str) -> int:  # noqa: ARG002
+        """How many partitions a topic has."""
+        return 1
+
     async def send(self, topic: str, key: str, value: bytes | None, **_: Any) -> None:
         """Write one record; raises NotDelivered."""
         await self._deliver(topic, key, value or b"", self._turn(topic))

@@ -67,7 +67,7 @@ class Observe:
                 fold.confirm(point)
 
     def _take(self, fold: Fold, now_ms: Millis) -> None:
-        fold.plans = self._world.plans.now
+        fold.plans, fold.proofs = self._world.plans.now, self._world.plans.proofs
         records = self._world.inputs[self._number].records
         while fold.position < len(records):
             first = fold.position

@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from structlog.testing import capture_logs
 
-from guardian.decisions import ROLLOUT_TYPE
+from guardian.decisions import ROLLOUT_TYPE, ProofView
 from guardian.plan import Cut, Plan
 from guardian.summaries import Arm
 from streams.admin import ensure_topics
@@ -176,3 +176,20 @@ def test_the_variations_of_a_rollout_are_known():
     assert {KEY: {"control", "treatment"}} == known[0]
     assert known[0] is known[1]
     assert {} == known[2]
+
+
+def test_which_kills_are_to_be_proven_is_read_from_the_rollouts_view():
+    """The newest view says of which variations; with the proof, or the rollout, it ends. A mapping handed on never changes."""
+    plans = Plans(Settings())
+    before = plans.proofs
+    plans.take(KEY, shown(proofs=(ProofView(variation="treatment", decision_id="1"),)))
+    first = plans.proofs
+    plans.take(KEY, shown(status="killed", proofs=(ProofView(variation="treatment", decision_id="1", said="not_effective"),)))
+
+    assert ({}, {KEY: frozenset({"treatment"})}) == (before, first)
+    assert plans.proofs is first
+    plans.take(KEY, shown(status="killed"))
+    assert {} == plans.proofs
+    plans.take(KEY, shown(proofs=(ProofView(variation="treatment", decision_id="2"),)))
+    plans.take(KEY, None)
+    assert {} == plans.proofs

@@ -487,3 +487,22 @@ stores:
     assert 5 == len(wrong.value.problems) and "s3cr3t" not in str(wrong.value)
     with pytest.raises(ConfigError, match="'A b' is no name of a store"):
         load_settings(write(tmp_path, "stores: {A b: {kind: flagd}}\n"), {})
+
+
+def test_receipts_call_stores_by_their_names():
+    """Of a flag all stores that keep it; the one that has no name is called by its kind, and one of another environment not."""
+    named = {
+        "web": {"kind": "flagd", "flags": ["web-*"]}, "all": {"kind": "flagd"}, "test": {"kind": "flagd", "environment": "test"}
+    }  # fmt: skip
+    several = Settings.model_validate({"stores": named})
+
+    assert "flagd" == Settings().stores_of("production", "checkout")
+    assert ("web+all", "all") == tuple(several.stores_of("production", flag) for flag in ("web-cart", "checkout"))
+
+
+def test_a_bound_of_propagation_that_is_set_stands():
+    """Without one judge learns how long clients have, within bounds; with one, that is least and most."""
+    learned, fixed = Settings().judge.config(), Settings.model_validate({"judge": {"propagation_s": 5}}).judge.config()
+
+    assert (3_000, 30_000) == (learned.propagation_ms, learned.propagation_max_ms)
+    assert (5_000, 5_000) == (fixed.propagation_ms, fixed.propagation_max_ms)

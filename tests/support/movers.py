@@ -169,6 +169,9 @@ class MemoryOutlet:
         """While it is not set, nothing arrives."""
         self.open.set()
 
+    async def partitions(self, topic: str) -> int:  # noqa: ARG002
+        return 1
+
     async def post(
         self, topic: str, key: str, value: bytes | None, *, partition: int | None = None, headers: Any = ()
     ) -> asyncio.Task[None]:

@@ -94,7 +94,8 @@ class FileFlags:
 
     def get_string_details(self, flag: str, _: str, user: Any) -> Any:
         bucket = zlib.crc32(f"{flag}|{user.targeting_key}".encode()) % 1_000 / 1_000
-        return SimpleNamespace(variant="treatment" if bucket < self._receiver.share(flag) else "control")
+        variant = "treatment" if bucket < self._receiver.share(flag) else "control"
+        return SimpleNamespace(variant=variant, flag_metadata={})
 
 
 def of(effects: Iterable[Mapping[str, Any]], flag: str) -> list[str]:

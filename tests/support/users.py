@@ -25,10 +25,12 @@ EVERY_S = 0.02
 
 
 class Users:
-    """Requests under *flag*, one in a hundred failing; once ``is_broken``, all of the treatment's."""
+    """Requests of *service* under *flag*, one in a hundred failing; once ``is_broken``, all of the treatment's."""
 
-    def __init__(self, settings: Settings, producer: AIOKafkaProducer, client: OpenFeatureClient, flag: str) -> None:
-        self.flag, self.is_broken, self._client = flag, False, client
+    def __init__(
+        self, settings: Settings, producer: AIOKafkaProducer, client: OpenFeatureClient, flag: str, service: str = "checkout-api"
+    ) -> None:
+        self.flag, self.is_broken, self._client, self._service = flag, False, client, service
         self._topics, self._producer = settings.topics, producer
         self._rng, self._numbers = random.Random(flag), itertools.count()
 
@@ -44,6 +46,10 @@ class Users:
             await asyncio.wait({going})
             await self._producer.flush()
 
+    def follow(self, other: Users) -> None:
+        """From now on flags are evaluated as the other service does."""
+        self._client = other._client
+
     async def _go(self) -> None:
         while True:
             for _ in range(AT_ONCE):
@@ -55,11 +61,15 @@ class Users:
     async def request(self) -> None:
         """One request: what was evaluated, and how it ended."""
         user, number = f"user-{self._rng.randrange(USERS)}", next(self._numbers)
-        shown = self._client.get_string_details(self.flag, "", EvaluationContext(user)).variant or "control"
+        details = self._client.get_string_details(self.flag, "", EvaluationContext(user))
+        shown, version = details.variant or "control", (details.flag_metadata or {}).get("version")
         failed = shown == "treatment" if self.is_broken else False
         failed = failed or self._rng.random() < 0.01
-        common = {"context_id": user, "time": time.time_ns() // 1_000_000, "source": f"/test/{self.flag}", "id": str(number)}
-        began = exposure(self.flag, shown, **common)
+        common = {
+            "context_id": user, "time": time.time_ns() // 1_000_000, "source": f"/test/{self._service}/{self.flag}",
+            "id": str(number), "service_name": self._service,
+        }  # fmt: skip
+        began = exposure(self.flag, shown, flag_version=version, **common)
         ended = outcome({self.flag: shown}, outcome="error" if failed else "ok", latency_ms=3.0, **common)
         for topic, event in ((self._topics.exposures[0], began), (self._topics.outcomes[0], ended)):
             await self._producer.send(topic, json.dumps(event).encode(), key=user.encode())

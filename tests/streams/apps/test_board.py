@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guardian.decisions import ProofView, PropagationView, ServiceSeen
 from streams.apps import board as boards
 from streams.apps.board import Board, RolloutNow
 from streams.apps.history import MOST_POINTS, MOST_ROLLOUTS, SEGMENTS_KEPT, Histories, History
@@ -159,6 +160,7 @@ def test_no_requests_are_no_rate():
     assert [line.rate for line in history.lines().rates] == [[None], [None]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3_600_000), min_size=1, max_size=400))
 def test_histories_are_bounded_and_in_order(times_ms):
     """
@@ -185,3 +187,38 @@ def test_only_so_many_rollouts_have_a_history():
 
     assert histories.of("production|flag-0").lines().t == []
     assert histories.of(f"production|flag-{MOST_ROLLOUTS + 9}").lines().t == [NOW_MS]
+
+
+def test_a_kill_that_is_not_proven_is_told_in_words():
+    """Who served it since, how often and when last, the newest first; before anybody did, for how long clients have."""
+    at = {"applied_at": "2026-11-21T01:00:00.000Z", "store": "flagd", "bound_ms": 3_000, "decision_id": "1"}
+    served = (
+        ServiceSeen(service="search-api", total=4, last_at="2026-11-21T01:00:00.800Z"),
+        ServiceSeen(service="checkout-api", total=1_214, last_at="2026-11-21T01:00:09.000Z"),
+    )
+    shown = now(proofs=(ProofView(variation="a", **at, services=served), ProofView(variation="b", **at)))
+
+    first, second = (one.text for one in shown.proofs)
+    assert first == (
+        "The kill of a is with flagd since 01:00:00 and not proven yet: checkout-api has served it since "
+        "(1,214 exposures, the last at 01:00:09); search-api has served it since (4 exposures, the last at 01:00:00)."
+    )
+    assert second == "The kill of b is with flagd since 01:00:00 and not proven yet: clients have 3.0 s."
+
+
+def test_how_fast_stores_are_is_what_the_newest_view_says():
+    """Of each store the rows of the newest view that has any, in words."""
+    board = Board()
+    row = {"store": "flagd", "count": 12, "median_ms": 80, "p95_ms": 900, "longest_ms": 2_100}
+    board.take_rollout(now("old", propagation=(PropagationView(**row | {"count": 2}),)))
+    board.take_rollout(now("new", at_ms=NOW_MS + 1, propagation=(PropagationView(**row), PropagationView(**row, service="a"))))
+    board.take_rollout(now("other", propagation=(PropagationView(**row | {"store": "memory"}),)))
+    board.take_rollout(now("none", at_ms=NOW_MS + 2))
+
+    assert [("flagd", None, 12), ("flagd", "a", 12), ("memory", None, 12)] == [
+        (one.store, one.service, one.count) for one in board.propagation()
+    ]
+    assert board.propagation()[0].text == (
+        "flagd: to the last exposure after a kill 80 ms in the median, 95 % within 900 ms, the longest 2.1 s, "
+        "of the last 12 kills."
+    )

@@ -22,7 +22,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from demo.ports import free_ports
-from guardian.decisions import GuardrailView
+from guardian.decisions import GuardrailView, ProofView, PropagationView, ServiceSeen
 from guardian.journal import Override, PolicyEntry
 from streams.apps.cli import app
 from tests.support.cluster import Cluster
@@ -70,6 +70,21 @@ async def test_status_is_a_line_a_rollout(publish, url):
     assert "no evidence yet" in second
     assert second.endswith("waits for a person: guardian resume")
     assert first.index("waits for") == second.index("waits for")
+
+
+async def test_status_says_how_fast_stores_are_and_who_still_serves_what_was_killed(publish, url):
+    """Under the rollouts a line a store; of one rollout which services still serve it, and how fast its store is by service."""
+    row = {"store": "flagd", "count": 12, "median_ms": 80, "p95_ms": 900, "longest_ms": 2_100}
+    seen = (ServiceSeen(service="checkout-api", total=214, last_at="2026-11-21T01:00:09.000Z"),)
+    proof = ProofView(variation="b", decision_id="1", store="flagd", applied_at="2026-11-21T01:00:00.000Z", services=seen)
+    learned = (PropagationView(**row), PropagationView(**row, service="search-api"))
+    await publish.rollout(rollout(at_ms=now_ms(), status="killed", proofs=(proof,), propagation=learned))
+    await served(url, "propagation")
+    every, one = await guardian("status", url=url), await guardian("status", KEY, url=url)
+
+    assert "flagd: to the last exposure after a kill 80 ms in the median" in every.stdout.splitlines()[-1]
+    assert "checkout-api has served it since (214 exposures, the last at 01:00:09)." in one.stdout
+    assert "search-api under flagd: to the last exposure after a kill" in one.stdout
 
 
 async def test_status_says_which_policies_are_refused(embedded_kafka, tmp_path):
