@@ -59,7 +59,7 @@ async def open_flag_store(settings: Settings, outlet: Outlet) -> AsyncIterator[F
     async with contextlib.AsyncExitStack() as stack:
         topic = _FlagStateTopic(settings, outlet, stack)
         targets = [
-            Target(name, section.environment, section.flags, await _opened(name, section, topic, stack))
+            Target(name, section, await _opened(name, section, topic, stack))
             for name, section in settings.targets.items()
         ]
         yield targets[0].store if list(settings.targets) == [""] else Targets(targets)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from guardian.ports import (
     Applied,
@@ -19,6 +18,7 @@ from guardian.ports import (
     UnknownFlag,
     in_common,
 )
+from streams.fields import StoreSection
 from streams.stores.base import unknown
 
 WORST_FIRST: tuple[ApplyStatus, ...] = ("failed", "conflict", "applied", "already", "superseded")
@@ -27,16 +27,11 @@ WORST_FIRST: tuple[ApplyStatus, ...] = ("failed", "conflict", "applied", "alread
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One store, by the *name* that settings give it, for those *flags* (patterns) of an environment that it keeps."""
+    """One *store*, by the *name* that settings give it, with those settings."""
 
     name: str
-    environment: str
-    flags: tuple[str, ...]
+    section: StoreSection
     store: FlagStore
-
-    def keeps(self, environment: str, flag_key: str) -> bool:
-        """Whether a flag is this store's."""
-        return environment == self.environment and any(fnmatchcase(flag_key, pattern) for pattern in self.flags)
 
 
 class Targets:
@@ -80,7 +75,7 @@ class Targets:
         return _together(targets, [answer for answer in answers if isinstance(answer, Applied)], "; ".join(said))
 
     def _of(self, environment: str, flag_key: str) -> list[Target]:
-        return [target for target in self._targets if target.keeps(environment, flag_key)]
+        return [target for target in self._targets if target.section.keeps(environment, flag_key)]
 
     async def _read(self, target: Target, environment: str, flag_key: str) -> tuple[str, FlagState | None]:
         try:
@@ -89,7 +84,7 @@ class Targets:
             return target.name, None
 
     def _nowhere(self, environment: str, flag_key: str) -> str:
-        there_are = ", ".join(f"{target.name} ({target.environment}: {', '.join(target.flags)})" for target in self._targets)
+        there_are = ", ".join(f"{target.name} ({target.section.environment}: {', '.join(target.section.flags)})" for target in self._targets)
         return f"no store keeps flag {flag_key!r} of environment {environment!r}; there are: {there_are}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from guardian.ports import Applied, CommandKind, FlagCommand, FlagStore, StoreUnavailable, UnknownFlag
+from streams.fields import StoreSection
 from streams.stores.shares.store import SharesStore
 from streams.stores.targets import Target, Targets
 from tests.support.forgetful_store import ForgetfulBackend
@@ -29,7 +30,7 @@ def shelf(*flags: str) -> ForgetfulBackend:
 
 
 def target(name: str, backend: ForgetfulBackend, *flags: str) -> Target:
-    return Target(name, "production", flags or ("*",), SharesStore(backend.noted()))
+    return Target(name, StoreSection(kind="any", flags=flags or ("*",)), SharesStore(backend.noted()))
 
 
 def served(backend: ForgetfulBackend, flag: str = "checkout") -> dict[str, float]:
@@ -78,7 +79,7 @@ async def test_a_store_that_hangs_does_not_keep_the_others_waiting():
             return Applied("applied", "1", "late", None)
 
     hanging: FlagStore = Hanging()
-    stores = Targets([Target("slow", "production", ("*",), hanging), target("web", web)])
+    stores = Targets([Target("slow", StoreSection(kind="any"), hanging), target("web", web)])
     applying = asyncio.ensure_future(stores.apply(command()))
     async with asyncio.timeout(5.0):
         while KILLED != served(web):
