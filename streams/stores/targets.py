@@ -84,7 +84,8 @@ class Targets:
             return target.name, None
 
     def _nowhere(self, environment: str, flag_key: str) -> str:
-        there_are = ", ".join(f"{target.name} ({target.section.environment}: {', '.join(target.section.flags)})" for target in self._targets)
+        kept = ((target.name, target.section) for target in self._targets)
+        there_are = ", ".join(f"{name} ({section.environment}: {', '.join(section.flags)})" for name, section in kept)
         return f"no store keeps flag {flag_key!r} of environment {environment!r}; there are: {there_are}"
 
 
