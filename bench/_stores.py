@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import unleash
+
 Client = Any
 """An OpenFeature client: ``get_string_value(flag, default, context)``."""
 START_S = 90.0
@@ -70,6 +72,7 @@ STORES = {
     "flagd": Store(_flagd, _synced),
     "file": Store(_file, _reading),
     "ofrep": Store(_ofrep, _asking),
+    "unleash": Store(unleash.settings, unleash.provider),
 }
 
 
