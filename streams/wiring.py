@@ -74,8 +74,8 @@ async def _opened(name: str, section: StoreSection, topic: _FlagStateTopic, stac
     kind = kind_of(section.kind)
     if kind.backend is None:
         return await topic.flagd_store()
+    from streams.stores.http import open_session
     from streams.stores.shares.store import SharesStore
-    from streams.stores.webhook.client import open_session
 
     backend = kind.backend(section, await stack.enter_async_context(open_session()))
     if not kind.keeps_record:

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from guardian.ports import CommandKind, FlagCommand, FlagStore, UnknownFlag
 from streams.stores.flagd.adapter import FlagdStore
 from streams.stores.flagd.server import FlagdStoreServer
+from streams.stores.http import open_session
 from streams.stores.memory import MemoryFlagStore
 from streams.stores.shares.store import SharesStore
-from streams.stores.webhook.client import WebhookBackend, open_session
+from streams.stores.webhook.client import WebhookBackend
 from tests.support.forgetful_store import ForgetfulBackend
 from tests.support.receiver import SECRET, receiving
 

@@ -16,8 +16,9 @@ from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt
 from streams import sending
 from streams.acting import Acting
 from streams.cloudevents import from_event, to_event
+from streams.stores.http import open_session
 from streams.stores.shares.store import SharesStore
-from streams.stores.webhook.client import WebhookBackend, open_session
+from streams.stores.webhook.client import WebhookBackend
 from streams.topics import Topics
 from tests.support.movers import MemoryOutlet, decision, events, until
 from tests.support.receiver import FOREVER, SECRET, Fault

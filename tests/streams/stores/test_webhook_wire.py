@@ -15,10 +15,11 @@ import pytest
 from aiohttp import ClientSession
 
 from guardian.ports import FlagCommand, StoreError, StoreUnavailable, UnknownFlag
+from streams.stores import http
+from streams.stores.http import open_session
 from streams.stores.shares.flag import Malformed
 from streams.stores.shares.store import SharesStore
-from streams.stores.webhook import client as client_of
-from streams.stores.webhook.client import WebhookBackend, open_session
+from streams.stores.webhook.client import WebhookBackend
 from streams.stores.webhook.wire import read_answer
 from streams.webhooks import key_of, message_id, signed_headers
 from tests.support.receiver import FOREVER, SECRET, Fault, Receiver, receiving
@@ -214,7 +215,7 @@ async def test_a_store_that_asks_for_peace_has_it(session, receiver, status):
 
 async def test_peace_has_an_end(session, receiver, monkeypatch):
     """A store that asks for a day is asked again after a minute (here a moment): kills wait."""
-    monkeypatch.setattr(client_of, "LONGEST_PEACE_S", 0.05)
+    monkeypatch.setattr(http, "LONGEST_PEACE_S", 0.05)
     receiver.fail("checkout", Fault("503", s=86_400.0))
     store = store_at(session, receiver)
     with pytest.raises(StoreUnavailable):
