@@ -8,17 +8,17 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.kafka import Brokers, KafkaServer, NoKafkaError, can_own, find_way, running_kafka
 from tests.support.cluster import Cluster
+from tests.support.stores import togglz
 
 pytest_plugins = ["tests.support.page"]
 
-_NOT_TESTED = "no real Kafka: "
 _OWN = {"kafka_server", "own_kafka", "three_brokers"}
 """Fixtures that need brokers of one's own."""
 
@@ -81,7 +81,7 @@ def dice() -> random.Random:
     return random.Random(seed)
 
 
-# ---------------------------------------------------------------------------- without a real Kafka
+# ---------------------------------------------------------------------------- without what tests need
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -92,14 +92,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Run the Kafka tier where a real Kafka can be had: else it fails in CI, and elsewhere that is said at the end."""
-    if item.get_closest_marker("kafka") is None:
-        return
-    reason = _why_no_kafka(own=bool(_OWN & set(getattr(item, "fixturenames", ()))))
-    if reason and os.environ.get("CI"):
-        pytest.fail(f"CI must run the Kafka tier: {reason}", pytrace=False)
-    if reason:
-        pytest.skip(f"{_NOT_TESTED}{reason}")
+    """Run a tier where what it needs can be had: else it fails in CI, and elsewhere that is said at the end."""
+    for tier, why_not in _TIERS.items():
+        if item.get_closest_marker(tier) is None or not (reason := why_not(item)):
+            continue
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must run the {tier.capitalize()} tier: {reason}", pytrace=False)
+        pytest.skip(f"no real {tier.capitalize()}: {reason}")
 
 
 @functools.cache
@@ -111,11 +110,20 @@ def _why_no_kafka(*, own: bool) -> str:
     return "" if not own or can_own() else f"it needs a broker of its own, with Java and Maven; there is {way.value}"
 
 
+_TIERS: dict[str, Callable[[pytest.Item], str]] = {
+    "kafka": lambda item: _why_no_kafka(own=bool(_OWN & set(getattr(item, "fixturenames", ())))),
+    "togglz": lambda _: togglz.why_not(),
+}
+"""Marks of tests that need a real server, each with why this machine cannot run it; empty where it can."""
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The last lines of a run say what it left out, whichever worker it was left out by."""
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    left_out = [why.partition(_NOT_TESTED)[2].rstrip("')") for why in skipped if _NOT_TESTED in why]
-    if left_out:
-        terminalreporter.write_line(f"The Kafka tier was NOT tested: {len(left_out)} tests left out.", red=True, bold=True)
-        for reason in dict.fromkeys(left_out):
-            terminalreporter.write_line(f"  {reason}", red=True)
+    for tier in map(str.capitalize, _TIERS):
+        not_tested = f"no real {tier}: "
+        left_out = [why.partition(not_tested)[2].rstrip("')") for why in skipped if not_tested in why]
+        if left_out:
+            terminalreporter.write_line(f"The {tier} tier was NOT tested: {len(left_out)} tests left out.", red=True, bold=True)
+            for reason in dict.fromkeys(left_out):
+                terminalreporter.write_line(f"  {reason}", red=True)

@@ -111,7 +111,7 @@ class KafkaServer:
         assert self._process is None, "the broker runs already"
         with Path(self.workdir, "kafka.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_dies_with(os.getpid()), *self._java("kafka.Kafka", str(self._file))],
+                [*dies_with(os.getpid()), *self._java("kafka.Kafka", str(self._file))],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -218,7 +218,7 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
-def _dies_with(parent: int) -> list[str]:
+def dies_with(parent: int) -> list[str]:
     """
     What a command is started by, so that tests that are killed leave no broker behind.
 
