@@ -17,10 +17,12 @@ import pytest
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from guardian.ports import CommandKind, FlagCommand, FlagStore, UnknownFlag
 from streams.stores.flagd.adapter import FlagdStore
 from streams.stores.flagd.server import FlagdStoreServer
+from streams.stores.goff.kind import GoffBackend, GoffSection
 from streams.stores.http import open_session
 from streams.stores.memory import MemoryFlagStore
 from streams.stores.shares.store import SharesStore
@@ -30,6 +32,7 @@ from tests.support.forgetful_store import ForgetfulBackend
 from tests.support.receiver import SECRET, receiving
 from tests.support.remembered import remembered
 from tests.support.stores import togglz as real_togglz
+from tests.support.stores.goff import KEY, relaying
 
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "flags.json").read_text())
 SAMPLE["$evaluators"] = {
@@ -124,7 +127,30 @@ async def togglz() -> AsyncIterator[FlagStore]:
         yield SharesStore(remembered(TogglzBackend(real_togglz.section(timeout_s=4.0), session)), call_s=20.0)
 
 
-STORES: list[Any] = [memory, flagd, webhook, documented, noted, pytest.param(togglz, marks=[pytest.mark.togglz, pytest.mark.timeout(300)])]
+GOFF_FILE = """\
+checkout-v2:
+  variations: {control: old, treatment: new}
+  targeting:
+    - {name: employees, query: email ew "@shop.example", disable: true, variation: control}
+    - {name: beta, query: programs co "beta", disable: true, variation: control}
+  defaultRule: {percentage: {control: 90, treatment: 10}}
+"""
+
+
+@asynccontextmanager
+async def goff() -> AsyncIterator[FlagStore]:
+    """A file of GO Feature Flag, and a relay that reads it as strictly as the real one."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "flags.yaml")
+        file.write_text(GOFF_FILE + GOFF_FILE.replace("checkout-v2", "new-search"))
+        async with relaying(file) as relay, open_session() as session:
+            section = GoffSection(kind="goff", file=str(file), relays=(relay.url,), api_key=SecretStr(KEY))
+            yield SharesStore(GoffBackend(section, session), call_s=20.0)
+            assert all(relay.refreshed)
+
+
+REAL_TOGGLZ = pytest.param(togglz, marks=[pytest.mark.togglz, pytest.mark.timeout(300)])
+STORES: list[Any] = [memory, flagd, webhook, documented, noted, REAL_TOGGLZ, goff]
 """Of each, how it is opened."""
 
 

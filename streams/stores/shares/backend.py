@@ -6,6 +6,7 @@ A new store is one file that implements `Backend`, and its line in `streams.stor
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from guardian.ports import FlagCommand, StoreCapabilities, StoreError
@@ -14,6 +15,14 @@ from streams.stores.shares.flag import Change, Seen
 
 class NotTaken(StoreError):
     """The flag has changed since it was read; nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The *etag* of a flag that was changed, and what people are told *also*, where there is something: ``; a relay is away``."""
+
+    etag: str
+    also: str
 
 
 class Backend(Protocol):
@@ -40,9 +49,9 @@ class Backend(Protocol):
         """
         ...
 
-    async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str:
+    async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str | Written:
         """
-        Change the flag that was *seen*; return its etag afterwards, empty where the store does not say it.
+        Change the flag that was *seen*; return its etag afterwards, empty where the store does not say it, or with more to say.
 
         Raises:
             NotTaken: it is another one by now; nothing was done.

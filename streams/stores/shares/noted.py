@@ -17,7 +17,7 @@ import msgspec
 from guardian.flagdoc import Overlay
 from guardian.names import rollout_key
 from guardian.ports import FlagCommand, StoreCapabilities, StoreUnavailable
-from streams.stores.shares.backend import Backend, NotTaken
+from streams.stores.shares.backend import Backend, NotTaken, Written
 from streams.stores.shares.flag import Change, Kept, Seen, Shares, seen
 
 NOTE, STORE = "note", "store"
@@ -102,7 +102,7 @@ class Noted:
             raw=found.raw,
         )
 
-    async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str:
+    async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str | Written:
         """See `Backend.write`."""
         flag_key = command.flag_key
         version, last = self._newest(flag_key)
