@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KINDS: Mapping[str, str] = MappingProxyType(
     {
         "flagd": "streams.stores.flagd.kind",
+        "flipt": "streams.stores.flipt.kind",
         "goff": "streams.stores.goff.kind",
         "togglz": "streams.stores.togglz",
         "webhook": "streams.stores.webhook.kind",

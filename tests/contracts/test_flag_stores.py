@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from guardian.ports import CommandKind, FlagCommand, FlagStore, UnknownFlag
 from streams.stores.flagd.adapter import FlagdStore
 from streams.stores.flagd.server import FlagdStoreServer
+from streams.stores.flipt.kind import FliptBackend, FliptSection
 from streams.stores.goff.kind import GoffBackend, GoffSection
 from streams.stores.http import open_session
 from streams.stores.memory import MemoryFlagStore
@@ -32,6 +33,7 @@ from tests.support.forgetful_store import ForgetfulBackend
 from tests.support.receiver import SECRET, receiving
 from tests.support.remembered import remembered
 from tests.support.stores import togglz as real_togglz
+from tests.support.stores.flipt import TOKEN, flag, flipping, segment
 from tests.support.stores.goff import KEY, relaying
 
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "flags.json").read_text())
@@ -52,9 +54,9 @@ async def memory() -> AsyncIterator[FlagStore]:
     yield MemoryFlagStore(SAMPLE)
 
 
-def _written(directory: str) -> Path:
-    path = Path(directory, "flags.json")
-    path.write_text(json.dumps(SAMPLE))
+def _written(directory: str, name: str = "flags.json", text: str = "") -> Path:
+    path = Path(directory, name)
+    path.write_text(text or json.dumps(SAMPLE))
     return path
 
 
@@ -141,16 +143,24 @@ checkout-v2:
 async def goff() -> AsyncIterator[FlagStore]:
     """A file of GO Feature Flag, and a relay that reads it as strictly as the real one."""
     with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory, "flags.yaml")
-        file.write_text(GOFF_FILE + GOFF_FILE.replace("checkout-v2", "new-search"))
+        file = _written(directory, "flags.yaml", GOFF_FILE + GOFF_FILE.replace("checkout-v2", "new-search"))
         async with relaying(file) as relay, open_session() as session:
             section = GoffSection(kind="goff", file=str(file), relays=(relay.url,), api_key=SecretStr(KEY))
             yield SharesStore(GoffBackend(section, session), call_s=20.0)
             assert all(relay.refreshed)
 
 
+@asynccontextmanager
+async def flipt() -> AsyncIterator[FlagStore]:
+    """Flipt v2 as its source describes it, where the revision is that of all flags together."""
+    groups = [segment("everyone"), segment("employees", {"property": "email"}), segment("beta", {"property": "beta"})]
+    async with flipping([flag("checkout-v2"), flag("new-search")], groups) as server, open_session() as session:
+        section = FliptSection(kind="flipt", url=server.url, token=SecretStr(TOKEN))
+        yield SharesStore(FliptBackend(section, session), call_s=20.0)
+
+
 REAL_TOGGLZ = pytest.param(togglz, marks=[pytest.mark.togglz, pytest.mark.timeout(300)])
-STORES: list[Any] = [memory, flagd, webhook, documented, noted, REAL_TOGGLZ, goff]
+STORES: list[Any] = [memory, flagd, webhook, documented, noted, REAL_TOGGLZ, goff, flipt]
 """Of each, how it is opened."""
 
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import random
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ checkout-v2:
   variations: {control: 1, treatment: 2}
   defaultRule: {percentage: {control: 9, treatment: 1}}
 """
+KILLED = Change({"control": 1.0, "treatment": 0.0}, {"employees": {}}, Kept(FORM, {}, {}))
 _numbers = itertools.count(1)
 
 
@@ -87,6 +89,22 @@ def command(kind: CommandKind, share: float | None = None, variation: str = "tre
     return FlagCommand(name, name, environment="production", kind=kind, variation=variation, share=share, **given)
 
 
+def save(file: Path, text: str) -> None:
+    """As an editor does it; no text is no file."""
+    if text:
+        file.write_text(text, errors="surrogateescape")
+    else:
+        file.unlink()
+
+
+def text_of(file: Path) -> str:
+    return file.read_text()
+
+
+def files_beside(file: Path) -> list[Path]:
+    return list(file.parent.iterdir())
+
+
 async def test_a_kill_reaches_a_relay_at_once(session: ClientSession, file: Path, relay: Relay):
     """A relay that is told serves control to everybody; resumed, the same users have the variation, and growth adds to them."""
     store, before = store_of(session, file, relay.url), relay.users("checkout-v2", "treatment")
@@ -104,7 +122,7 @@ async def test_a_kill_reaches_a_relay_at_once(session: ClientSession, file: Path
 
 async def test_the_sum_of_percentages_stays(session: ClientSession, file: Path):
     """Percentages that add up to 10 do so afterwards: another sum would give every user another bucket."""
-    file.write_text(TEN_PARTS)
+    save(file, TEN_PARTS)
     async with relaying(file) as relay:
         store, before = store_of(session, file, relay.url), relay.users("checkout-v2", "treatment")
         await store.apply(command("set_share", 0.25))
@@ -117,7 +135,7 @@ async def test_people_find_their_file_again(session: ClientSession, file: Path):
     """A change leaves every comment, the order and the other flags as they were: two lines are others, and one is new."""
     await store_of(session, file).apply(command("kill"))
 
-    before, after = FILE.splitlines(), file.read_text().splitlines()
+    before, after = FILE.splitlines(), text_of(file).splitlines()
     assert ["      control: 90  # most", "      treatment: 10"] == [line for line in before if line not in after]
     new = [line for line in after if line not in before]
     assert ["      control: 100  # most", "      treatment: 0"] == new[1:]
@@ -131,11 +149,11 @@ async def test_json_stays_json(session: ClientSession, tmp_path: Path):
         "search": {"variations": {"a": "é"}, "defaultRule": {"variation": "a"}},
     }
     file = tmp_path / "flags.json"
-    file.write_text(json.dumps(flags, indent=2))
+    save(file, json.dumps(flags, indent=2))
     answer = await store_of(session, file).apply(command("set_share", 0.125, from_share=0.0))
 
     assert "applied" == answer.status
-    made = json.loads(file.read_text())
+    made = json.loads(text_of(file))
     assert {"control": 87.5, "treatment": 12.5} == made["checkout-v2"]["defaultRule"]["percentage"]
     assert flags["search"] == made["search"]
 
@@ -176,7 +194,7 @@ async def test_a_relay_that_cannot_be_told_keeps_no_kill(
     assert "served by a relay when it next looks by itself: " in answer.detail
     assert said in answer.detail
     assert not [secret for secret in (KEY, USERS_KEY) if secret in answer.detail]
-    assert 0.0 == read_flag(file.read_text(), "checkout-v2").shares["treatment"]
+    assert 0.0 == read_flag(text_of(file), "checkout-v2").shares["treatment"]
 
 
 async def test_two_guardians_lose_nothing(session: ClientSession, file: Path):
@@ -186,7 +204,7 @@ async def test_two_guardians_lose_nothing(session: ClientSession, file: Path):
     answers = await asyncio.gather(store_of(session, file).apply(kill), store_of(session, file).apply(other))
 
     assert ["applied"] * 2 == [answer.status for answer in answers]
-    text = file.read_text()
+    text = text_of(file)
     assert (0.0, 0.5) == (read_flag(text, "checkout-v2").shares["treatment"], read_flag(text, "search").shares["on"])
 
 
@@ -195,37 +213,38 @@ async def test_a_change_that_people_save_meanwhile_stays(session: ClientSession,
     people = FILE.replace("control: 90", "control: 60").replace("treatment: 10", "treatment: 40")
     backend = GoffBackend(GoffSection(kind="goff", file=str(file)), session)
     seen = await backend.read("checkout-v2")
-    file.write_text(people)
+    save(file, people)
     with pytest.raises(NotTaken):
-        await backend.write(seen, Change({"control": 1.0, "treatment": 0.0}, {"employees": {}}, Kept(FORM, {}, {})), command("kill"))
+        await backend.write(seen, KILLED, command("kill"))
 
-    def save(text: str) -> str:
-        file.write_text(FILE + "# more\n")
+    def meanwhile(text: str) -> str:
+        save(file, FILE + "# more\n")
         return text
 
     with pytest.raises(NotTaken):
-        change_text(file, save)
-    assert FILE + "# more\n" == file.read_text()
-    assert [file] == list(file.parent.iterdir())
+        change_text(file, meanwhile)
+    assert FILE + "# more\n" == text_of(file)
+    assert [file] == files_beside(file)
 
 
-async def test_the_file_keeps_its_rights_and_its_link(session: ClientSession, file: Path):
-    """A replaced file may be read by the same people as before, and a link to it stays a link."""
+def test_the_file_keeps_its_rights_and_its_link(file: Path):
+    """A replaced file may be read by the same people as before, is newer than it was, and a link to it stays a link."""
+    link, future_ns = file.parent / "link.yaml", time.time_ns() + 10**15
     file.chmod(0o640)
-    link = file.parent / "link.yaml"
+    os.utime(file, ns=(future_ns, future_ns))
     link.symlink_to(file)
-    before = file.stat().st_mtime_ns
-    os.utime(file, ns=(before, before + 10**15))
 
-    assert "applied" == (await store_of(session, link).apply(command("kill"))).status
-    assert link.is_symlink()
+    change_text(link, lambda text: text + "# more\n")
+
+    assert file == link.readlink()
+    assert FILE + "# more\n" == file.read_text()
     assert 0o640 == file.stat().st_mode & 0o777
-    assert file.stat().st_mtime_ns > before + 10**15
+    assert file.stat().st_mtime_ns > future_ns
 
 
 async def test_a_disabled_flag_is_not_switched_on(session: ClientSession, file: Path, relay: Relay):
     """``disable`` gives everybody what stands in the code: it reads as not enabled, and only people change it."""
-    file.write_text(FILE.replace("checkout-v2:  # the new one", "checkout-v2:\n  disable: true"))
+    save(file, FILE.replace("checkout-v2:  # the new one", "checkout-v2:\n  disable: true"))
     store = store_of(session, file, relay.url)
     assert not (await store.read("production", "checkout-v2")).enabled
 
@@ -234,16 +253,16 @@ async def test_a_disabled_flag_is_not_switched_on(session: ClientSession, file: 
     assert "" == relay.evaluate("checkout-v2", "user-1")
 
 
-RULE = "defaultRule: {percentage: {control: 90, treatment: 10}}"
+RULE = "defaultRule: {percentage: {b: 1}}"
 
 
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        (f"a: {{variations: {{control: 1}}, {RULE}, scheduledRollout: []}}", StoreError, "a.scheduledRollout: it changes shares by"),
-        (f"a: {{variations: {{control: 1}}, {RULE}, experimentation: {{}}}}", StoreError, "a.experimentation: it changes shares"),
+        (f"a: {{variations: {{b: 1}}, {RULE}, scheduledRollout: []}}", StoreError, "a.scheduledRollout: it changes shares by"),
+        (f"a: {{variations: {{b: 1}}, {RULE}, experimentation: {{}}}}", StoreError, "a.experimentation: it changes shares"),
         ("a: {variations: {control: 1}, defaultRule: {progressiveRollout: {}}}", StoreError, "write percentage instead"),
-        (f"a: {{variations: {{control: 1, treatment: 2}}, targeting: [{{query: x}}], {RULE}}}", StoreError, "targeting[0]: has no name"),
+        (f"a: {{variations: {{b: 1}}, targeting: [{{query: x}}], {RULE}}}", StoreError, "targeting[0]: has no name"),
         ("b: {}", UnknownFlag, "flag 'a' is not in the file"),
         ("a: {}\na: {}", Malformed, "flag 'a' is there twice"),
         ("a: [1]", Malformed, "a: it is no object"),
@@ -292,8 +311,9 @@ def test_whatever_is_written_is_read_back(dice: random.Random):
 async def test_a_file_that_cannot_be_used_is_asked_again(session: ClientSession, file: Path):
     """A file that is away or broken, as in the middle of somebody's edit, is no answer yet: the command is sent again."""
     store = store_of(session, file)
-    for broken, said in ((b"a: {", "flags.yaml cannot be used: it is no YAML"), (b"\xff", "it is no UTF-8"), (None, "cannot read it")):
-        file.write_bytes(broken) if broken else file.unlink()
+    cannot = {"a: {": "flags.yaml cannot be used: it is no YAML", "\udcff": "it is no UTF-8", "": "cannot read it"}
+    for broken, said in cannot.items():
+        save(file, broken)
         with pytest.raises(StoreUnavailable) as told:
             await store.apply(command("kill"))
         assert said in str(told.value)

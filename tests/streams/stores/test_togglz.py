@@ -108,7 +108,7 @@ async def test_what_people_write_reads_as_it_is_served(
 @pytest.mark.togglz
 @pytest.mark.timeout(180)
 async def test_another_strategy_is_switched_off_and_on_and_never_replaced(session: ClientSession, store: SharesStore):
-    """A feature that a strategy of people's selects users for can be killed and resumed; a share for it is refused with the cure."""
+    """A feature whose users a strategy of people's selects can be killed and resumed; a share is refused with the cure."""
     await edit(session, enabled=True, strategy="username", parameters="users=user-7")
     assert 1 == await treated(session)
     assert 1.0 == await share(store)
@@ -161,7 +161,7 @@ async def failed(session: ClientSession, given: FlagCommand, **fields: Any) -> A
 @pytest.mark.togglz
 @pytest.mark.timeout(180)
 async def test_what_is_wrong_with_settings_is_told_with_the_cure(session: ClientSession, store: SharesStore):
-    """A wrong password, a login that may only look, an address that leads elsewhere, a feature nobody has: each names what helps."""
+    """A wrong password, a login that may only look, a wrong address, a feature nobody has: each names what helps."""
     let_in = "it does not let the guardian in. Give username and password_file, or token_file, of somebody who may POST"
     wrong = await failed(session, command("kill"), password="wrong-one")
     assert f"HTTP 401: {let_in}" in wrong.detail
