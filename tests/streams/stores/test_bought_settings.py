@@ -72,9 +72,8 @@ stores:
         load_settings(written(tmp_path, text, files), {})
 
     told = {problem.field: (problem.line, problem.right) for problem in wrong.value.problems}
-    assert (2, "a secret does not belong in this file; put it into GUARDIAN_STORES__A__TOKEN, or into a file named by token_file") == (
-        told["stores.a.token"]
-    )
+    elsewhere = "a secret does not belong in this file; put it into GUARDIAN_STORES__A__TOKEN, or into a file named by token_file"
+    assert (2, elsewhere) == told["stores.a.token"]
     assert 3 == told["stores.b"][0] and told["stores.b"][1].startswith("a login needs both")
     assert 4 == told["stores.c"][0] and "give api_key_file one of their authorizedKeys.admin" in told["stores.c"][1]
     assert 5 == told["stores.d.url"][0] and "is no address" in told["stores.d.url"][1]

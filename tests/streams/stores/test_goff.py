@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import itertools
 import json
 import os
@@ -225,6 +226,21 @@ async def test_a_change_that_people_save_meanwhile_stays(session: ClientSession,
         change_text(file, meanwhile)
     assert FILE + "# more\n" == text_of(file)
     assert [file] == files_beside(file)
+
+
+def test_one_guardian_at_a_time_changes_the_file(file: Path, monkeypatch: pytest.MonkeyPatch):
+    """While another guardian holds the lock of the folder nothing is written; the command is sent again."""
+    monkeypatch.setattr("streams.stores.goff.file.LOCK_S", 0.05)
+    other = os.open(file.parent, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(StoreUnavailable) as held:
+        change_text(file, lambda text: text + "# more\n")
+    assert "somebody else holds the lock of its folder" in str(held.value)
+    assert FILE == file.read_text()
+
+    os.close(other)
+    change_text(file, lambda text: text + "# more\n")
+    assert FILE + "# more\n" == file.read_text()
 
 
 def test_the_file_keeps_its_rights_and_its_link(file: Path):
