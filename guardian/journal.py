@@ -8,11 +8,14 @@ change a verdict is an entry, and nothing else is. Time is in the entry
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from guardian.summaries import FlagSums
+
+At = Annotated[int, msgspec.Meta(ge=-(2**53), le=253_402_300_799_999)]
+"""Milliseconds since the epoch, up to the end of the year 9999; what is later is no time that anything can be reckoned with."""
 
 
 class Summary(msgspec.Struct, tag="summary", omit_defaults=True, kw_only=True, gc=False):
@@ -27,8 +30,8 @@ class Summary(msgspec.Struct, tag="summary", omit_defaults=True, kw_only=True, g
     """
 
     source: str
-    at_ms: int
-    passed_ms: int
+    at_ms: At
+    passed_ms: At
     offsets: list[int] = []
     flags: list[FlagSums] = []
 
@@ -37,8 +40,8 @@ class Beat(msgspec.Struct, tag="beat", omit_defaults=True, kw_only=True):
     """Time passes: ``source`` had nothing to say and has been read as far as ``passed_ms``."""
 
     source: str
-    at_ms: int
-    passed_ms: int
+    at_ms: At
+    passed_ms: At
 
 
 NOTICED = "noticed"
@@ -75,7 +78,7 @@ class PolicyEntry(msgspec.Struct, tag="policy", kw_only=True):
     nor by a policy that is said again, with its rollout's ``keepsake``.
     """
 
-    at_ms: int
+    at_ms: At
     key: str
     hash: str
     document: dict[str, Any]
@@ -91,7 +94,7 @@ class Override(msgspec.Struct, tag="override", omit_defaults=True, kw_only=True)
     ``approve`` says that ``group`` agrees to leave ``stage`` (from 0); without it, the one that stands.
     """
 
-    at_ms: int
+    at_ms: At
     key: str
     action: str
     variation: str = ""
@@ -110,7 +113,7 @@ class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=Tr
     set, where that is the conflict. ``action`` and ``variation`` are the decision's.
     """
 
-    at_ms: int
+    at_ms: At
     key: str
     decision_id: str
     status: str

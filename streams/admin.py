@@ -141,6 +141,7 @@ def _journal_partitions(settings: Settings, partitions: Mapping[str, int]) -> in
         topics.decisions,
         topics.receipts,
         topics.flag_state,
+        topics.incidents,
         changelog_topic(settings),
     )
     journal = partitions[topics.journal]

@@ -125,22 +125,25 @@ class Codec:
     def _decoders(self) -> Decoders:
         return DETAILED if self.detailed else PLAIN
 
-    def decode(self, records: Sequence[Message]) -> tuple[list[Any], list[Any], list[int], Sequence[int]]:
+    def decode(self, records: Sequence[Message]) -> tuple[list[Any], list[Any], list[int], Sequence[int], Mapping[int, str]]:
         """
-        Return envelopes, data and kinds of some records, and the indices of those that ``resolve`` must read.
+        Return envelopes, data and kinds of some records, the indices of those that ``resolve`` must read, and reasons.
 
-        Never raises for what a record holds.
+        Those are why some are no events in any form, by index. Never raises for what a record holds.
         """
         decode = self._decoders.flat if self._bare else self._decoders.envelope
-        envelopes = _decoded(records, decode)
+        envelopes, failed, broken = _decoded(records, decode)
         data = envelopes if self._bare else [envelope.data for envelope in envelopes]
         types = [envelope.type for envelope in envelopes]
         if types.count(_OUTCOME_TYPE) == len(types):
-            return envelopes, data, [OUTCOME] * len(types), ()
-        if _NOTHING in envelopes:
-            data = [_NOTHING.data if envelope is _NOTHING else found for envelope, found in zip(envelopes, data, strict=True)]
+            return envelopes, data, [OUTCOME] * len(types), (), broken
+        if failed and self._bare:
+            data = list(envelopes)
+        for index in failed:
+            data[index] = _NOTHING.data
         kinds = [_KINDS[of_type] for of_type in types]
-        return envelopes, data, kinds, [index for index, kind in enumerate(kinds) if kind > FEEDBACK]
+        odd = [index for index, kind in enumerate(kinds) if kind > FEEDBACK and index not in broken]
+        return envelopes, data, kinds, odd, broken
 
     def resolve(self, record: Message) -> Row:
         """
@@ -258,17 +261,33 @@ def row_of(event: Event | int) -> Row:
     return event.kind, envelope, data
 
 
-def _decoded(records: Sequence[Message], decode: Callable[[Any], Any]) -> list[Any]:
-    """Return each record decoded, or nothing where that cannot be; none is decoded twice, however many cannot."""
+def _decoded(records: Sequence[Message], decode: Callable[[Any], Any]) -> tuple[list[Any], list[int], dict[int, str]]:
+    """
+    Return each record decoded, or nothing where that cannot be; the indices of these, and reasons by index.
+
+    Those are why no other way could do it, either. None is decoded twice, however many cannot.
+    """
     found: list[Any] = []
+    failed: list[int] = []
+    broken: dict[int, str] = {}
     rest = map(_value_of, records)
     while len(found) < len(records):
         try:
             # What was decoded before one that cannot be stays in the list.
             found.extend(map(decode, rest))
-        except UNREADABLE:
+        except UNREADABLE as error:
+            failed.append(len(found))
+            if _is_no_json(error, records[len(found)].value):
+                broken[len(found)] = f"value: should be JSON: {error}"
             found.append(_NOTHING)
-    return found
+    return found, failed, broken
+
+
+def _is_no_json(error: Exception, value: bytes | None) -> bool:
+    """Whether a value that was not decoded is no JSON at all, rather than JSON of another shape, or framed, or too large."""
+    if not value or len(value) > EXPLAINED_BYTES_MAX or type(error) not in (msgspec.DecodeError, RecursionError):
+        return False
+    return _unframed(value) is value
 
 
 def _check(record: Message) -> None:

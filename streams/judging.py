@@ -51,7 +51,7 @@ from streams.keeper import Owed, Partition
 from streams.keys import UNSIGNED, Keys
 from streams.outlet import Outlet, dead_letter_of
 from streams.restoring import Adopted, Restoring, StartRebuild
-from streams.telemetry import DECISIONS, JOURNAL_ENTRIES, JOURNAL_SECONDS
+from streams.telemetry import DECISIONS, JOURNAL_ENTRIES, JOURNAL_SECONDS, LAST_EVALUATION
 from streams.topics import Topics
 
 log = structlog.get_logger()
@@ -305,4 +305,6 @@ def _key(decision: Decision) -> RolloutKey:
 
 def _count(entry: Entry) -> None:
     JOURNAL_ENTRIES.labels(type(entry).__name__.lower()).inc()
-    JOURNAL_SECONDS.observe(max(0.0, time.time() - entry.at_ms / 1000))
+    now_s = time.time()
+    JOURNAL_SECONDS.observe(max(0.0, now_s - entry.at_ms / 1000))
+    LAST_EVALUATION.set(now_s)

@@ -11,4 +11,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
         import uvloop
     except ImportError:  # not made for every system
         return asyncio.new_event_loop()
+    from streams.reconnecting import mend
+
+    mend()
     return uvloop.new_event_loop()

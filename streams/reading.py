@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.settings import Settings
@@ -115,3 +115,20 @@ async def newest_values(settings: Settings, topic: str) -> dict[str, bytes]:
 
     await Follower(settings, topic, take).read_to_end()
     return values
+
+
+async def read_partition(settings: Settings, at: TopicPartition) -> AsyncIterator[tuple[str, bytes | None]]:
+    """
+    Yield key and value of every committed record that stands in a partition now; ``None`` is a deletion.
+
+    Raises:
+        KafkaError: Kafka cannot be reached, or refuses us.
+    """
+    async with open_consumer(settings) as consumer:
+        consumer.assign([at])
+        await consumer.seek_to_beginning(at)
+        end = (await consumer.end_offsets([at]))[at]
+        while await consumer.position(at) < end:
+            batches = await consumer.getmany(at, timeout_ms=int(POLL_S * 1000))
+            for record in batches.get(at, []):
+                yield (record.key or b"").decode(errors="replace"), record.value

@@ -3,179 +3,53 @@
 
 Each decision and receipt becomes one log line and one notice; channels take what concerns them. A record is
 acknowledged once every channel has taken its notice or was given up, in the order of its partition, so a
-crash repeats notices rather than losing them: receivers know a repeat by its id, PagerDuty by its dedup key.
+crash repeats notices rather than losing them: the book of incidents knows who was told what, and of what is left
+receivers know a repeat by its id, PagerDuty by its dedup key. What is due by the clock is told by whoever holds the
+incident's partition.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 import structlog
+from aiokafka import TopicPartition
 
-from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, REFUSAL_TYPE, Decision, Receipt, Refusal
-from guardian.errors import EventError
-from guardian.explain import explain_receipt
-from streams.alerts.base import Channel, Report
+from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt, Refusal
+from guardian.errors import ConfigError, EventError, Problem
+from streams.alerts.base import Channel, ChannelMemory
 from streams.alerts.dispatch import Dispatch
-from streams.alerts.pagerduty import PagerDuty
-from streams.alerts.webhook import Webhook
+from streams.alerts.messages import Messages
+from streams.alerts.table import CHANNELS, Tools
 from streams.cloudevents import from_event
-from streams.faust_app import build_app, raw_topic, run_app
+from streams.faust_app import build_app, raw_topic, run_beside
 from streams.keys import UNSIGNED, Keys, SignatureError
+from streams.outlet import Outlet, open_outlet
+from streams.reading import read_partition
 from streams.settings import Settings
 from streams.status import Status
 from streams.telemetry import DEAD_LETTERS
+from streams.telling.archived import Archived
+from streams.telling.book import Book, Memory
+from streams.telling.heartbeat import Heartbeats, JudgeBeats
+from streams.telling.lines import InOrder
+from streams.telling.reporter import Reporter
+from streams.telling.timers import Timers
 from streams.topics import Topics
 
 log = structlog.get_logger()
 
-REMEMBERED = 10_000
-"""Ids of notices, and decisions for the receipts that follow them."""
 IN_FLIGHT = 500
 """Notices told at the same time; when channels are down, reading waits here rather than filling memory."""
 DRAIN_S = 0.4
 """With the 2.5 s that Faust may take to stop it ends within 3 s."""
-_HOUR = len("2026-11-21T01")
-_KILLS = frozenset({"kill", "kill_flag"})
-
-T = TypeVar("T")
 
 
-class Reporter:
-    """Decisions and receipts in, notices out; the same id is told once, however often it comes."""
-
-    def __init__(self, dispatch: Dispatch, *, remembered: int = REMEMBERED) -> None:
-        self._dispatch = dispatch
-        self._told: _Recent[None] = _Recent(remembered)
-        self._decisions: _Recent[Decision] = _Recent(remembered)
-        self._telling: dict[str, asyncio.Task[None]] = {}
-
-    async def handle_decision(self, decision: Decision) -> None:
-        """Log it and tell it, once; return when every channel is done with it."""
-        self._decisions.put(decision.decision_id, decision)
-        notice = Report(
-            notice_id=f"decision:{decision.decision_id}",
-            flag_key=decision.flag_key,
-            environment=decision.environment,
-            owner=decision.owner,
-            urgent=decision.action in _KILLS and decision.mode == "enforce" and bool(decision.owner),
-            text=decision.explanation,
-            type=DECISION_TYPE,
-            at=decision.decided_at,
-            variation=decision.variant,
-            data=decision,
-        )
-        await self._once(notice)
-
-    async def handle_receipt(self, receipt: Receipt) -> None:
-        """Log it and tell it, once; return when every channel is done with it."""
-        decision = self._decisions.get(receipt.decision_id)
-        is_kill = receipt.action in _KILLS
-        undone = is_kill and receipt.status in ("conflict", "expired", "waiting")
-        arrived = is_kill and receipt.status in ("applied", "already") and receipt.waited_s > 0.0
-        notice = Report(
-            notice_id=f"receipt:{receipt.receipt_id}",
-            flag_key=receipt.flag_key,
-            environment=receipt.environment,
-            owner=decision.owner if decision is not None else "",
-            urgent=undone or arrived or receipt.status in ("failed", "not_effective"),
-            text=explain_receipt(receipt, decision),
-            type=RECEIPT_TYPE,
-            at=receipt.at,
-            variation=receipt.variant,
-            data=receipt,
-        )
-        await self._once(notice)
-
-    async def handle_refused(self, refusal: Refusal, at: str) -> None:
-        """
-        Log it, and wake somebody: who else writes decisions? Once an hour and topic, however many there are.
-
-        *at* is when the record was written (RFC 3339).
-        """
-        where = f"{refusal.topic}/{refusal.partition}/{refusal.offset}"
-        notice = Report(
-            notice_id=f"refusal:{refusal.topic}:{at[:_HOUR]}",
-            flag_key="",
-            environment="",
-            owner="",
-            urgent=True,
-            text=f"Somebody else has written what looks like one of the guardian's records: {where}: {refusal.reason}. "
-            "Nothing was done on it; see who may write there.",
-            type=REFUSAL_TYPE,
-            at=at,
-            variation=refusal.topic,
-            data=refusal,
-        )
-        await self._once(notice)
-
-    async def drain(self, for_s: float) -> None:
-        """Give what is being told *for_s* to end, then leave it: what was not acknowledged comes again."""
-        if not self._telling:
-            return
-        _, late = await asyncio.wait(self._telling.values(), timeout=for_s)
-        for task in late:
-            task.cancel()
-
-    async def _once(self, notice: Report) -> None:
-        if notice.notice_id in self._told:
-            return
-        telling = self._telling.get(notice.notice_id)
-        if telling is None:
-            telling = self._telling[notice.notice_id] = asyncio.create_task(self._tell(notice))
-        # A repeat waits for the first: it must not be acknowledged before anybody was told.
-        await asyncio.shield(telling)
-
-    async def _tell(self, notice: Report) -> None:
-        try:
-            _log(notice)
-            await self._dispatch.tell(notice)
-            self._told.put(notice.notice_id, None)
-        finally:
-            del self._telling[notice.notice_id]
-
-
-class InOrder:
-    """
-    Handles events side by side and acknowledges each partition's in order.
-
-    Faust commits past a gap when a partition has no offset committed yet, so an event may be acknowledged
-    only after those before it.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._room = asyncio.Semaphore(most)
-        self._last: dict[Any, asyncio.Task[None]] = {}
-
-    async def handle(self, stream: Any, event: Any, work: Coroutine[Any, Any, None]) -> None:
-        """Start *work* on an event; wait while too many are at work."""
-        await self._room.acquire()
-        partition = event.message.tp
-        task = asyncio.create_task(self._handle(stream, event, work, self._last.get(partition)))
-        self._last[partition] = task
-        task.add_done_callback(lambda _: self._room.release())
-
-    @staticmethod
-    async def _handle(
-        stream: Any, event: Any, work: Coroutine[Any, Any, None], before: asyncio.Task[None] | None
-    ) -> None:
-        try:
-            await work
-        except Exception:
-            log.exception("report_failed")
-        if before is not None:
-            await asyncio.wait({before})
-            if before.cancelled():
-                raise asyncio.CancelledError
-        await stream.ack(event)
-
-
-def register(app: Any, reporter: Reporter, topics: Topics, keys: Keys = UNSIGNED) -> None:
+def register(app: Any, reporter: Reporter, topics: Topics, keys: Keys = UNSIGNED) -> InOrder:
     """Let *app* read decisions and receipts for *reporter*; where *keys* trust any, signed ones alone."""
     in_order = InOrder(IN_FLIGHT)
 
@@ -193,12 +67,14 @@ def register(app: Any, reporter: Reporter, topics: Topics, keys: Keys = UNSIGNED
             work = read(event, Receipt, RECEIPT_TYPE, reporter.handle_receipt, reporter, keys)
             await in_order.handle(stream, event, work)
 
+    return in_order
+
 
 async def read(
     event: Any,
     model: type[Any],
     type: str,  # noqa: A002
-    handle: Callable[[Any], Awaitable[None]],
+    handle: Callable[[Any, int], Awaitable[None]],
     reporter: Reporter,
     keys: Keys = UNSIGNED,
 ) -> None:
@@ -222,23 +98,19 @@ async def read(
             )
             await reporter.handle_refused(refusal, at.replace("+00:00", "Z"))
         return
-    await handle(given)
+    await handle(given, message.partition)
 
 
-def channels(settings: Settings, session: aiohttp.ClientSession) -> list[Channel]:
+def channels(settings: Settings, session: aiohttp.ClientSession, memory: ChannelMemory) -> list[Channel]:
     """
-    Return the channels that the settings name.
+    Return the channels that the settings name; what they must know later they keep in *memory*.
 
     Raises:
         ValueError: an address, key or secret that cannot be right; the text names the setting, not its value.
     """
-    found: list[Channel] = []
-    pagerduty, webhook = settings.alerts.pagerduty, settings.alerts.webhook
-    if key := pagerduty.routing_key.get_secret_value():
-        found.append(PagerDuty(session, routing_key=key, url=pagerduty.url))
-    if webhook.url:
-        found.append(Webhook(session, url=webhook.url, secret=webhook.secret.get_secret_value()))
-    return found
+    tools = Tools(session, memory)
+    sections = {name: getattr(settings.alerts, name) for name in CHANNELS}
+    return [CHANNELS[name](tools, section.options()) for name, section in sections.items() if section.is_set]
 
 
 async def run_report(settings: Settings, status: Status) -> None:
@@ -246,78 +118,82 @@ async def run_report(settings: Settings, status: Status) -> None:
     Tell until cancelled; then end within 3 s.
 
     Raises:
+        ConfigError: a route, the fallback or the stakeholders name a channel that has no settings.
         ValueError: a channel's settings cannot be right.
         FaustCrashed: reading failed for good.
     """
-    async with aiohttp.ClientSession() as session:
-        told = channels(settings, session)
+    async with aiohttp.ClientSession() as session, open_outlet(settings, "report", status) as outlet:
+        incidents = settings.topics.incidents
+        book = Book(incidents, outlet, lambda number: read_partition(settings, TopicPartition(incidents, number)))
+        told = channels(settings, session, Memory(book))
+        check_named(settings, told)
         log.info("report_started", channels=[channel.name for channel in told])
-        reporter = Reporter(Dispatch(told))
+        alerts = settings.alerts
+        dispatch = Dispatch(told, fallback=alerts.fallback, unreachable_after_s=alerts.unreachable_after_s)
+        messages = Messages(alerts.page_url)
+        timers = Timers(book, dispatch, messages, schedule=alerts.schedule, stakeholders=alerts.stakeholders)
+        reporter = Reporter(dispatch, book, routing=alerts.routing, messages=messages, ended=timers.wake)
         app = build_app(settings, "report")
-        register(app, reporter, settings.topics, settings.signing.keys)
-        watch = asyncio.create_task(_say_ready(_assigned(app), status))
-        running = asyncio.create_task(run_app(app))
+        in_order = register(app, reporter, settings.topics, settings.signing.keys)
+        _hold_assigned(app, settings.topics.decisions, book, (in_order.leave, reporter.leave, timers.leave))
+        beside = [_saying(app, book, dispatch, outlet, status), timers.run(), Archived(settings, book, timers.end).run()]
+        beside += _heartbeat(settings, session, outlet, status)
         try:
-            await asyncio.wait({running})
-            running.result()
+            # What is told at the end, while Faust still runs, is acknowledged, and committed as that stops.
+            await run_beside(app, beside, last=lambda: reporter.drain(DRAIN_S))
         finally:
-            watch.cancel()
-            # Before Faust stops: what is told now is acknowledged, and committed as it stops.
-            await reporter.drain(DRAIN_S)
-            running.cancel()
-            await asyncio.wait({running})
+            await book.stop()
 
 
-async def _say_ready(assigned: asyncio.Event, status: Status) -> None:
+def check_named(settings: Settings, told: list[Channel]) -> None:
+    """
+    Check that every channel that is named has settings of its own.
+
+    Raises:
+        ConfigError: each that has none, with the setting that names it.
+    """
+    there = {channel.name for channel in told}
+    problems = [
+        Problem("settings", None, setting, repr(name), f"this channel has no settings; write alerts.{name}, or name another")
+        for setting, names in settings.alerts.named_channels.items()
+        for name in names
+        if name not in there
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _heartbeat(
+    settings: Settings, session: aiohttp.ClientSession, outlet: Outlet, status: Status
+) -> list[Coroutine[Any, Any, None]]:
+    given = settings.alerts.heartbeat
+    if not given.url:
+        return []
+    beats = JudgeBeats()
+    is_well = lambda: status.is_ready and beats.is_heard  # noqa: E731
+    calling = Heartbeats(session, url=given.url, every_s=given.every_s, method=given.method, is_well=is_well)
+    return [beats.follow(settings, outlet), calling.run()]
+
+
+def _hold_assigned(app: Any, topic: str, book: Book, leave: tuple[Callable[[set[int]], None], ...]) -> None:
+    """Let the book follow what the group assigns to this worker, and work on what it has lost end."""
+
+    async def assigned(_: Any, partitions: Any, **__: Any) -> None:
+        lost = book.hold(at.partition for at in partitions if at.topic == topic)
+        for one in leave:
+            one(lost)
+
+    app.on_partitions_assigned.connect(assigned, weak=False)
+
+
+async def _saying(app: Any, book: Book, dispatch: Dispatch, outlet: Outlet, status: Status) -> None:
     while True:
-        ready = assigned.is_set()
-        status.ready(ready, "" if ready else "waiting for partitions of decisions and receipts")
-        await asyncio.sleep(1.0 if ready else 0.1)
-
-
-def _assigned(app: Any) -> asyncio.Event:
-    """Return an event that is set while the group has a place for this worker, be it one without partitions."""
-    has_place = asyncio.Event()
-
-    async def assigned(*_: Any, **__: Any) -> None:
-        has_place.set()
-
-    async def revoked(*_: Any, **__: Any) -> None:
-        has_place.clear()
-
-    app.on_partitions_assigned.connect(assigned)
-    app.on_partitions_revoked.connect(revoked)
-    return has_place
-
-
-def _log(notice: Report) -> None:
-    event = notice.data
-    if isinstance(event, Refusal):
-        log.error("refused", text=notice.text, at=notice.at, **event.model_dump())
-        return
-    fields: dict[str, Any] = {
-        "rollout": notice.order,
-        "variation": notice.variation,
-        "action": event.action,
-        "decision_id": event.decision_id,
-        "text": notice.text,
-        "at": notice.at,
-    }
-    if isinstance(event, Decision):
-        log.info("decision", mode=event.mode, guardrail=event.guardrail, owner=event.owner, **fields)
-    else:
-        log.info("receipt", status=event.status, store=event.store, attempts=event.attempts, **fields)
-
-
-class _Recent(OrderedDict[str, T]):
-    """The newest entries, at most so many."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self._most = most
-
-    def put(self, key: str, value: T) -> None:
-        self[key] = value
-        self.move_to_end(key)
-        if len(self) > self._most:
-            self.popitem(last=False)
+        outlet.check()
+        why = "reading the incidents" if not book.is_loaded else ""
+        if app.rebalancing or not app.started or not book.is_assigned:
+            why = "waiting for partitions of decisions and receipts"
+        if outlet.failing_s:
+            why = f"Kafka has taken nothing for {outlet.failing_s:.0f} s"
+        is_open = sum(one.is_open for _, one in book.all())
+        status.ready(not why, why, incidents_open=is_open, channels_failing=dispatch.failing.channels)
+        await asyncio.sleep(0.5 if not why else 0.1)

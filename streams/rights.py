@@ -89,7 +89,9 @@ def _act(settings: Settings) -> Iterable[Right]:
 
 
 def _report(settings: Settings) -> Iterable[Right]:
-    yield from _topics("Read", settings.topics.decisions, settings.topics.receipts)
+    topics = settings.topics
+    yield from _topics("Read", topics.decisions, topics.receipts, topics.incidents, topics.rollouts)
+    yield from _topics("Write", topics.incidents)
     yield _group(settings, "report")
 
 

@@ -37,6 +37,11 @@ REBUILT = Counter(
 REBUILDING = Gauge(
     "guardian_judge_rebuilding", "Parts of the state that are being rebuilt now.", multiprocess_mode="livesum"
 )
+LAST_EVALUATION = Gauge(
+    "guardian_last_evaluation_timestamp_seconds",
+    "When judge last took an entry of the journal into account, in seconds since 1970.",
+    multiprocess_mode="max",
+)
 COMMANDS = Counter("guardian_act_commands", "Decisions answered, by what the store said.", ["action", "status"])
 COMMAND_SECONDS = Histogram(
     "guardian_act_command_seconds", "From a decision read to its receipt written.", buckets=_LATENCY_BUCKETS_S

@@ -19,6 +19,7 @@ class Topics:
     decisions: str = "guardian.decisions.v1"
     receipts: str = "guardian.receipts.v1"
     flag_state: str = "guardian.flag-state.v1"
+    incidents: str = "guardian.incidents.v1"
     dead_letters: str = "guardian.dead-letters.v1"
 
     @property
@@ -36,5 +37,7 @@ class Topics:
             self.receipts: {"retention.ms": str(90 * DAY_MS)},
             # Before it hides the one in force, a record that was written too late is seen (`flag_state.rewrite`).
             self.flag_state: {"cleanup.policy": "compact", "min.compaction.lag.ms": str(DAY_MS)},
+            # Likewise: of two records of one incident the newer counts, wherever it stands.
+            self.incidents: {"cleanup.policy": "compact", "min.compaction.lag.ms": str(DAY_MS)},
             self.dead_letters: {"retention.ms": str(30 * DAY_MS)},
         }

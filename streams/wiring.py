@@ -78,6 +78,7 @@ async def _opened(name: str, section: StoreSection, topic: _FlagStateTopic, stac
     from streams.stores.shares.store import SharesStore
 
     backend = kind.backend(section, await stack.enter_async_context(open_session()))
+    await topic.watch(backend, section.environment, name)
     if not kind.keeps_record:
         backend = await topic.noted(backend, section.environment, name)
     return SharesStore(backend, environment=section.environment)
@@ -96,6 +97,15 @@ class _FlagStateTopic:
         if self._records is None:
             self._records = await self._stack.enter_async_context(_reading(self._settings, self._outlet))
         return self._records
+
+    async def watch(self, backend: Backend, environment: str, store: str) -> None:
+        """Judge hears of what people change, from a store that has a log of it."""
+        from streams.noticing import noticing
+        from streams.stores.shares.backend import Watched
+
+        if isinstance(backend, Watched):
+            told = noticing(backend, self._outlet, journal=self._settings.topics.journal, environment=environment, store=store)
+            await self._stack.enter_async_context(told)
 
     async def noted(self, backend: Backend, environment: str, store: str) -> Backend:
         """A store that has no place for the record of what was decided."""

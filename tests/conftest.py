@@ -15,9 +15,9 @@ import pytest
 
 from tests.kafka import Brokers, KafkaServer, NoKafkaError, can_own, find_way, running_kafka
 from tests.support.cluster import Cluster
-from tests.support.stores import togglz
+from tests.support.stores import togglz, unleash
 
-pytest_plugins = ["tests.support.page"]
+pytest_plugins = ["tests.support.alerts.tier", "tests.support.page"]
 
 _OWN = {"kafka_server", "own_kafka", "three_brokers"}
 """Fixtures that need brokers of one's own."""
@@ -91,6 +91,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("kafka")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Get Unleash before the first test begins: that takes longer than a test may."""
+    if any(item.get_closest_marker("unleash") for item in session.items) and not unleash.why_not():
+        unleash.installed()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Run a tier where what it needs can be had: else it fails in CI, and elsewhere that is said at the end."""
     for tier, why_not in _TIERS.items():
@@ -113,6 +119,7 @@ def _why_no_kafka(*, own: bool) -> str:
 _TIERS: dict[str, Callable[[pytest.Item], str]] = {
     "kafka": lambda item: _why_no_kafka(own=bool(_OWN & set(getattr(item, "fixturenames", ())))),
     "togglz": lambda _: togglz.why_not(),
+    "unleash": lambda _: unleash.why_not(),
 }
 """Marks of tests that need a real server, each with why this machine cannot run it; empty where it can."""
 

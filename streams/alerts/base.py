@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from guardian.decisions import Decision, Receipt, Refusal
 from guardian.errors import GuardianError
@@ -23,10 +23,26 @@ from guardian.ports import Notice
 
 NOTICES = Counter(
     "guardian_report_notices",
-    "Notices by channel and what became of each: delivered, refused, gave_up, stale.",
+    "Notices by channel and what became of each: delivered, refused, gave_up, stale, fell_back.",
     ["channel", "outcome"],
 )
 RETRIES = Counter("guardian_report_retries", "Attempts to deliver a notice that are made again.", ["channel"])
+FAILING = Gauge(
+    "guardian_report_channel_failing",
+    "Whether a channel takes no notices now: it refuses them, or has not been reached for long.",
+    ["channel"],
+    multiprocess_mode="livemax",
+)
+
+Level = Literal["page", "chat", "log"]
+"""``page`` wakes somebody, ``chat`` is there to be read, ``log`` is for the log alone."""
+Kind = Literal["news", "status", "resolved", "report"]
+"""
+news       a decision, receipt or refusal, as it happens; opens or updates an incident
+status     the incident is still open
+resolved   a person resumed or archived: the incident is over
+report     what is left to read when it is over, Markdown in the body
+"""
 
 
 class ChannelError(GuardianError):
@@ -46,28 +62,43 @@ class Refused(ChannelError):
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """Where to read on: ``The decision``, ``Why``, ``Undo``."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report(Notice):
     """
     A notice with the decision, the receipt or the refused record that it is about.
 
-    *type* is the CloudEvents type, *at* when it happened (RFC 3339). ``urgent`` says that it should wake
-    someone; ``text`` is its one sentence.
+    *type* is the CloudEvents type, *at* when it happened (RFC 3339); ``text`` is its one sentence, ``title`` a few
+    words, ``body`` Markdown (of a status and a report). ``urgent`` is that ``level`` is ``page``. ``incident`` is
+    ``environment|flag|variation``, the identity for dedup keys, threads and labels, and empty where there is none;
+    ``opened_at`` is when it began (RFC 3339). ``chart`` is a PNG of 800 by 400 or nothing. ``to`` names the channels
+    that it is meant for, where routing has decided; where it is empty, those that want it are told.
     """
 
     type: str
     at: str
     variation: str
     data: Decision | Receipt | Refusal
+    kind: Kind = "news"
+    level: Level = "log"
+    incident: str = ""
+    opened_at: str = ""
+    title: str = ""
+    body: str = ""
+    links: tuple[Link, ...] = ()
+    chart: bytes = b""
+    to: tuple[str, ...] = ()
 
     @property
     def order(self) -> str:
         """Notices of the same order are delivered one after the other, as they came."""
         return f"{self.environment}|{self.flag_key}"
-
-    @property
-    def ends_alarm(self) -> bool:
-        """Whether people took the variation up again, so that what was open about it is over."""
-        return isinstance(self.data, Decision) and self.data.action == "resume" and self.data.mode == "enforce"
 
     def age_s(self, now_s: float) -> float:
         """Return how long ago it happened; *now_s* is seconds since the epoch."""
@@ -99,4 +130,16 @@ class Channel(Protocol):
             Unreachable: worth another try.
             Refused: not worth one.
         """
+        ...
+
+
+class ChannelMemory(Protocol):
+    """What a channel must know of an incident later: a chat message's id, so that the next one can answer it."""
+
+    def get(self, incident: str, channel: str) -> str | None:
+        """Return what was put last, nothing where the incident is unknown or over for long."""
+        ...
+
+    async def put(self, incident: str, channel: str, value: str) -> None:
+        """Keep *value*: it is durable when this returns. Of what is no incident nothing is kept."""
         ...

@@ -1,32 +1,37 @@
-"""PagerDuty, Events API v2: one incident a variation, closed when it is taken up again."""
+"""PagerDuty, Events API v2: one incident a variation, closed when the guardian's own is; the rest as change events."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any, ClassVar
-from urllib.parse import quote
 
 import aiohttp
 
 from guardian.decisions import Decision, Receipt, Refusal
 from streams.alerts.base import Report
-from streams.alerts.http import post_json
+from streams.alerts.http import encoded, exchange
+from streams.alerts.words import clean, cut, hidden, incident_key, one_line, shortened
 from streams.web import checked_url
 
 EVENTS_URL = "https://events.pagerduty.com/v2/enqueue"
 _SUMMARY_LONGEST = 1024
 _DEDUP_LONGEST = 255
 _ROUTING_KEY = 32
-_MOST_FLAGS_REMEMBERED = 10_000
+_BODY_LARGEST = 500_000
+"""Bytes; PagerDuty takes 512 KB."""
+_CURES = {
+    400: "see whether alerts.pagerduty.routing_key is the integration key of a service (Events API v2)",
+    403: "see whether alerts.pagerduty.routing_key is still in use",
+    404: "alerts.pagerduty.url ends in /v2/enqueue",
+}
 
 
 class PagerDuty:
     """
-    Pages for what is urgent; the same variation's news join its open incident.
+    Pages for what wakes somebody; the same variation's news join its open incident.
 
     A kill that was carried out as it should is an ``error`` (customers are safe, someone has to look); a
     kill that failed or did not take effect, or a record that somebody else wrote in the guardian's place, is ``critical``.
+    With *change_events* what is there to be read (a pause, an advance) is shown beside, as a change: that never pages.
 
     Raises:
         ValueError: no address, or a routing key that is not 32 characters long. Neither is shown.
@@ -35,12 +40,7 @@ class PagerDuty:
     max_age_s: ClassVar[float] = 3600.0
 
     def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        *,
-        routing_key: str,
-        url: str = EVENTS_URL,
-        page_url: str = "",
+        self, session: aiohttp.ClientSession, *, routing_key: str, url: str = EVENTS_URL, change_events: bool = True
     ) -> None:
         if len(routing_key) != _ROUTING_KEY:
             raise ValueError(
@@ -51,75 +51,71 @@ class PagerDuty:
         self._session = session
         self._routing_key = routing_key
         self._url = checked_url("alerts.pagerduty.url", url)
-        self._page_url = page_url.rstrip("/")
-        self._paged: dict[str, set[str]] = {}
+        self._changes_url = self._url.with_path(self._url.path.removesuffix("/enqueue") + "/change/enqueue")
+        # Keys of event orchestrations begin so, and take no changes.
+        self._tells_changes = change_events and not routing_key.startswith("R")
 
     def wants(self, notice: Report) -> bool:
-        """Urgent news, and the end of what was urgent."""
-        return notice.urgent or notice.ends_alarm
+        """News that wake somebody, the end of their incident, and changes."""
+        is_change = notice.level == "chat" and self._tells_changes
+        return notice.kind == "resolved" or (notice.kind == "news" and (notice.level == "page" or is_change))
 
     async def notify(self, notice: Report) -> None:
-        """Trigger, or resolve what is open; see ``Channel.notify``."""
-        if not notice.ends_alarm:
-            self._remember(notice)
+        """Trigger, resolve, or tell a change; see ``Channel.notify``."""
+        if notice.kind == "resolved":
+            await self._send({"event_action": "resolve", "dedup_key": dedup_key(notice)})
+        elif notice.level == "page":
             await self._send(self._trigger(notice))
-            return
-        for variation in sorted({notice.variation, *self._open(notice)}):
-            await self._send({"event_action": "resolve", "dedup_key": dedup_key(notice, variation)})
-        self._forget(notice)
+        else:
+            await self._send(_change(notice), changes=True)
 
     def _trigger(self, notice: Report) -> dict[str, Any]:
-        event: dict[str, Any] = {
+        return {
             "event_action": "trigger",
-            "dedup_key": dedup_key(notice, notice.variation),
+            "dedup_key": dedup_key(notice),
             "client": "Rollout Guardian",
-            "payload": {
-                "summary": _short(notice.text, _SUMMARY_LONGEST),
-                "source": "rollout-guardian",
+            "payload": _payload(notice)
+            | {
                 "severity": "error" if isinstance(notice.data, Decision) else "critical",
-                "timestamp": notice.at,
                 "component": notice.flag_key,
                 "group": notice.environment,
                 "class": _class(notice),
-                "custom_details": {"owner": notice.owner} | notice.data.model_dump(mode="json", exclude={"sources"}),
             },
+            "links": _links(notice),
         }
-        if self._page_url and not isinstance(notice.data, Refusal):
-            link = f"{self._page_url}/#/decisions/{quote(notice.data.decision_id, safe='')}"
-            event |= {"client_url": self._page_url, "links": [{"href": link, "text": "The decision"}]}
-        return event
 
-    async def _send(self, event: dict[str, Any]) -> None:
-        body = json.dumps({"routing_key": self._routing_key, **event}).encode()
-        await post_json(self._session, self._url, body, {}, quoted=self._without_key)
-
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._routing_key, "…")
-
-    def _remember(self, notice: Report) -> None:
-        """A flag is resumed as a whole, too: then all that was paged of it here is over."""
-        self._paged.setdefault(notice.order, set()).add(notice.variation)
-        while len(self._paged) > _MOST_FLAGS_REMEMBERED:
-            del self._paged[next(iter(self._paged))]
-
-    def _open(self, notice: Report) -> set[str]:
-        return set() if notice.variation else self._paged.get(notice.order, set())
-
-    def _forget(self, notice: Report) -> None:
-        left = self._paged.get(notice.order, set()) - {notice.variation} if notice.variation else set()
-        if left:
-            self._paged[notice.order] = left
-        else:
-            self._paged.pop(notice.order, None)
+    async def _send(self, event: dict[str, Any], *, changes: bool = False) -> None:
+        event = {"routing_key": self._routing_key, **event}
+        body = encoded(event)
+        if len(body) > _BODY_LARGEST:
+            event["payload"]["custom_details"] = {"left out": "the numbers are too many to be shown here"}
+            body = encoded(event)
+        url, quoted = self._changes_url if changes else self._url, hidden(self._routing_key)
+        await exchange(self._session, "POST", url, body, {}, quoted=quoted, cures=_CURES)
 
 
-def dedup_key(notice: Report, variation: str) -> str:
+def _change(notice: Report) -> dict[str, Any]:
+    return {"payload": _payload(notice), "links": _links(notice)}
+
+
+def _payload(notice: Report) -> dict[str, Any]:
+    details = {"owner": notice.owner, "title": one_line(notice.title), "body": clean(notice.body)}
+    return {
+        "summary": cut(one_line(notice.text), _SUMMARY_LONGEST) or "Rollout Guardian",
+        "source": "rollout-guardian",
+        "timestamp": notice.at,
+        "custom_details": {name: value for name, value in details.items() if value}
+        | notice.data.model_dump(mode="json", exclude={"sources"}),
+    }
+
+
+def _links(notice: Report) -> list[dict[str, str]]:
+    return [{"href": link.href, "text": link.text} for link in notice.links]
+
+
+def dedup_key(notice: Report) -> str:
     """Return ``guardian:environment:flag:variation``; where PagerDuty takes no such length, a hash ends it."""
-    key = f"guardian:{notice.environment}:{notice.flag_key}:{variation}"
-    if len(key) <= _DEDUP_LONGEST:
-        return key
-    digest = hashlib.sha256(key.encode()).hexdigest()[:32]
-    return f"{key[: _DEDUP_LONGEST - 33]}:{digest}"
+    return shortened(incident_key(notice), _DEDUP_LONGEST)
 
 
 def _class(notice: Report) -> str:
@@ -130,7 +126,3 @@ def _class(notice: Report) -> str:
             return f"{action} {status}"
         case Refusal():
             return "not signed"
-
-
-def _short(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"

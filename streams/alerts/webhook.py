@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import ClassVar
 
 import aiohttp
@@ -18,7 +19,7 @@ from streams.webhooks import key_of, message_id, signed_headers
 
 class Webhook:
     """
-    Every decision and receipt as ``{"type", "timestamp", "data", "text"}``.
+    Every notice as ``{"type", "timestamp", "data", "text", "kind", "level", ...}``; charts are left to be drawn there.
 
     Raises:
         ValueError: no address, or a secret that is not ``whsec_`` and 24 to 64 bytes in base64; not shown.
@@ -47,14 +48,26 @@ class Webhook:
 
 
 def payload(notice: Report) -> bytes:
-    """Return the body: the notice's type, when it happened, its data as published on Kafka, its sentence."""
+    """
+    Return the body: the notice's type, when it happened, its data as published on Kafka, its sentence.
+
+    And what it is to its incident: ``kind``, ``level``, ``incident``, ``opened_at``, ``title``, ``body``, ``links``.
+    """
     said = {
         "type": notice.type,
         "timestamp": notice.at,
         "data": notice.data.model_dump(mode="json"),
         "text": notice.text,
+        "kind": notice.kind,
+        "level": notice.level,
+        "incident": notice.incident,
+        "opened_at": notice.opened_at,
+        "title": notice.title,
+        "body": notice.body,
+        "links": [asdict(link) for link in notice.links],
     }
-    return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    # Halves of characters, which are no UTF-8, become question marks: a body must be readable before all.
+    return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def webhook_id(notice: Report) -> str:

@@ -96,20 +96,36 @@ def read(records: Sequence[Message], codec: Codec, settings: Settings, details: 
     table = _Table(len(records), settings, details)
     times: list[Any] = []
     unread: list[int] = []
+    refused: dict[int, str] = {}
     for start in range(0, len(records), BLOCK):
         block = records[start : start + BLOCK]
-        envelopes, data, kinds, odd = codec.decode(block)
+        envelopes, data, kinds, odd, broken = codec.decode(block)
         table.fill(start, envelopes, data, kinds)
         times += [envelope.time for envelope in envelopes]
         unread += [start + index for index in odd]
+        for index, reason in broken.items():
+            refused[start + index] = reason
+    odd_ones = [*unread, *refused]
+    _fill_up(times, odd_ones)
     table.time_ms, wrong = parse_times(times)
     wrong |= table.setting == WRONG
-    wrong[unread] = False
+    wrong[odd_ones] = False
+    for index, reason in refused.items():
+        table.refuse(index, reason)
     for index in unread:
         table.resolve(index, records[index], codec.resolve, codec.resolve_carefully)
     for index in np.flatnonzero(wrong).tolist():
         table.resolve(index, records[index], codec.resolve_carefully)
     return table.batch()
+
+
+def _fill_up(times: list[Any], odd: Sequence[int]) -> None:
+    """Put the time of another record where there is none to be read here: times of one layout are read all at once."""
+    if odd and len(odd) < len(times):
+        without = set(odd)
+        filler = next(times[index] for index in range(len(times)) if index not in without)
+        for index in odd:
+            times[index] = filler
 
 
 def columns_of(events: Sequence[Event], settings: Settings, details: Details) -> Batch:
@@ -202,12 +218,13 @@ class _Table:
             if not any(self.put(index, way(record)) for way in ways):
                 raise Refused("value: should be an event with names, flags and a time")
         except Refused as refused:
-            self._refuse(index, str(refused))
+            self.refuse(index, str(refused))
         except Exception as error:  # noqa: BLE001
             # A defect of ours: one event must not stop all that come after it.
-            self._refuse(index, f"value: cannot be read: {error!r}")
+            self.refuse(index, f"value: cannot be read: {error!r}")
 
-    def _refuse(self, index: int, reason: str) -> None:
+    def refuse(self, index: int, reason: str) -> None:
+        """Refuse one row."""
         self.kind[index], self._reasons[index] = REFUSED, reason
 
     def put(self, index: int, row: Row) -> bool:

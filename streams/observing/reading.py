@@ -212,6 +212,6 @@ def _size(records: Sequence[Record], before: int) -> int:
     try:
         size = sum(map(len, map(_value_of, records)))
     except TypeError:
-        size = sum(len(record.value) for record in records if record.value is not None)
+        size = sum(map(len, filter(None, map(_value_of, records))))
     some = records[before % SAMPLE :: SAMPLE]
     return size + SAMPLE * sum(len(name) + len(content or b"") for one in some for name, content in one.headers or ())

@@ -11,6 +11,8 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from guardian.errors import wrong
 from streams.fields import Port, Seconds, Section, StoreSection, Strings, Text, TopicList, TopicName, as_asked
 from streams.keys import Keys, read_private, read_public
+from streams.settings.alerts import Flow
+from streams.settings.channels import Channels
 from streams.settings.kafka import Kafka
 from streams.settings.stores import Stores
 from streams.topics import Topics
@@ -38,6 +40,7 @@ class TopicNames(Section):
     decisions: TopicName = _DEFAULT.decisions
     receipts: TopicName = _DEFAULT.receipts
     flag_state: TopicName = _DEFAULT.flag_state
+    incidents: TopicName = _DEFAULT.incidents
     dead_letters: TopicName = _DEFAULT.dead_letters
 
     @model_validator(mode="after")
@@ -135,28 +138,6 @@ class WebhookStore(Section):
         return value
 
 
-class PagerDuty(Section):
-    """Pages; without a routing key there are none."""
-
-    url: Text = "https://events.pagerduty.com/v2/enqueue"
-    routing_key: SecretStr = SecretStr("")
-    routing_key_file: str = ""
-
-
-class WebhookAddress(Section):
-    """Every decision and receipt, signed; without an address there are none."""
-
-    url: str = ""
-    secret: SecretStr = SecretStr("")
-    secret_file: str = ""
-
-    @model_validator(mode="after")
-    def _signed(self) -> Self:
-        if self.url and not self.secret:
-            raise wrong("a webhook is signed; give secret_file, or GUARDIAN_ALERTS__WEBHOOK__SECRET")
-        return self
-
-
 class Signing(Section):
     """What decisions and receipts are signed with, and whose signatures count; without any key nothing is signed."""
 
@@ -202,11 +183,8 @@ class Privacy(Section):
         return self
 
 
-class Alerts(Section):
+class Alerts(Flow, Channels):
     """Who is told."""
-
-    pagerduty: PagerDuty = PagerDuty()
-    webhook: WebhookAddress = WebhookAddress()
 
 
 class Api(Section):

@@ -169,7 +169,7 @@ def hides_value(name: str, model: type[BaseModel], document: object) -> bool:
     """
     known = dict(_fields(model, document))
     inside = [type_of for place, type_of in known.items() if f"{field_name(place)}.".startswith(f"{name}.")]
-    return not inside or SecretStr in inside or name.endswith(".url")
+    return not inside or SecretStr in inside or name.endswith((".url", ".urls"))
 
 
 def is_secret(name: str, model: type[BaseModel], document: object) -> bool:

@@ -22,6 +22,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "flipt": "streams.stores.flipt.kind",
         "goff": "streams.stores.goff.kind",
         "togglz": "streams.stores.togglz",
+        "unleash": "streams.stores.unleash.kind",
         "webhook": "streams.stores.webhook.kind",
     }
 )

@@ -28,11 +28,13 @@ from streams.stores.http import open_session
 from streams.stores.memory import MemoryFlagStore
 from streams.stores.shares.store import SharesStore
 from streams.stores.togglz import TogglzBackend
+from streams.stores.unleash.backend import UnleashBackend
 from streams.stores.webhook.client import WebhookBackend
 from tests.support.forgetful_store import ForgetfulBackend
 from tests.support.receiver import SECRET, receiving
 from tests.support.remembered import remembered
 from tests.support.stores import togglz as real_togglz
+from tests.support.stores import unleash as real_unleash
 from tests.support.stores.flipt import TOKEN, flag, flipping, segment
 from tests.support.stores.goff import KEY, relaying
 
@@ -159,7 +161,21 @@ async def flipt() -> AsyncIterator[FlagStore]:
         yield SharesStore(FliptBackend(section, session), call_s=20.0)
 
 
-REAL = {togglz: pytest.mark.togglz}
+@asynccontextmanager
+async def unleash() -> AsyncIterator[FlagStore]:
+    """A real Unleash, asked by a user of the guardian's own; each test finds its flags as new."""
+    people = real_unleash.Unleash()
+    for key in ("checkout-v2", "new-search"):
+        people.renew(key, weights={"control": 900, "treatment": 100})
+    async with open_session() as session:
+        backend = UnleashBackend(
+            session, url=people.url, token=real_unleash.token(), project="default", at="production", environment="production",
+            timeout_s=4.0,
+        )  # fmt: skip
+        yield SharesStore(backend, call_s=20.0)
+
+
+REAL = {togglz: pytest.mark.togglz, unleash: pytest.mark.unleash}
 """Those that run a vendor's own server, with the tier that says where that can be had."""
 STORES: list[Any] = [
     *(memory, flagd, webhook, documented, noted, goff, flipt),

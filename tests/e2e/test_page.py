@@ -232,6 +232,27 @@ async def test_names_are_never_markup(tab: Page, publish: Hand):
     assert 0 == await tab.locator("main img, main i i, main u").count()
 
 
+async def test_an_undo_link_asks_for_the_resume(tab: Page, publish: Hand, url: str, given: Settings):
+    """
+    The undo link that a page on call holds opens the decision and asks who resumes it and why; nothing happens before.
+    """
+    await publish.rollout(rollout("checkout-v2", at_ms=now_ms(), status="killed"))
+    await publish.decision(decision(1, at_ms=now_ms()))
+    await expect(tab.get_by_role("alert").filter(has_text="Variation killed")).to_be_visible()
+    link = f"{url}/#/decisions/production%7Ccheckout-v2%7Ctreatment%7C1/undo"
+    await tab.goto(link)
+    dialog = tab.get_by_role("dialog")
+    await expect(dialog).to_contain_text("Resume checkout-v2 in production?")
+    await dialog.get_by_label("Your name").fill("ada")
+    await dialog.get_by_label("Why").fill("build 81 mends it")
+    await dialog.get_by_role("button", name="Resume").click()
+    await expect(dialog).to_be_hidden()
+    ((_, key, wish),) = await read_journal(given, 1)
+
+    assert isinstance(wish, Override)
+    assert ("production|checkout-v2", "resume", "ada") == (key, wish.action, wish.by)
+
+
 async def test_a_decision_has_its_own_address(tab: Page, publish: Hand, url: str):
     """
     The address that a page on call holds shows that decision with its numbers.

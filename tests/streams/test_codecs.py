@@ -113,7 +113,7 @@ def test_feedback_is_read_the_fast_way():
     given_events = [feedback("rating", 2, scale=[0, 3]), feedback("nps", 9), feedback("thumb", 0), feedback("report", None)]
     codec = Codec()
 
-    _, _, kinds, odd = codec.decode([line(event) for event in given_events])
+    _, _, kinds, odd, _ = codec.decode([line(event) for event in given_events])
 
     assert ([FEEDBACK] * 4, []) == (kinds, list(odd))
     assert [careful(line(event)) for event in given_events] == fast([line(event) for event in given_events])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from itertools import islice
@@ -14,7 +15,7 @@ from guardian.bank import Bank
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision, Receipt, RolloutView
 from guardian.engine import JudgeConfig
 from guardian.errors import EventError, ProblemsError
-from guardian.journal import Summary, encode
+from guardian.journal import Beat, Summary, encode
 from guardian.plan import Plan
 from guardian.summaries import Arm, FlagSums, MixedUnit, Sight, Tick
 from streams.apps.overrides import OverrideWish
@@ -80,6 +81,23 @@ def test_events(kind, bare, planned, dice):
     assert counts.exposures + counts.outcomes + counts.feedback >= len(records) / 2
     taken = counts.exposures + counts.outcomes + counts.feedback + counts.duplicates + counts.unknown + counts.skipped
     assert len(records) == taken + counts.dead
+
+
+@pytest.mark.parametrize("at_ms", [10**4_000, 253_402_300_800_000])
+async def test_a_journal_entry_of_no_time(at_ms):
+    """An entry whose time nothing can be reckoned with is buried with its reason, and moves no clock."""
+    outlet = MemoryOutlet()
+    judge = Judge(lambda: Bank(JudgeConfig()), outlet, Topics())  # type: ignore[arg-type]
+    judge.recovered([0], lambda _: 0)
+    beat = encode(Beat(source="t/0", at_ms=NOON_MS, passed_ms=NOON_MS))
+    [hostile] = events(Topics().journal, [beat.replace(f'"at_ms":{NOON_MS}'.encode(), f'"at_ms":{at_ms}'.encode())])
+    await judge.take(hostile)
+    await asyncio.gather(*(owed.delivery for owed in judge.partitions[0].owed if owed.delivery))
+
+    [letter] = outlet.on(Topics().dead_letters)
+    assert b"at_ms" in dict(letter.headers)["guardian_reason"]
+    assert judge.readiness()[0] and 0 == judge.readiness()[2]["not_applied"]
+    judge.revoked()
 
 
 async def test_journal_entries(dice):

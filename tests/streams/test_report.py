@@ -20,10 +20,14 @@ from structlog.testing import capture_logs
 
 from streams.alerts.base import Report
 from streams.alerts.dispatch import Dispatch
-from streams.report import InOrder, Reporter, channels, run_report
+from streams.report import channels, run_report
 from streams.settings import Settings
 from streams.status import Status
+from streams.telling.book import Memory as BookMemory
+from streams.telling.lines import InOrder
+from streams.telling.reporter import Reporter
 from tests.support.cluster import Cluster
+from tests.support.incidents import book
 from tests.support.page import Hand, hand, until
 from tests.support.pagerduty import EventsApi, events_api
 from tests.support.published import decision, receipt
@@ -57,7 +61,7 @@ def now_ms() -> int:
 
 def reporter() -> tuple[Reporter, Memory]:
     channel = Memory()
-    return Reporter(Dispatch([channel])), channel
+    return Reporter(Dispatch([channel]), book()), channel
 
 
 async def test_decisions_and_receipts_are_logged_and_told():
@@ -67,8 +71,8 @@ async def test_decisions_and_receipts_are_logged_and_told():
     report, channel = reporter()
     of = decision(at_ms=now_ms())
     with capture_logs() as logs:
-        await report.handle_decision(of)
-        await report.handle_receipt(receipt(of, "applied"))
+        await report.handle_decision(of, 0)
+        await report.handle_receipt(receipt(of, "applied"), 0)
 
     sentence = "The kill of checkout-v2/treatment in production was applied by flagd as version 17, 41 ms after"
     assert [of.explanation, f"{sentence} it was decided."] == [notice.text for notice in channel.told]
@@ -82,7 +86,8 @@ async def test_decisions_and_receipts_are_logged_and_told():
     ("more", "urgent"),
     [
         ({}, True),
-        ({"environment": "staging"}, True),
+        ({"environment": "canary-eu"}, True),
+        ({"environment": "staging"}, False),
         ({"action": "kill_flag"}, True),
         ({"owner": ""}, False),
         ({"mode": "shadow"}, False),
@@ -93,10 +98,10 @@ async def test_decisions_and_receipts_are_logged_and_told():
 )
 async def test_which_decisions_wake_somebody(more, urgent):
     """
-    A kill that is meant and has an owner wakes somebody, in any environment; nothing else does.
+    A kill that is meant and has an owner wakes somebody, but for where things are tried; nothing else does.
     """
     report, channel = reporter()
-    await report.handle_decision(decision(at_ms=now_ms(), **more))
+    await report.handle_decision(decision(at_ms=now_ms(), **more), 0)
 
     assert [urgent] == [notice.urgent for notice in channel.told]
 
@@ -114,19 +119,19 @@ async def test_which_decisions_wake_somebody(more, urgent):
         ("kill", "waiting", True),
         ("kill", "superseded", False),
         ("pause", "waiting", False),
-        ("pause", "failed", True),
+        ("pause", "failed", False),
         ("pause", "conflict", False),
         ("advance", "expired", False),
     ],
 )
 async def test_which_receipts_wake_somebody(action, status, urgent):
     """
-    What failed or did not help wakes somebody, and a kill that was not carried out for whatever reason.
+    A kill that was not carried out for whatever reason, or did not help, wakes somebody; nothing else does.
     """
     report, channel = reporter()
     of = decision(at_ms=now_ms(), action=action)
-    await report.handle_decision(of)
-    await report.handle_receipt(receipt(of, status))
+    await report.handle_decision(of, 0)
+    await report.handle_receipt(receipt(of, status), 0)
 
     assert (urgent, "team-checkout") == (channel.told[1].urgent, channel.told[1].owner)
 
@@ -140,7 +145,7 @@ async def test_on_call_is_told_once_that_a_kill_waits_and_that_it_arrived(action
     of = decision(at_ms=now_ms(), action=action)
     waiting = receipt(of, "waiting", detail="connection refused")
     for one in (waiting, waiting, receipt(of, "applied").model_copy(update={"waited_s": 301.2})):
-        await report.handle_receipt(one)
+        await report.handle_receipt(one, 0)
 
     assert [urgent, urgent] == [notice.urgent for notice in channel.told]
     assert channel.told[0].text.endswith("and is tried until it is done: connection refused.")
@@ -151,7 +156,7 @@ async def test_a_receipt_whose_decision_is_unknown_is_told():
     A receipt that comes before its decision, or long after it, is told all the same.
     """
     report, channel = reporter()
-    await report.handle_receipt(receipt(decision(at_ms=now_ms()), "failed", detail="no such flag"))
+    await report.handle_receipt(receipt(decision(at_ms=now_ms()), "failed", detail="no such flag"), 0)
 
     assert ["The kill of checkout-v2/treatment in production failed in flagd after 1 attempt: no such flag."] == [
         notice.text for notice in channel.told
@@ -165,12 +170,12 @@ async def test_a_repeat_is_told_once_and_not_before_the_first():
     report, channel = reporter()
     channel.holding = asyncio.Event()
     of = decision(at_ms=now_ms())
-    first = asyncio.create_task(report.handle_decision(of))
-    second = asyncio.create_task(report.handle_decision(of))
+    first = asyncio.create_task(report.handle_decision(of, 0))
+    second = asyncio.create_task(report.handle_decision(of, 0))
     done, _ = await asyncio.wait({first, second}, timeout=0.05)
     channel.holding.set()
     await asyncio.gather(first, second)
-    await report.handle_decision(of)
+    await report.handle_decision(of, 0)
 
     assert set() == done
     assert 1 == len(channel.told)
@@ -181,9 +186,9 @@ async def test_what_is_remembered_is_bounded():
     Ids and decisions are remembered up to a number; memory does not grow with time.
     """
     channel = Memory()
-    report = Reporter(Dispatch([channel]), remembered=10)
+    report = Reporter(Dispatch([channel]), book(), remembered=10)
     for number in range(50):
-        await report.handle_decision(decision(number, at_ms=now_ms()))
+        await report.handle_decision(decision(number, at_ms=now_ms(), evidence=None), 0)
 
     assert (10, 10) == (len(report._told), len(report._decisions))
     assert 50 == len(channel.told)
@@ -240,7 +245,7 @@ async def test_nothing_is_acknowledged_past_what_was_not_told():
     stream, in_order = Stream(), InOrder(5)
     told = asyncio.Event()
     told.set()
-    await in_order.handle(stream, event("a", 1), report.handle_decision(decision(1, at_ms=now_ms())))
+    await in_order.handle(stream, event("a", 1), report.handle_decision(decision(1, at_ms=now_ms()), 0))
     await in_order.handle(stream, event("a", 2), told.wait())  # type: ignore[arg-type]
     await in_order.handle(stream, event("b", 7), told.wait())  # type: ignore[arg-type]
     await until(lambda: stream.acknowledged, "the other partition goes on")
@@ -271,11 +276,12 @@ async def test_settings_choose_the_channels():
     Without keys and addresses nobody is told but the log; a key of a wrong form is an error at the start.
     """
     async with aiohttp.ClientSession() as session:
-        assert [] == channels(Settings(), session)
+        memory = BookMemory(book())
+        assert [] == channels(Settings(), session, memory)
         both = alerts(EventsApi(url="http://127.0.0.1:1/v2/enqueue"), "https://hooks.example.com/x")
-        assert ["pagerduty", "webhook"] == [one.name for one in channels(Settings.model_validate(both), session)]
+        assert ["pagerduty", "webhook"] == [one.name for one in channels(Settings.model_validate(both), session, memory)]
         with pytest.raises(ValueError, match=r"alerts\.pagerduty\.routing_key"):
-            channels(Settings.model_validate({"alerts": {"pagerduty": {"routing_key": "short"}}}), session)
+            channels(Settings.model_validate({"alerts": {"pagerduty": {"routing_key": "short"}}}), session, memory)
 
 
 def alerts(api: EventsApi, hook: str) -> dict[str, Any]:
@@ -332,10 +338,10 @@ async def test_from_kafka_to_the_pager(kafka: Cluster):
             await until(lambda: len(api.open) == 1 and len(got) == 3, "page and calls")
             assert ["trigger"] == [one["event_action"] for one in api.accepted]
             await publish.decision(decision(18, at_ms=now_ms(), action="resume"))
-            await until(lambda: not api.open and len(got) == 4, "resolved")
+            await until(lambda: not api.open and len(got) == 6, "resolved, and reported")
 
     assert of.explanation in {said["text"] for _, said in got}
-    assert 4 == len({named for named, _ in got})
+    assert 6 == len({named for named, _ in got})
     assert [] == api.refused
 
 

@@ -22,10 +22,12 @@ from streams.apps.cli import app
 from streams.cloudevents import from_event, to_event
 from streams.judging import Judge
 from streams.keys import Keys, SignatureError, key_id, new_private, private_pem, read_private, read_public
-from streams.report import Reporter, read
+from streams.report import read
 from streams.settings import load_settings
 from streams.stores.memory import MemoryFlagStore
+from streams.telling.reporter import Reporter
 from streams.topics import Topics
+from tests.support.incidents import book
 from tests.support.movers import CountingBank, MemoryOutlet, decision, events, until
 from tests.support.movers import receipt as some_receipt
 
@@ -208,7 +210,7 @@ async def test_somebody_is_woken_once_an_hour_by_what_is_not_signed():
     within the hour of the log.
     """
     channel = Memory()
-    reporter = Reporter(Dispatch([channel]))
+    reporter = Reporter(Dispatch([channel]), book())
     forged = signed(THEIRS, decision(7, explanation="buy now"))
     began_s = 1_795_000_000.0 // 3600 * 3600
     for number, event in enumerate(events(TOPICS.decisions, [forged] * 1_001)):

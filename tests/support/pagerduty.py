@@ -1,9 +1,9 @@
 """
 A local server that takes and refuses what PagerDuty's Events API v2 takes and refuses.
 
-Written after PagerDuty's developer documentation ("Send an Alert Event", "Events API v2 Overview"): one path,
-required fields, lengths, severities, the 512 KB limit; 202 for what it takes, 400 with the reasons for what it
-does not. Alerts open, collect further triggers and resolve by ``dedup_key``, as documented.
+Written after PagerDuty's developer documentation ("Send an Alert Event", "Send a Change Event", "Events API v2
+Overview"): two paths, required fields, lengths, severities, the 512 KB limit; 202 for what it takes, 400 with the reasons
+for what it does not. Alerts open, collect further triggers and resolve by ``dedup_key``, as documented.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class EventsApi:
     accepted: list[dict[str, Any]] = field(default_factory=list)
     refused: list[list[str]] = field(default_factory=list)
     open: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    changes: list[dict[str, Any]] = field(default_factory=list)
     faults: deque[Fault] = field(default_factory=deque)
     delay_s: float = 0.0
 
@@ -52,7 +53,7 @@ class EventsApi:
 
     async def handle(self, request: web.Request) -> web.Response:
         self.requests += 1
-        if request.path != "/v2/enqueue":
+        if request.path not in ("/v2/enqueue", "/v2/change/enqueue"):
             return web.json_response({"error": "not found"}, status=404)
         if request.method != "POST":
             return web.json_response({"error": "method not allowed"}, status=405)
@@ -70,8 +71,12 @@ class EventsApi:
             event = json.loads(body)
         except ValueError:
             return self._refuse(["JSON is not valid"])
-        if errors := problems(event):
+        is_change = "/change/" in request.path
+        if errors := change_problems(event) if is_change else problems(event):
             return self._refuse(errors)
+        if is_change:
+            self.changes.append(event)
+            return web.json_response({"status": "success", "message": "Change event processed"}, status=202)
         return web.json_response(self._take(event), status=202)
 
     def _refuse(self, errors: list[str], status: int = 400) -> web.Response:
@@ -106,6 +111,16 @@ def problems(event: Any) -> list[str]:
     if event.get("event_action") == "trigger":
         found += payload_problems(event.get("payload"))
     found += [f"links[{i}].href is missing" for i, one in enumerate(event.get("links", ())) if not one.get("href")]
+    return found
+
+
+def change_problems(event: Any) -> list[str]:
+    """The same of a change event, which has no key to deduplicate by and no severity."""
+    if not isinstance(event, dict) or not isinstance(event.get("payload"), dict):
+        return ["payload is missing or blank"]
+    found = problems({**event, "event_action": "resolve", "dedup_key": "-"})
+    found += [f"{name} is not a field of change events" for name in sorted(event.keys() - {"routing_key", "payload", "links"})]
+    found += payload_problems({"severity": "info", **event["payload"]})
     return found
 
 

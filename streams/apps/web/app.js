@@ -33,7 +33,7 @@ connect();
 render();
 
 function render() {
-  const { page, key, decision } = route();
+  const { page, key, decision, undo } = route();
   const none = state.loaded && !state.rollouts.size;
   const onBoard = page === "rollouts" && state.rollouts.size > 0;
   show(loading, !state.loaded && !state.rollouts.size);
@@ -44,7 +44,7 @@ function render() {
   updateBanners();
   for (const link of document.querySelectorAll("nav a")) attr(link, "aria-current", link.dataset.page === page ? "page" : null);
   if (onBoard) updateBoard(key);
-  if (page === "decisions") decisions.update(decision);
+  if (page === "decisions") decisions.update(decision, undo);
   document.title = [titleOf(page, key), "Rollout Guardian"].filter(Boolean).join(" · ");
 }
 

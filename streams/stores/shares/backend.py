@@ -7,7 +7,7 @@ A new store is one file that implements `Backend`, and its line in `streams.stor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from guardian.ports import FlagCommand, StoreCapabilities, StoreError
 from streams.stores.shares.flag import Change, Seen
@@ -23,6 +23,33 @@ class Written:
 
     etag: str
     also: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Somebody's own change of what a flag serves, as the store's log has it; *id* is of this change alone."""
+
+    id: str
+    flag_key: str
+    by: str
+    what: str
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A backend whose store has a log of changes."""
+
+    poll_s: float
+    """How often it is to be asked."""
+
+    async def edits(self) -> list[Edit]:
+        """
+        People's changes since the last call, oldest first; at the first those of the last minutes.
+
+        Raises:
+            StoreError: it does not say.
+        """
+        ...
 
 
 class Backend(Protocol):

@@ -46,7 +46,9 @@ class Seen:
 
     *shares* and each of *rings* that is served apart hold every variation; the others of *rings* are empty. *known* is the
     record of what was decided; its version is 0 where there is none. *mark* is that of the guardian's last change. *raw* is
-    the flag as the store has it, for a backend that sends it back changed.
+    the flag as the store has it, for a backend that sends it back changed. Shares of this flag are multiples of *finest*,
+    where it is not 0; else of what the store says for all. *lost* says, for people, what the guardian's last change has
+    overwritten that it had not read; empty for nothing, ``None`` where the store cannot tell.
     """
 
     etag: str
@@ -59,6 +61,8 @@ class Seen:
     theirs: Mapping[str, frozenset[str]]
     mark: str = ""
     raw: Any = None
+    finest: float = 0.0
+    lost: str | None = None
 
     @property
     def version(self) -> str:
@@ -85,6 +89,8 @@ def seen(
     rings: Mapping[str, Shares] | None = None,
     changed_by: str = "",
     raw: Any = None,
+    finest: float = 0.0,
+    lost: str | None = None,
 ) -> Seen:
     """
     A flag as a store has told it; *kept* is what the guardian keeps beside it, ``None`` before its first change.
@@ -109,6 +115,8 @@ def seen(
         theirs={ring: frozenset(names) for ring, names in kept.theirs.items()},
         mark=kept.mark,
         raw=raw,
+        finest=finest,
+        lost=lost,
     )
 
 

@@ -100,6 +100,8 @@ class Noted:
             rings={ring: dict(shares) for ring, shares in found.rings.items()},
             changed_by=found.changed_by,
             raw=found.raw,
+            finest=found.finest,
+            lost=found.lost,
         )
 
     async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str | Written:

@@ -27,7 +27,11 @@ MOST_READS = 6
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A change that was sent, the record of before, what is said if it was made; and what makes that doubtful."""
+    """
+    A change that was sent, the record of before, what is said if it was made; and what makes that doubtful.
+
+    *window* is said where the store cannot tell what was lost in it.
+    """
 
     change: Change
     known: Overlay
@@ -36,6 +40,7 @@ class _Sent:
     also: str
     doubt: str
     is_refused: bool = False
+    window: str = ""
 
 
 class SharesStore:
@@ -67,7 +72,7 @@ class SharesStore:
         """See `guardian.ports.FlagStore.apply`."""
         if command.environment != self.environment:
             return unknown(command, other_environment(self.environment, command.environment))
-        reached, command = ["the flag was not read; nothing was sent"], rounded(command, self.capabilities.finest_share)
+        reached = ["the flag was not read; nothing was sent"]
         try:
             async with self._bounded(reached), self._locks[command.flag_key]:
                 return await self._carry_out(command, reached)
@@ -85,6 +90,7 @@ class SharesStore:
             since_s = time.monotonic()
             seen = await self._seen(command.flag_key)
             first = first or seen
+            command = rounded(command, seen.finest or self.capabilities.finest_share)
             if sent is not None and (answer := _answer(sent, seen, command)) is not None:
                 return answer
             planned = _planned(seen, first, command, self._now_ms())
@@ -110,8 +116,8 @@ class SharesStore:
         except StoreUnavailable as error:
             return replace(planned, doubt=str(error))
         done_so = told if isinstance(told, Written) else Written(told, "")
-        also = planned.also + done_so.also + self._window(time.monotonic() - since_s)
-        return replace(planned, etag=done_so.etag, also=also)
+        window = self._window(time.monotonic() - since_s)
+        return replace(planned, etag=done_so.etag, also=planned.also + done_so.also, window=window)
 
     def _window(self, open_s: float) -> str:
         """What is said where a person's change could have been overwritten unseen."""
@@ -206,7 +212,9 @@ def _answer(sent: _Sent, seen: Seen, command: FlagCommand) -> Applied | None:
     """
     state = state_of(seen, *_place(command))
     if seen.mark != sent.change.kept.mark:
-        if sent.is_refused or command.command_id in seen.known.get("recent_command_ids", ()):
+        # A record as new as this one that knows nothing of it was written in the same moment, over it.
+        is_overwritten = seen.known["version"] >= sent.change.record["version"]
+        if sent.is_refused or is_overwritten or command.command_id in seen.known.get("recent_command_ids", ()):
             return None
         if sent.doubt or seen.etag == sent.from_etag:
             why = sent.doubt or "the store has taken the change and does not show it"
@@ -214,7 +222,8 @@ def _answer(sent: _Sent, seen: Seen, command: FlagCommand) -> Applied | None:
         return Applied("conflict", seen.version, f"another change came first; served is version {seen.version}", state)
     if sent.change.is_met(seen):
         status, detail = done(sent.known, sent.change.record, command) or ("applied", f"served as version {seen.version}")
-        return Applied(status, seen.version, detail + sent.also, state)
+        lost = sent.window if seen.lost is None else seen.lost
+        return Applied(status, seen.version, detail + sent.also + lost, state)
     if seen.etag == sent.etag:
         why = f"the store keeps other shares than it was sent: {dict(seen.shares)}, sent were {sent.change.shares}"
         return Applied("failed", seen.version, why, state)

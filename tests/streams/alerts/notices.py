@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE
@@ -23,6 +24,9 @@ def decided(**more: Any) -> Report:
         at=of.decided_at,
         variation=of.variant,
         data=of,
+        level="page" if of.action == "kill" else "log",
+        incident=f"{of.environment}|{of.flag_key}|{of.variant}",
+        opened_at=of.decided_at,
     )
 
 
@@ -40,4 +44,12 @@ def answered(status: str, **more: Any) -> Report:
         at=of.at,
         variation=of.variant,
         data=of,
+        level="page",
+        incident=f"{of.environment}|{of.flag_key}|{of.variant}",
+        opened_at=of.at,
     )
+
+
+def resolved(opened: Report) -> Report:
+    """That the incident of a notice is over."""
+    return replace(opened, notice_id=f"resolved:{opened.incident}", kind="resolved", level="chat", urgent=False)

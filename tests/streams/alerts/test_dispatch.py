@@ -11,7 +11,7 @@ from streams.alerts.base import Refused, Report, Unreachable
 from streams.alerts.dispatch import Dispatch, Patience
 from streams.alerts.pagerduty import PagerDuty
 from streams.alerts.webhook import Webhook
-from tests.streams.alerts.notices import answered, decided
+from tests.streams.alerts.notices import answered, decided, resolved
 from tests.support.page import until
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -120,7 +120,7 @@ async def test_a_resolve_never_overtakes_its_trigger(session, api):
     dispatch = Dispatch([PagerDuty(session, routing_key=KEY, url=api.url)], QUICK)
     await asyncio.gather(
         dispatch.tell(decided()),
-        dispatch.tell(decided(action="resume", number=18)),
+        dispatch.tell(resolved(decided())),
         dispatch.tell(decided(flag="new-cart")),
     )
     ours = [event["event_action"] for event in api.accepted if "checkout-v2" in event["dedup_key"]]

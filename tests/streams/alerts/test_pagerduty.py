@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import aiohttp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.alerts.base import Refused, Unreachable
+from streams.alerts.base import Link, Refused, Unreachable
 from streams.alerts.pagerduty import PagerDuty, dedup_key
-from tests.streams.alerts.notices import answered, decided
+from tests.streams.alerts.notices import answered, decided, resolved
 from tests.support.pagerduty import EventsApi, problems
 
 KEY = "0123456789abcdef0123456789abcdef"
+LINK = Link("The decision", "https://guardian.example.com/#/decisions/production%7Ccheckout-v2%7Ctreatment%7C17")
 INCIDENT = "guardian:production:checkout-v2:treatment"
 
 
@@ -24,8 +26,8 @@ async def test_a_kill_opens_an_incident(session, api):
     """
     A kill opens one incident for its variation, with the sentence, the numbers and a link to the decision.
     """
-    notice = decided()
-    await channel(session, api, page_url="https://guardian.example.com/").notify(notice)
+    notice = replace(decided(), links=(LINK,))
+    await channel(session, api).notify(notice)
 
     (event,) = api.open[INCIDENT]
     payload = event["payload"]
@@ -35,12 +37,7 @@ async def test_a_kill_opens_an_incident(session, api):
         payload["severity"], payload["component"], payload["group"], payload["class"],
     )  # fmt: skip
     assert 31 == payload["custom_details"]["evidence"]["events"]
-    assert [
-        {
-            "href": "https://guardian.example.com/#/decisions/production%7Ccheckout-v2%7Ctreatment%7C17",
-            "text": "The decision",
-        }
-    ] == event["links"]
+    assert [{"href": LINK.href, "text": LINK.text}] == event["links"]
 
 
 async def test_a_kill_that_did_not_help_joins_the_incident(session, api):
@@ -56,40 +53,52 @@ async def test_a_kill_that_did_not_help_joins_the_incident(session, api):
     assert api.open[INCIDENT][1]["payload"]["summary"].endswith("are still seen: 41 exposures from cart-api.")
 
 
-async def test_a_resume_closes_the_incident(session, api):
+async def test_the_end_of_an_incident_resolves_it(session, api):
     """
-    When people take the variation up again, its incident is resolved, and no other.
+    The end of an incident resolves that one, and no other.
     """
     to = channel(session, api)
     await to.notify(decided())
     await to.notify(decided(flag="new-cart"))
-    await to.notify(decided(action="resume", number=18))
+    await to.notify(resolved(decided()))
 
     assert ["guardian:production:new-cart:treatment"] == list(api.open)
 
 
-async def test_a_resumed_flag_closes_all_of_its_incidents(session, api):
-    """
-    A flag that is resumed as a whole closes the incidents of all of its variations.
-    """
-    to = channel(session, api)
-    for variation in ("blue", "green"):
-        await to.notify(decided(variant=variation))
-    await to.notify(decided(action="resume", variant=""))
-
-    assert {} == api.open
-
-
 async def test_only_what_is_urgent_pages(session, api):
     """
-    What is not urgent wakes nobody; a resume in shadow mode resolves nothing.
+    What is not urgent wakes nobody, nor does that an incident still goes on.
     """
     to = channel(session, api)
 
     assert to.wants(decided())
-    assert to.wants(decided(action="resume"))
+    assert to.wants(resolved(decided()))
     assert not to.wants(decided(action="pause"))
-    assert not to.wants(decided(action="resume", mode="shadow"))
+    assert not to.wants(replace(decided(), kind="status", level="chat"))
+
+
+async def test_what_wakes_nobody_is_a_change(session, api):
+    """
+    What is there to be read is a change event beside the incidents, unless the settings or the kind of key forbid it.
+    """
+    read = replace(decided(action="pause"), level="chat", links=(LINK,))
+    to = channel(session, api)
+    await to.notify(read)
+    others = [channel(session, api, change_events=False), PagerDuty(session, routing_key="R" + KEY[1:], url=api.url)]
+
+    assert to.wants(read)
+    assert [read.text] == [event["payload"]["summary"] for event in api.changes]
+    assert ([], {}) == (api.accepted, api.open)
+    assert [False, False] == [other.wants(read) for other in others]
+
+
+async def test_numbers_without_end_are_left_out(session, api):
+    """
+    What would be larger than PagerDuty takes is told without its numbers.
+    """
+    await channel(session, api).notify(replace(decided(), body="x" * 600_000))
+
+    assert "left out" in api.open[INCIDENT][0]["payload"]["custom_details"]
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -104,7 +113,7 @@ async def test_no_name_makes_an_event_that_is_refused(flag, variation, words):
         event = json.loads(json.dumps({"routing_key": KEY, **to._trigger(notice)}))
 
     assert [] == problems(event)
-    assert dedup_key(notice, variation) != dedup_key(notice, variation + "x")
+    assert dedup_key(notice) != dedup_key(replace(notice, variation=variation + "x"))
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 0])

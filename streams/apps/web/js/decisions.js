@@ -3,6 +3,7 @@
 import { chain } from "./chain.js";
 import { attr, h, keyed, sentence, show, text } from "./dom.js";
 import { ago, clock, pValue } from "./format.js";
+import { askOverride } from "./override.js";
 import { decisionLink, rolloutLink } from "./route.js";
 import { decisionsOf, keyOf, now, state } from "./state.js";
 
@@ -15,8 +16,12 @@ export function decisionCard({ withRollout = false } = {}) {
   const numbers = h("dl", { class: "numbers" });
   const more = h("details", {}, h("summary", {}, "Numbers and receipts"), receipts, numbers);
   const steps = chain();
-  const el = h("article", { class: "decision" }, h("p", { class: "meta" }, where, when, shadow), said, steps.el, more);
+  let shown = null;
+  const undo = h("button", { type: "button", class: "quiet", onclick: () => askUndo(shown) }, "Resume");
+  const el = h("article", { class: "decision" }, h("p", { class: "meta" }, where, when, shadow), said, steps.el, more, undo);
   const update = (decision) => {
+    shown = decision;
+    show(undo, withRollout && canUndo(decision));
     attr(el, "class", `decision ${decision.action.startsWith("kill") && decision.mode === "enforce" ? "is-kill" : ""}`);
     attr(el, "id", `decision-${decision.decision_id}`);
     sentence(said, decision.explanation);
@@ -36,6 +41,16 @@ export function decisionCard({ withRollout = false } = {}) {
     numbers.replaceChildren(...numbersOf(decision).flatMap(([name, value]) => [h("dt", {}, name), h("dd", { class: "num" }, String(value))]));
   };
   return { el, update, open: () => (more.open = true) };
+}
+
+// A kill that stands, and that a person may take back: on a rollout's own page that button is at the top.
+function canUndo(decision) {
+  const view = state.rollouts.get(keyOf(decision));
+  return decision.action.startsWith("kill") && decision.mode === "enforce" && view?.status === "killed";
+}
+
+function askUndo(decision) {
+  askOverride(state.rollouts.get(keyOf(decision)), "resume");
 }
 
 function numbersOf(decision) {
@@ -68,7 +83,7 @@ export function decisionsView() {
   const el = h("section", { class: "page", "aria-labelledby": "decisions-title" }, h("h1", { id: "decisions-title" }, "Decisions"), missing, none, list);
   const parts = new Map();
   let shown = null;
-  const update = (wanted) => {
+  const update = (wanted, undo) => {
     const found = decisionsOf().slice(0, 200);
     keyed(list, parts, found, (one) => one.decision_id, () => decisionCard({ withRollout: true }));
     show(none, state.loaded && !found.length);
@@ -79,6 +94,7 @@ export function decisionsView() {
     if (part && shown !== wanted) {
       part.open();
       part.el.scrollIntoView({ block: "center" });
+      if (undo && canUndo(state.decisions.get(wanted))) askUndo(state.decisions.get(wanted));
     }
     shown = part ? wanted : null;
   };

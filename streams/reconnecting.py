@@ -1,0 +1,59 @@
+"""
+aiokafka on uvloop: a connection that was lost is a lost connection, and the view of the cluster is renewed all the same.
+
+uvloop raises ``RuntimeError`` where something is written to a connection that was closed a moment ago; asyncio's own
+loops say nothing, and aiokafka counts on that. It does not expect the error, so the task that keeps its view of the
+cluster up to date ended by it, silently. From then on the client knew no new leader and found no coordinator: after a
+broker's crash a worker read nothing any more, and waited for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiokafka.client
+import aiokafka.conn
+import structlog
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError
+
+log = structlog.get_logger()
+
+AGAIN_S = 0.5
+"""From one failure to keep the view of the cluster up to date to the next try."""
+
+
+class _Connection(AIOKafkaConnection):
+    def send(self, request: Any, expect_response: bool = True) -> Any:
+        """Send as aiokafka does; where the connection is lost, that is the error."""
+        try:
+            return super().send(request, expect_response)
+        except RuntimeError as error:
+            self.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
+            raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
+
+
+async def _synchronize(client: AIOKafkaClient) -> None:
+    """Keep the view of the cluster up to date, whatever goes wrong at it once."""
+    while True:
+        try:
+            await _md_synchronizer(client)
+        except Exception as error:
+            log.exception("cluster_view_not_renewed", reason=repr(error))
+            # Whoever waits for it goes on, and asks again.
+            waiting, client._md_update_fut = client._md_update_fut, None
+            client._md_update_waiter = asyncio.get_running_loop().create_future()
+            if waiting is not None and not waiting.done():
+                waiting.set_result(False)
+            await asyncio.sleep(AGAIN_S)
+
+
+_md_synchronizer = AIOKafkaClient._md_synchronizer
+
+
+def mend() -> None:
+    """Let every client of this process that is made from now on be so."""
+    aiokafka.conn.AIOKafkaConnection = _Connection
+    AIOKafkaClient._md_synchronizer = _synchronize

@@ -1,0 +1,1 @@
+"""Unleash: shares of a flexibleRollout strategy, changed by its Admin API."""
