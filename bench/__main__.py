@@ -1,4 +1,4 @@
-"""``python -m bench observe|kill|judge|engine|gauntlet|memory|replay [--json]``: measure ours, the limit and the peers."""
+"""``python -m bench observe|kill|faces|judge|engine|gauntlet|memory|replay [--json]``: measure ours, the limit and the peers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench._stores import STORES
+
 
 def main(arguments: list[str]) -> int:
     """Run one benchmark and print what it found."""
@@ -17,8 +19,12 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("name", choices=names)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--store", choices=STORES, help="kill: the flag store that kills are carried out at (flagd)")
     chosen = parser.parse_args(arguments)
-    found: dict[str, Any] = importlib.import_module(f"bench.{chosen.name}").run()
+    if chosen.store and chosen.name != "kill":
+        parser.error("--store goes with kill")
+    given = {"store": chosen.store} if chosen.store else {}
+    found: dict[str, Any] = importlib.import_module(f"bench.{chosen.name}").run(**given)
     print(json.dumps(found) if chosen.json else table(found))
     return 0
 
@@ -41,7 +47,7 @@ def _rows(found: dict[str, Any], of: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _runs(path: Path) -> bool:
-    return not path.stem.startswith("_") and "\ndef run() -> " in path.read_text()
+    return not path.stem.startswith("_") and "\ndef run(" in path.read_text()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """
 From the decisive event in Kafka to an OpenFeature client that evaluates control: a hundred kills under load.
 
-A real Kafka, ``guardian run`` with all its processes, and the official flagd
-provider in this process. Each rollout has healthy traffic first; then a burst
+A real Kafka, ``guardian run`` with all its processes, and a client of the chosen
+store in this process (``--store``, see `bench._stores`). Each rollout has healthy traffic first; then a burst
 of failures of its treatment is written, and the clock starts when Kafka has
 acknowledged the last of them.
 """
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -27,6 +28,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from bench._stages import Kill, figures, stages
+from bench._stores import STORES, client_of
 from demo.ports import free_ports
 from streams.admin import ensure_topics
 from streams.settings import load_settings
@@ -42,17 +44,17 @@ KEEPS_UP_S, BEHIND_S, LESS = 10.0, 0.5, 0.85
 PATIENCE_S = 20.0
 
 
-def run() -> dict[str, Any]:
+def run(store: str = "flagd") -> dict[str, Any]:
     """``ours`` holds p50 and p99 of the milliseconds; ``limit`` is a push through the store alone."""
-    return asyncio.run(_run())
+    return asyncio.run(_run(store))
 
 
-async def _run() -> dict[str, Any]:
+async def _run(store: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder) / "kafka") as bootstrap:
-        ports = dict(zip(("store", "api", "health"), free_ports(3), strict=True))
-        write_settings(Path(folder), bootstrap, ports)
+        ports = dict(zip(("store", "other", "api", "health"), free_ports(4), strict=True))
+        write_settings(Path(folder), bootstrap, ports, store)
         await ensure_topics(load_settings(Path(folder) / "guardian.yaml"), inputs=True)
-        with guardian(Path(folder)), client_of(ports["store"]) as client:
+        with guardian(Path(folder)), client_of(store, Path(folder), ports) as client:
             await ready(ports["health"])
             async with producing(bootstrap) as producer:
                 idle = await kills(producer, client, range(KILLS // 5))
@@ -80,7 +82,7 @@ def flag_name(number: int) -> str:
     return f"bench-{number:03}"
 
 
-def write_settings(folder: Path, bootstrap: str, ports: dict[str, int]) -> None:
+def write_settings(folder: Path, bootstrap: str, ports: dict[str, int], store: str) -> None:
     """Write flags, policies and settings for all rollouts."""
     names = [flag_name(number) for number in range(KILLS + KILLS // 5)]
     split = {"fractional": [{"var": "targetingKey"}, ["control", 90], ["treatment", 10]]}
@@ -96,7 +98,7 @@ def write_settings(folder: Path, bootstrap: str, ports: dict[str, int]) -> None:
     settings = {
         "judge": {"storm_kills": 1_000_000},
         "kafka": {"bootstrap": bootstrap},
-        "flagd": {"port": ports["store"], "document": str(folder / "flags.json")},
+        **STORES[store].settings(folder, ports),
         "api": {"port": ports["api"]},
         "health": {"port": ports["health"]},
         "policies": [str(folder / "policies.yaml")],
@@ -132,27 +134,6 @@ def _get(port: int, path: str) -> bytes:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
         content: bytes = answer.read()
         return content
-
-
-@contextmanager
-def client_of(port: int) -> Iterator[Any]:
-    """Return an OpenFeature client of the official flagd provider, in process."""
-    from openfeature import api
-    from openfeature.contrib.provider.flagd import FlagdProvider
-    from openfeature.contrib.provider.flagd.config import ResolverType
-
-    for _ in range(100):
-        try:
-            provider = FlagdProvider(
-                host="127.0.0.1", port=port, resolver_type=ResolverType.IN_PROCESS,
-                retry_backoff_ms=100, retry_backoff_max_ms=200, stream_deadline_ms=0, deadline_ms=5_000,
-            )  # fmt: skip
-            api.set_provider_and_wait(provider)
-            break
-        except Exception:  # noqa: BLE001 - the store is not up yet
-            time.sleep(0.2)
-    yield api.get_client()
-    api.shutdown()
 
 
 @asynccontextmanager
@@ -264,8 +245,12 @@ def settle(health_port: int) -> None:
 
 
 def lag(port: int) -> float:
-    """Return how many events wait to be read."""
-    return float(json.loads(_get(port, "/readyz"))["children"]["observe"]["lag"])
+    """Return how many events wait to be read, whether or not all is ready."""
+    try:
+        said = _get(port, "/readyz")
+    except urllib.error.HTTPError as not_ready:
+        said = not_ready.read()
+    return float(json.loads(said)["children"]["observe"]["lag"])
 
 
 def consumed(port: int) -> float:

@@ -21,6 +21,7 @@ import numpy as np
 
 from bench import kill
 from bench._stages import Kill, figures
+from bench._stores import client_of
 from bench.events import make_topics
 from bench.memory import resident_mb
 from demo.ports import free_ports
@@ -58,10 +59,10 @@ async def _run() -> dict[str, Any]:
     ):
         folder, bootstrap = Path(made), server.bootstrap
         ports = dict(zip(("store", "api", "health"), free_ports(3), strict=True))
-        kill.write_settings(folder, bootstrap, ports)
+        kill.write_settings(folder, bootstrap, ports, "flagd")
         make_topics(bootstrap, PARTITIONS, *Settings().topics.inputs, **KEPT)
         await ensure_topics(load_settings(folder / "guardian.yaml"), inputs=True)
-        with kill.guardian(folder), kill.client_of(ports["store"]) as client:
+        with kill.guardian(folder), client_of("flagd", folder, ports) as client:
             await kill.ready(ports["health"])
             capacity = await asyncio.to_thread(kill.capacity_of, bootstrap, ports["health"])
             with kill.load(bootstrap, LOAD_PART * capacity, SECONDS + 600.0):

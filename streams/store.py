@@ -1,7 +1,8 @@
 """
-``store``: the flagd-sync server as a process of its own, fed from ``guardian.flag-state.v1``.
+``store``: what flagd's clients are served, as a process of its own, fed from ``guardian.flag-state.v1``.
 
-It opens its port only when the whole topic was read: a client that connects never sees a killed variation alive.
+One document by three faces: flagd's sync protocol, and where the settings say so a file and OFREP. It opens its ports,
+and writes the file, only when the whole topic was read: a client that connects never sees a killed variation alive.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from streams.flag_state import read_record
 from streams.reading import Follower
 from streams.settings import Settings
 from streams.status import Status
+from streams.stores.flagd.callers import Callers
 from streams.stores.flagd.server import FlagdStoreServer
 from streams.stores.shares.noted import STORE
 
@@ -26,14 +28,18 @@ async def run_store(settings: Settings, status: Status) -> None:
     Serve flags until cancelled; clients keep what they have when it ends.
 
     Raises:
-        OSError: the flag document cannot be read, or the port cannot be had.
+        OSError: the flag document cannot be read, or a port cannot be had.
         ValueError: the flag document has problems; the text holds each.
     """
+    given = settings.flagd
     server = FlagdStoreServer(
-        settings.flagd.document,
-        host=settings.flagd.host,
-        port=settings.flagd.port,
-        environment=settings.flagd.environment,
+        given.document,
+        host=given.host,
+        port=given.port,
+        environment=given.environment,
+        file=given.file or None,
+        ofrep_port=given.ofrep_port or None,
+        callers=Callers(origins=given.ofrep_origins, tokens=given.ofrep_tokens.get_secret_value().split()),
     )
 
     def take(key: str, value: bytes | None) -> None:
@@ -61,11 +67,13 @@ async def run_store(settings: Settings, status: Status) -> None:
 
 async def _say(server: FlagdStoreServer, status: Status, following: asyncio.Future[None]) -> None:
     while not following.done():
-        problems = server.documents.problems
+        problems = server.problems
         status.ready(
             not problems,
             "; ".join(problems),
             target=server.target,
+            **({"ofrep": server.ofrep.answered} if server.ofrep else {}),
+            **({"file": server.file.written} if server.file else {}),
             clients=server.sync.connected,
             pushes=server.sync.pushes,
             revision=server.documents.revision,

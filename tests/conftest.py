@@ -17,7 +17,7 @@ from tests.kafka import Brokers, KafkaServer, NoKafkaError, can_own, find_way, r
 from tests.support.cluster import Cluster
 from tests.support.stores import togglz, unleash
 
-pytest_plugins = ["tests.support.alerts.tier", "tests.support.page"]
+pytest_plugins = ["tests.clients.tier", "tests.support.alerts.tier", "tests.support.page"]
 
 _OWN = {"kafka_server", "own_kafka", "three_brokers"}
 """Fixtures that need brokers of one's own."""

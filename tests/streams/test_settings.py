@@ -199,6 +199,9 @@ def test_every_problem_is_told_at_once(tmp_path):
         ("kafka: {security: {protocol: SASL_SSL, username: me}}", "protocol SASL_SSL needs username and password"),
         ("kafka: {security: {protocol: SSL, ca_file: /not/there}}", "'/not/there': there is no such file"),
         ("alerts: {webhook: {url: 'https://example.com/hook'}}", "a webhook is signed; give secret_file"),
+        ("flagd: {document: a/b.json, file: a/../a/b.json}", "is flagd.document, which people edit"),
+        ("flagd: {port: 8016, ofrep_port: 8016}", "flagd.ofrep_port: 8016: is flagd.port, too"),
+        ("flagd: {ofrep_origins: ['https://Shop.example.com/']}", "'https://Shop.example.com/' is no origin"),
     ],
 )
 def test_what_would_be_right_is_said(tmp_path, text, right):
@@ -244,7 +247,8 @@ def test_there_are_secrets():
     The tests below have something to test.
     """
     assert [
-        "kafka.security.password", "webhook_store.secret", "signing.key", "privacy.salt", "alerts.pagerduty.routing_key",
+        "kafka.security.password", "webhook_store.secret", "flagd.ofrep_tokens", "signing.key", "privacy.salt",
+        "alerts.pagerduty.routing_key",
         "alerts.alertmanager.token", "alerts.opsgenie.api_key", "alerts.slack.webhook_url", "alerts.slack.token",
         "alerts.email.password", "alerts.grafana.token", "alerts.webhook.secret", "alerts.apprise.urls",
     ] == SECRETS  # fmt: skip
@@ -277,6 +281,8 @@ def test_a_secret_comes_from_a_file_or_from_the_environment(tmp_path, name):
     in_file, in_variable = "from the file, long", "from the variable"
     if name == "signing.key":
         in_file, in_variable = (private_pem(new_private()).decode().strip() for _ in range(2))
+    if name == "flagd.ofrep_tokens":
+        in_file, in_variable = "token-from-the-file\nand-another-beside-it", "token-from-the-variable"
     if name == "webhook_store.secret":
         in_file, in_variable = (f"whsec_{base64.b64encode(random.randbytes(32)).decode()}" for _ in range(2))
     if name.startswith("alerts."):
@@ -292,6 +298,18 @@ def test_a_secret_comes_from_a_file_or_from_the_environment(tmp_path, name):
         for part in name.split("."):
             settings = getattr(settings, part)
         assert expected == settings.get_secret_value()
+
+
+@pytest.mark.parametrize("tokens", ["short", "long-enough-as-a-token short", "öffentlich-und-lang-genug"])
+def test_a_token_that_can_be_guessed_is_refused(tokens):
+    """
+    Tokens of OFREP have a least length and ASCII alone; which they are is not shown.
+    """
+    found = problems(GUARDIAN_FLAGD__OFREP_TOKENS=tokens)
+
+    assert ["environment: GUARDIAN_FLAGD__OFREP_TOKENS: a token has 16 ASCII characters or more"] == [
+        line.partition(", such")[0] for line in found
+    ]
 
 
 def test_a_secrets_file_must_hold_one(tmp_path):

@@ -11,12 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
+from streams.stores.flagd.callers import Callers
 from streams.stores.flagd.documents import Documents, follow
+from streams.stores.flagd.file import FlagFile
 from streams.stores.flagd.proto import sync_pb2, sync_pb2_grpc
+
+if TYPE_CHECKING:
+    from streams.stores.flagd.ofrep import OfrepServer
 
 STOP_GRACE_S = 0.5
 _OPTIONS = (
@@ -69,6 +74,7 @@ class FlagSyncServer(sync_pb2_grpc.FlagSyncServiceServicer):
             else:
                 self.port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError as error:
+            await self.stop()
             raise OSError(f"flag sync cannot listen on {address}: {error}") from error
         await self._server.start()
 
@@ -77,8 +83,10 @@ class FlagSyncServer(sync_pb2_grpc.FlagSyncServiceServicer):
         self._stopping = True
         for wake in self._wakes:
             wake.set()
-        if self._server is not None:
-            await self._server.stop(STOP_GRACE_S)
+        # Let go of here: gRPC wants its loop once more when the server is forgotten, and later that may be closed.
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(STOP_GRACE_S)
 
     async def SyncFlags(self, request: Any, context: Any) -> None:  # noqa: N802 - the protocol's name
         """Send the document, and again after each change, until either side ends it."""
@@ -97,6 +105,8 @@ class FlagSyncServer(sync_pb2_grpc.FlagSyncServiceServicer):
                 sent = self._documents.revision
                 await context.write(sync_pb2.SyncFlagsResponse(flag_configuration=self._documents.text))
                 self.pushes += 1
+            # An error, not a good end: after that the official Node provider never connects again.
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops; come back")
         finally:
             self.connected -= 1
             self._wakes.discard(wake)
@@ -137,7 +147,10 @@ class FlagSyncServer(sync_pb2_grpc.FlagSyncServiceServicer):
 
 class FlagdStoreServer:
     """
-    The flagd-sync store as a process runs it: a base file that is watched, overlays, and the sync server.
+    The flagd store as a process runs it: a base file that is watched, overlays, and what they make by three faces.
+
+    Those are the sync server; with *file*, a file that is kept to what is served; with *ofrep_port*, answers to
+    *callers* over OFREP on that port (0: any free one).
 
     Feed it the whole compacted flag-state topic through ``apply_overlay`` **before** ``start``: served
     without its overlays, a killed variation would come back to life. Until ``start`` clients keep what they
@@ -157,6 +170,9 @@ class FlagdStoreServer:
         environment: str = "production",
         poll_s: float = 0.2,
         credentials: grpc.ServerCredentials | None = None,
+        file: Path | str | None = None,
+        ofrep_port: int | None = None,
+        callers: Callers | None = None,
     ) -> None:
         self._path, self._poll_s = Path(base_path), poll_s
         self._raw = self._path.read_bytes()
@@ -165,29 +181,52 @@ class FlagdStoreServer:
         except ValueError as error:
             raise ValueError(f"{base_path}:\n{error}") from error
         self.sync = FlagSyncServer(host, port, self.documents, credentials=credentials)
-        self._following: asyncio.Task[None] | None = None
+        self.file = FlagFile(file, self.documents) if file else None
+        self.ofrep: OfrepServer | None = None
+        if ofrep_port is not None:
+            # Here, as only this face evaluates flags, and what it needs for that takes a while to load.
+            from streams.stores.flagd.ofrep import OfrepServer
+
+            self.ofrep = OfrepServer(host, ofrep_port, self.documents, callers or Callers())
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def target(self) -> str:
         """Where clients connect, as ``host:port``; known once started."""
         return f"{self.sync.host}:{self.sync.port}"
 
+    @property
+    def problems(self) -> list[str]:
+        """What keeps an edit, or a decision, from being served, or from the file; empty if nothing does."""
+        unwritten = [self.file.problem] if self.file and self.file.problem else []
+        return [*self.documents.problems, *unwritten]
+
     def apply_overlay(self, record: dict[str, Any]) -> bool:
         """Take one record of the flag-state topic; see `Documents.apply_overlay`."""
         return self.documents.apply_overlay(record)
 
     async def start(self) -> None:
-        """Serve, and follow the base file. Raises OSError if the port cannot be had."""
+        """Serve, and follow the base file. Raises OSError if a port cannot be had."""
         await self.sync.start()
+        if self.ofrep is not None:
+            try:
+                await self.ofrep.start()
+            except OSError:
+                await self.sync.stop()
+                raise
         following = follow(self._path, self.documents, last=self._raw, poll_s=self._poll_s)
-        self._following = asyncio.create_task(following, name="flagd-base-file")
+        self._tasks.append(asyncio.create_task(following, name="flagd-base-file"))
+        if self.file is not None:
+            self._tasks.append(asyncio.create_task(self.file.run(), name="flagd-file"))
 
     async def stop(self) -> None:
-        """Stop within a second; clients keep the document that they have."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        """Stop within two seconds; clients keep the document that they have."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.sync.stop()
+        if self.ofrep is not None:
+            await self.ofrep.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -103,10 +103,9 @@ async def test_a_slow_client_delays_nobody_and_skips_what_was_replaced(server: F
         await fast.read()
         for number in range(1, 21):
             server.apply_overlay(kill_record(number))
-            start_s = time.monotonic()
-            version = served(await fast.read())["flags"]["checkout-v2"]["metadata"]["version"]
+            async with asyncio.timeout(20.0):  # not while the slow one reads nothing, if it had to wait for that
+                version = served(await fast.read())["flags"]["checkout-v2"]["metadata"]["version"]
             assert f"1+g{number}" == version
-            assert time.monotonic() - start_s < 2.0
 
         read = 0
         version = ""
@@ -118,7 +117,8 @@ async def test_a_slow_client_delays_nobody_and_skips_what_was_replaced(server: F
 
 async def test_stopping_with_open_streams_takes_less_than_a_second(base_path: Path):
     """
-    Streams end by themselves when the server stops, so that its clients go and find its successor.
+    Streams end with an error when the server stops, so that its clients go and find its successor: of a good end the
+    official Node provider takes no notice, and never hears of a kill again.
     """
     server = FlagdStoreServer(base_path, port=0)
     await server.start()
@@ -131,8 +131,39 @@ async def test_stopping_with_open_streams_takes_less_than_a_second(base_path: Pa
         await server.stop()
 
         assert time.monotonic() - start_s < 1.0
-        assert {grpc.aio.EOF} == {await stream.read() for stream in streams}
+        assert {grpc.StatusCode.UNAVAILABLE} == {await stream.code() for stream in streams}
         assert 0 == server.sync.connected
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_five_hundred_clients_get_every_kill(server: FlagdStoreServer):
+    """
+    Five hundred clients, each on a connection of its own, all get to the newest of 20 decisions, and none is left over.
+    """
+    # Channels with the same target share a connection unless they differ.
+    options = [[("grpc.use_local_subchannel_pool", 1), ("number", number)] for number in range(500)]
+    channels = [grpc.aio.insecure_channel(server.target, options=one) for one in options]
+    streams = [sync_pb2_grpc.FlagSyncServiceStub(one).SyncFlags(sync_pb2.SyncFlagsRequest()) for one in channels]
+    await asyncio.gather(*(stream.read() for stream in streams))
+    assert 500 == server.sync.connected
+
+    async def newest(stream: Any, version: str) -> float:
+        while served(await stream.read())["flags"]["checkout-v2"]["metadata"]["version"] != version:
+            pass
+        return time.perf_counter()
+
+    last_ms = []
+    for number in range(1, 21):
+        began_s = time.perf_counter()
+        server.apply_overlay(kill_record(number))
+        reached_s = await asyncio.gather(*(newest(stream, f"1+g{number}") for stream in streams))
+        last_ms.append((max(reached_s) - began_s) * 1000)
+
+    print(f"the last of 500 clients: median {sorted(last_ms)[10]:.0f} ms, max {max(last_ms):.0f} ms")
+    assert 500 * 21 == server.sync.pushes
+    await asyncio.gather(*(channel.close() for channel in channels))
+    await eventually(lambda: server.sync.connected == 0)
 
 
 async def test_a_taken_port_is_an_error_that_names_it(server: FlagdStoreServer, base_path: Path):
