@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from guardian.ports import StoreError, StoreUnavailable
+from streams.stores.replacing import replace, stamp_of
 from streams.stores.shares.backend import NotTaken
 from streams.stores.shares.flag import Malformed
 
@@ -48,34 +48,14 @@ def change_text(path: Path, change: Callable[[str], str]) -> None:
     """
     with _told(path, "write"):
         target = Path(os.path.realpath(path))
-        with _locked(target), _beside(target) as made:
-            before = _stamp(target)
-            text = change(read_text(target))
-            _fill(made, text)
-            _as_before(made, target)
-            # Who compares times must find it newer, whatever the clock of whoever wrote it before.
-            os.utime(made, ns=(time.time_ns(), max(time.time_ns(), before[0] + 1_000_000)))
-            if _stamp(target) != before:
-                raise NotTaken("somebody has saved the file meanwhile")
-            made.replace(target)
+        with _locked(target):
+            before = stamp_of(target)
 
+            def look_again() -> None:
+                if stamp_of(target) != before:
+                    raise NotTaken("somebody has saved the file meanwhile")
 
-@contextlib.contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A new file in the same folder, gone at the end unless it has taken another place."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".new")
-    os.close(handle)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _fill(made: Path, text: str) -> None:
-    with made.open("wb") as file:
-        file.write(text.encode())
-        file.flush()
-        os.fsync(file.fileno())
+            replace(target, change(read_text(target)).encode(), just_before=look_again)
 
 
 @contextlib.contextmanager
@@ -105,16 +85,3 @@ def _told(path: Path, what: str) -> Iterator[None]:
         raise StoreError(f"{path}: may not {what} it; give the guardian's user the right to {what} it and its folder") from None
     except OSError as error:
         raise StoreUnavailable(f"{path}: cannot {what} it: {error.strerror}") from None
-
-
-def _as_before(made: Path, target: Path) -> None:
-    """Give the new file the rights and the owner of the old one, as far as that may be done."""
-    was = target.stat()
-    made.chmod(was.st_mode & 0o7777)
-    with contextlib.suppress(PermissionError):
-        os.chown(made, was.st_uid, was.st_gid)
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    was = path.stat()
-    return was.st_mtime_ns, was.st_size, was.st_ino
