@@ -59,6 +59,13 @@ class Answer:
 
 Meaning = Callable[[Answer], StoreError | None]
 """What an answer that is no 2xx means to one store in particular; ``None`` where it means what it means to all."""
+Peace = Callable[[Answer], float | None]
+"""For how many seconds a store asks to be left alone; ``None`` where it does not."""
+
+
+def retry_after(answer: Answer) -> float | None:
+    """What ``Retry-After`` says."""
+    return retry_after_s(answer.headers.get("retry-after"))
 
 
 class StoreClient:
@@ -66,14 +73,21 @@ class StoreClient:
     Requests to one store.
 
     *where* is what messages call it (``the webhook store at host:port``), *setting* the one that holds its address, and
-    *refused* what helps where it answers 401 or 403.
+    *refused* what helps where it answers 401 or 403. *peace* reads how long it asks to be left alone.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, *, where: str, setting: str, refused: str, timeout_s: float
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        where: str,
+        setting: str,
+        refused: str,
+        timeout_s: float,
+        peace: Peace = retry_after,
     ) -> None:
         self._session, self._where, self._setting, self._refused = session, where, setting, refused
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout, self._peace = aiohttp.ClientTimeout(total=timeout_s), peace
         self._peace_until_s, self._asked_for_peace = 0.0, ""
 
     async def ask(
@@ -129,7 +143,7 @@ class StoreClient:
         if is_change and status in (409, 412):
             return NotTaken(f"{told}: the flag was changed meanwhile")
         if status in (408, 425, 429) or status >= 500:
-            self._keep_peace(told, retry_after_s(answer.headers.get("retry-after")))
+            self._keep_peace(told, self._peace(answer))
             return StoreUnavailable(told)
         if status in (401, 403):
             return StoreError(f"{told}: {self._refused}")

@@ -35,8 +35,12 @@ from tests.support.receiver import SECRET, receiving
 from tests.support.remembered import remembered
 from tests.support.stores import togglz as real_togglz
 from tests.support.stores import unleash as real_unleash
+from tests.support.stores.flagsmith import Flagsmith
 from tests.support.stores.flipt import TOKEN, flag, flipping, segment
 from tests.support.stores.goff import KEY, relaying
+from tests.support.stores.launchdarkly import LaunchDarkly
+from tests.support.stores.opened import opened as opened_at
+from tests.support.stores.split import Split
 
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "flags.json").read_text())
 SAMPLE["$evaluators"] = {
@@ -175,10 +179,22 @@ async def unleash() -> AsyncIterator[FlagStore]:
         yield SharesStore(backend, call_s=20.0)
 
 
+def launchdarkly() -> Opened:
+    return opened_at(LaunchDarkly())
+
+
+def flagsmith() -> Opened:
+    return opened_at(Flagsmith())
+
+
+def split() -> Opened:
+    return opened_at(Split())
+
+
 REAL = {togglz: pytest.mark.togglz, unleash: pytest.mark.unleash}
 """Those that run a vendor's own server, with the tier that says where that can be had."""
 STORES: list[Any] = [
-    *(memory, flagd, webhook, documented, noted, goff, flipt),
+    *(memory, flagd, webhook, documented, noted, goff, flipt, launchdarkly, flagsmith, split),
     *(pytest.param(opened, marks=[mark, pytest.mark.timeout(300)]) for opened, mark in REAL.items()),
 ]
 """Of each, how it is opened."""

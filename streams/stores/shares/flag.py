@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import msgspec
@@ -48,7 +48,9 @@ class Seen:
     record of what was decided; its version is 0 where there is none. *mark* is that of the guardian's last change. *raw* is
     the flag as the store has it, for a backend that sends it back changed. Shares of this flag are multiples of *finest*,
     where it is not 0; else of what the store says for all. *lost* says, for people, what the guardian's last change has
-    overwritten that it had not read; empty for nothing, ``None`` where the store cannot tell.
+    overwritten that it had not read; empty for nothing, ``None`` where the store cannot tell. *singled_out* are the
+    variations that are served beside all shares, by rules that are no rings, lists of users, or what is served where nothing
+    else is.
     """
 
     etag: str
@@ -63,6 +65,7 @@ class Seen:
     raw: Any = None
     finest: float = 0.0
     lost: str | None = None
+    singled_out: frozenset[str] = frozenset()
 
     @property
     def version(self) -> str:
@@ -75,7 +78,8 @@ class Seen:
 
     def is_served(self, variation: str) -> bool:
         """Whether anybody gets the variation."""
-        return any(self.share_of(ring, variation) > SAME_SHARE for ring in ("", *self.rings))
+        by_share = any(self.share_of(ring, variation) > SAME_SHARE for ring in ("", *self.rings))
+        return by_share or variation in self.singled_out
 
 
 def seen(
@@ -91,6 +95,7 @@ def seen(
     raw: Any = None,
     finest: float = 0.0,
     lost: str | None = None,
+    singled_out: frozenset[str] = frozenset(),
 ) -> Seen:
     """
     A flag as a store has told it; *kept* is what the guardian keeps beside it, ``None`` before its first change.
@@ -103,21 +108,34 @@ def seen(
     for ring, own in rings.items():
         if own:
             _check_shares(f"rings.{ring}", own, shares)
-    kept = kept or Kept(FORM, {}, dict(shares))
-    return Seen(
+    bare = Seen(
         etag=etag,
         enabled=enabled,
         shares=shares,
         rings={ring: own and {name: own.get(name, 0.0) for name in shares} for ring, own in rings.items()},
         changed_by=changed_by,
-        known=_record(kept, environment, flag_key),
-        written=kept.written,
-        theirs={ring: frozenset(names) for ring, names in kept.theirs.items()},
-        mark=kept.mark,
+        known=Overlay(flag_key=flag_key, environment=environment, version=0),
+        written=shares,
+        theirs={},
         raw=raw,
         finest=finest,
         lost=lost,
+        singled_out=singled_out,
     )
+    return remembered(bare, kept, environment, flag_key)
+
+
+def remembered(found: Seen, kept: Kept | None, environment: str, flag_key: str) -> Seen:
+    """
+    The flag that was *found*, with what the guardian keeps beside it; ``None`` is nothing.
+
+    Raises:
+        Malformed: a record that the guardian has not written.
+    """
+    kept = kept or Kept(FORM, {}, dict(found.shares))
+    theirs = {ring: frozenset(names) for ring, names in kept.theirs.items()}
+    known = _record(kept, environment, flag_key)
+    return replace(found, known=known, written=kept.written, theirs=theirs, mark=kept.mark)
 
 
 def kept_in(text: str | bytes | None) -> Kept | None:
@@ -173,11 +191,21 @@ class Change:
         """The record of what was decided."""
         return cast("Overlay", self.kept.overlay)
 
+    @property
+    def stopped(self) -> dict[str, str]:
+        """The variations that nobody may get, each with the one that its users get."""
+        if self.record.get("off"):
+            control = self.record["control"]
+            return {name: control for name in self.shares if name != control}
+        return {name: by for name, by in (self.record.get("killed") or {}).items() if name in self.shares}
+
     def seen(self) -> Seen:
         """The flag as it reads where the change was made."""
         return Seen("", True, self.shares, self.rings, "", self.record, {}, {})
 
     def is_met(self, found: Seen, within: float = SAME_SHARE) -> bool:
-        """Whether the store serves these shares, but for what it rounds (*within*)."""
+        """Whether the store serves these shares, but for what it rounds (*within*), and what is stopped to nobody."""
+        if found.singled_out & self.stopped.keys():
+            return False
         own, places, names = self.seen(), {"", *self.rings, *found.rings}, {*self.shares, *found.shares}
         return all(abs(own.share_of(at, name) - found.share_of(at, name)) <= within for at in places for name in names)

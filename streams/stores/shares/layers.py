@@ -63,9 +63,9 @@ def layers(seen: Seen, control: str) -> Layers:
     moved = _differing(seen, before.weights, before.rings, control)
     rings = {ring: seen.theirs.get(ring, frozenset()) | moved.get(ring, frozenset()) for ring in seen.rings}
     theirs = {ring: names for ring, names in rings.items() if names}
-    if not moved:
-        return Layers(seen, seen.written, known, moved, theirs)
     killed, is_off = _killed_still(seen, known, control), _is_off(seen, control)
+    if not moved and (killed, is_off) == ((known.get("killed") or {}), bool(known.get("off"))):
+        return Layers(seen, seen.written, known, moved, theirs)
     hidden = [name for name in seen.shares if name != control] if is_off else list(killed)
     written = _written_now(seen, known, hidden, control)
     taken = {**known, "killed": killed, "off": is_off, "shares": None, "seen": {}}

@@ -18,7 +18,7 @@ from guardian.flagdoc import Overlay
 from guardian.names import rollout_key
 from guardian.ports import FlagCommand, StoreCapabilities, StoreUnavailable
 from streams.stores.shares.backend import Backend, NotTaken, Written
-from streams.stores.shares.flag import Change, Kept, Seen, Shares, seen
+from streams.stores.shares.flag import Change, Kept, Seen, Shares, remembered
 
 NOTE, STORE = "note", "store"
 _POLL_S = 0.01
@@ -90,19 +90,7 @@ class Noted:
             note = msgspec.structs.replace(note, is_done=True)
             await self._write(flag_key, version + 1, note)
         kept = note.kept if note.is_done else note.before
-        return seen(
-            self._environment,
-            flag_key,
-            etag=found.etag,
-            shares=dict(found.shares),
-            kept=kept,
-            enabled=found.enabled,
-            rings={ring: dict(shares) for ring, shares in found.rings.items()},
-            changed_by=found.changed_by,
-            raw=found.raw,
-            finest=found.finest,
-            lost=found.lost,
-        )
+        return remembered(found, kept, self._environment, flag_key)
 
     async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str | Written:
         """See `Backend.write`."""

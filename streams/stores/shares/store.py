@@ -166,7 +166,7 @@ def _planned(seen: Seen, first: Seen, command: FlagCommand, now_ms: int) -> _Sen
         why = f"people have set the share of {command.variation!r} in ring {ring!r} to {found}; put it back, or resume"
         return Applied("conflict", seen.version, why, state, share=seen.share_of("", command.variation))
     made = change(given, wanted, _still_theirs(given, command), uuid.uuid4().hex)
-    also = _overridden(given, moved_between(first, seen, command.control), made, command)
+    also = _overridden(given, moved_between(first, seen, command.control), made, command) + _singled_out(seen, made)
     return _Sent(made, given.known, seen.etag, "", also, "")
 
 
@@ -201,6 +201,15 @@ def _overridden(given: Layers, since: Places, made: Change, command: FlagCommand
                 taken.append(f"{percent(had, exact=True)} of {name!r}{f' in ring {ring!r}' if ring else ''}")
     by = given.seen.changed_by or "somebody whom the store does not name"
     return f"; it overrode what people had set: {', '.join(taken)}, last changed by {by}" if taken else ""
+
+
+def _singled_out(seen: Seen, made: Change) -> str:
+    """What is said where a change takes more from what it stops than shares: that has no place in the record."""
+    taken = sorted(seen.singled_out & made.stopped.keys())
+    if not taken:
+        return ""
+    names, controls = (", ".join(map(repr, some)) for some in (taken, sorted({made.stopped[name] for name in taken})))
+    return f"; rules and lists of users that served {names} serve {controls} from now on, and a resume does not undo that"
 
 
 def _answer(sent: _Sent, seen: Seen, command: FlagCommand) -> Applied | None:

@@ -1,0 +1,1 @@
+"""Flagsmith, over its REST API: docs/stores.md."""

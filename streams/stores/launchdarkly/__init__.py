@@ -1,0 +1,1 @@
+"""LaunchDarkly, over its REST API: docs/stores.md."""

@@ -1,0 +1,1 @@
+"""Split, or Harness FME, over its Admin API: docs/stores.md."""
