@@ -15,7 +15,7 @@ import pytest
 
 from tests.kafka import Brokers, KafkaServer, NoKafkaError, can_own, find_way, running_kafka
 from tests.support.cluster import Cluster
-from tests.support.stores import unleash
+from tests.support.stores import togglz, unleash
 
 pytest_plugins = ["tests.clients.tier", "tests.support.alerts.tier", "tests.support.page"]
 
@@ -118,6 +118,7 @@ def _why_no_kafka(*, own: bool) -> str:
 
 _TIERS: dict[str, Callable[[pytest.Item], str]] = {
     "kafka": lambda item: _why_no_kafka(own=bool(_OWN & set(getattr(item, "fixturenames", ())))),
+    "togglz": lambda _: togglz.why_not(),
     "unleash": lambda _: unleash.why_not(),
 }
 """Marks of tests that need a real server, each with why this machine cannot run it; empty where it can."""

@@ -20,8 +20,11 @@ KINDS: Mapping[str, str] = MappingProxyType(
     {
         "flagd": "streams.stores.flagd.kind",
         "flagsmith": "streams.stores.flagsmith.kind",
+        "flipt": "streams.stores.flipt.kind",
+        "goff": "streams.stores.goff.kind",
         "launchdarkly": "streams.stores.launchdarkly.kind",
         "split": "streams.stores.split.kind",
+        "togglz": "streams.stores.togglz",
         "unleash": "streams.stores.unleash.kind",
         "webhook": "streams.stores.webhook.kind",
     }

@@ -17,19 +17,27 @@ import pytest
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from guardian.ports import CommandKind, FlagCommand, FlagStore, UnknownFlag
 from streams.stores.flagd.adapter import FlagdStore
 from streams.stores.flagd.server import FlagdStoreServer
+from streams.stores.flipt.kind import FliptBackend, FliptSection
+from streams.stores.goff.kind import GoffBackend, GoffSection
 from streams.stores.http import open_session
 from streams.stores.memory import MemoryFlagStore
 from streams.stores.shares.store import SharesStore
+from streams.stores.togglz import TogglzBackend
 from streams.stores.unleash.backend import UnleashBackend
 from streams.stores.webhook.client import WebhookBackend
 from tests.support.forgetful_store import ForgetfulBackend
 from tests.support.receiver import SECRET, receiving
+from tests.support.remembered import remembered
+from tests.support.stores import togglz as real_togglz
 from tests.support.stores import unleash as real_unleash
 from tests.support.stores.flagsmith import Flagsmith
+from tests.support.stores.flipt import TOKEN, flag, flipping, segment
+from tests.support.stores.goff import KEY, relaying
 from tests.support.stores.launchdarkly import LaunchDarkly
 from tests.support.stores.opened import opened as opened_at
 from tests.support.stores.split import Split
@@ -52,9 +60,9 @@ async def memory() -> AsyncIterator[FlagStore]:
     yield MemoryFlagStore(SAMPLE)
 
 
-def _written(directory: str) -> Path:
-    path = Path(directory, "flags.json")
-    path.write_text(json.dumps(SAMPLE))
+def _written(directory: str, name: str = "flags.json", text: str = "") -> Path:
+    path = Path(directory, name)
+    path.write_text(text or json.dumps(SAMPLE))
     return path
 
 
@@ -119,11 +127,50 @@ async def noted() -> AsyncIterator[FlagStore]:
 
 
 @asynccontextmanager
+async def togglz() -> AsyncIterator[FlagStore]:
+    """A real application with Togglz, which knows no rings and no variations but off and on."""
+    async with open_session() as session:
+        for feature in real_togglz.FEATURES:
+            await real_togglz.percent(session, 10, feature)
+        yield SharesStore(remembered(TogglzBackend(real_togglz.section(timeout_s=4.0), session)), call_s=20.0)
+
+
+GOFF_FILE = """\
+checkout-v2:
+  variations: {control: old, treatment: new}
+  targeting:
+    - {name: employees, query: email ew "@shop.example", disable: true, variation: control}
+    - {name: beta, query: programs co "beta", disable: true, variation: control}
+  defaultRule: {percentage: {control: 90, treatment: 10}}
+"""
+
+
+@asynccontextmanager
+async def goff() -> AsyncIterator[FlagStore]:
+    """A file of GO Feature Flag, and a relay that reads it as strictly as the real one."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = _written(directory, "flags.yaml", GOFF_FILE + GOFF_FILE.replace("checkout-v2", "new-search"))
+        async with relaying(file) as relay, open_session() as session:
+            section = GoffSection(kind="goff", file=str(file), relays=(relay.url,), api_key=SecretStr(KEY))
+            yield SharesStore(GoffBackend(section, session), call_s=20.0)
+            assert all(relay.refreshed)
+
+
+@asynccontextmanager
+async def flipt() -> AsyncIterator[FlagStore]:
+    """Flipt v2 as its source describes it, where the revision is that of all flags together."""
+    groups = [segment("everyone"), segment("employees", {"property": "email"}), segment("beta", {"property": "beta"})]
+    async with flipping([flag("checkout-v2"), flag("new-search")], groups) as server, open_session() as session:
+        section = FliptSection(kind="flipt", url=server.url, token=SecretStr(TOKEN))
+        yield SharesStore(FliptBackend(section, session), call_s=20.0)
+
+
+@asynccontextmanager
 async def unleash() -> AsyncIterator[FlagStore]:
     """A real Unleash, asked by a user of the guardian's own; each test finds its flags as new."""
     people = real_unleash.Unleash()
-    for flag in ("checkout-v2", "new-search"):
-        people.renew(flag, weights={"control": 900, "treatment": 100})
+    for key in ("checkout-v2", "new-search"):
+        people.renew(key, weights={"control": 900, "treatment": 100})
     async with open_session() as session:
         backend = UnleashBackend(
             session, url=people.url, token=real_unleash.token(), project="default", at="production", environment="production",
@@ -144,16 +191,11 @@ def split() -> Opened:
     return opened_at(Split())
 
 
+REAL = {togglz: pytest.mark.togglz, unleash: pytest.mark.unleash}
+"""Those that run a vendor's own server, with the tier that says where that can be had."""
 STORES: list[Any] = [
-    memory,
-    flagd,
-    webhook,
-    documented,
-    noted,
-    launchdarkly,
-    flagsmith,
-    split,
-    pytest.param(unleash, marks=[pytest.mark.unleash, pytest.mark.timeout(300)]),
+    *(memory, flagd, webhook, documented, noted, goff, flipt, launchdarkly, flagsmith, split),
+    *(pytest.param(opened, marks=[mark, pytest.mark.timeout(300)]) for opened, mark in REAL.items()),
 ]
 """Of each, how it is opened."""
 
@@ -374,20 +416,18 @@ async def test_what_cannot_be_done_fails_with_the_reason(store: FlagStore, wrong
     assert NINETY_TEN == await shares(store)
 
 
-@pytest.mark.parametrize("opened", STORES, ids=lambda opened: opened.__name__)
-@settings(max_examples=15, deadline=None)
-@given(
-    asked=st.lists(
-        st.tuples(st.sampled_from(["kill", "kill_flag", "resume", "set_share", "pause"]), st.sampled_from([0.0, 0.5])),
-        max_size=8,
-    )
+ASKED = st.lists(
+    st.tuples(st.sampled_from(["kill", "kill_flag", "resume", "set_share", "pause"]), st.sampled_from([0.0, 0.5])), max_size=8
 )
-def test_a_kill_stands_until_a_resume(opened: Callable[[], Opened], asked: list[tuple[CommandKind, float]]):
+
+
+@pytest.mark.parametrize("opened", STORES, ids=lambda opened: opened.__name__)
+def test_a_kill_stands_until_a_resume(opened: Callable[[], Opened]):
     """
     Whatever commands come in whatever order: the share is 0 from a kill to the next resume, else the last one set.
     """
 
-    async def scenario() -> None:
+    async def scenario(asked: list[tuple[CommandKind, float]]) -> None:
         killed, share = False, 0.1
         async with opened() as store:
             for kind, wanted in asked:
@@ -398,4 +438,10 @@ def test_a_kill_stands_until_a_resume(opened: Callable[[], Opened], asked: list[
                 assert answer.status in ("applied", "already", "conflict")
                 assert (0.0 if killed else share) == (await shares(store))["treatment"]
 
-    asyncio.run(scenario())
+    # A real server takes milliseconds where the others take none.
+    @settings(max_examples=4 if opened in REAL else 15, deadline=None)
+    @given(ASKED)
+    def in_any_order(asked: list[tuple[CommandKind, float]]) -> None:
+        asyncio.run(scenario(asked))
+
+    in_any_order()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
+from tests.support.maven import cached, copied
+
 VERSION = "4.3.0"
-DOWNLOAD_S = 300.0
+_NAME = f"kafka-{VERSION}"
 
 _POM = f"""\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -23,15 +21,9 @@ _POM = f"""\
 """
 
 
-def _directory() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "rollout-guardian" / f"kafka-{VERSION}"
-
-
 def cached_jars() -> Path | None:
     """The directory of the jars, if they were got before."""
-    directory = _directory()
-    return directory if directory.is_dir() else None
+    return cached(_NAME)
 
 
 def jars() -> Path:
@@ -41,25 +33,4 @@ def jars() -> Path:
     Raises:
         RuntimeError: Maven could not; the text holds what it said.
     """
-    directory = _directory()
-    if directory.is_dir():
-        return directory
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent) as making:
-        pom = Path(making, "pom.xml")
-        pom.write_text(_POM)
-        options = [f"-DoutputDirectory={making}/jars", "-DincludeScope=runtime"]
-        maven = subprocess.run(
-            ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", *options],
-            capture_output=True,
-            text=True,
-            timeout=DOWNLOAD_S,
-            check=False,
-        )
-        if maven.returncode:
-            raise RuntimeError(f"Maven could not get Kafka {VERSION}:\n{maven.stdout[-2000:]}{maven.stderr[-2000:]}")
-        try:
-            Path(making, "jars").rename(directory)
-        except OSError:  # another run was quicker
-            shutil.rmtree(Path(making, "jars"), ignore_errors=True)
-    return directory
+    return copied(_NAME, _POM)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from enum import Enum
+from pathlib import Path
 
 from tests.kafka.jars import cached_jars
 
@@ -35,7 +36,7 @@ def find_way() -> Way:
     """
     if os.environ.get("KAFKA_BOOTSTRAP"):
         return Way.GIVEN
-    without_java = _why_no_java()
+    without_java = why_no_java(cached_jars())
     if not without_java:
         return Way.JAVA
     without_docker = _why_no_docker()
@@ -46,18 +47,19 @@ def find_way() -> Way:
 
 def can_own() -> bool:
     """Whether a test can have a broker of its own to stop and kill, whatever ``find_way`` says."""
-    return not _why_no_java()
+    return not why_no_java(cached_jars())
 
 
-def _why_no_java() -> str:
+def why_no_java(jars: Path | None, what: str = "Kafka") -> str:
+    """Why *what* cannot be run by Java here, whose *jars* are there already or are to be got; empty if it can."""
     if not shutil.which("java"):
         return f"there is no Java (it needs {JAVA_LEAST} or newer)"
     said = subprocess.run(["java", "-version"], capture_output=True, text=True, timeout=ANSWER_S, check=False).stderr
     version = re.search(r'version "(\d+)', said)
     if version is None or int(version[1]) < JAVA_LEAST:
         return f"Java is older than {JAVA_LEAST} ({said.splitlines()[0] if said else 'it says no version'})"
-    if not shutil.which("mvn") and cached_jars() is None:
-        return "there is Java, but no Maven (mvn) to get Kafka with"
+    if not shutil.which("mvn") and jars is None:
+        return f"there is Java, but no Maven (mvn) to get {what} with"
     return ""
 
 

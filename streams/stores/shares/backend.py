@@ -18,6 +18,14 @@ class NotTaken(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """The *etag* of a flag that was changed, and what people are told *also*, where there is something: ``; a relay is away``."""
+
+    etag: str
+    also: str
+
+
+@dataclass(frozen=True, slots=True)
 class Edit:
     """Somebody's own change of what a flag serves, as the store's log has it; *id* is of this change alone."""
 
@@ -68,9 +76,9 @@ class Backend(Protocol):
         """
         ...
 
-    async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str:
+    async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str | Written:
         """
-        Change the flag that was *seen*; return its etag afterwards, empty where the store does not say it.
+        Change the flag that was *seen*; return its etag afterwards, empty where the store does not say it, or with more to say.
 
         Raises:
             NotTaken: it is another one by now; nothing was done.

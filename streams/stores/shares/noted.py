@@ -17,7 +17,7 @@ import msgspec
 from guardian.flagdoc import Overlay
 from guardian.names import rollout_key
 from guardian.ports import FlagCommand, StoreCapabilities, StoreUnavailable
-from streams.stores.shares.backend import Backend, NotTaken
+from streams.stores.shares.backend import Backend, NotTaken, Written
 from streams.stores.shares.flag import Change, Kept, Seen, Shares, remembered
 
 NOTE, STORE = "note", "store"
@@ -92,7 +92,7 @@ class Noted:
         kept = note.kept if note.is_done else note.before
         return remembered(found, kept, self._environment, flag_key)
 
-    async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str:
+    async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str | Written:
         """See `Backend.write`."""
         flag_key = command.flag_key
         version, last = self._newest(flag_key)

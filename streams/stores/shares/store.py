@@ -15,7 +15,7 @@ from guardian.numerals import percent
 from guardian.ports import Applied, FlagCommand, FlagState, StoreCapabilities, StoreError, StoreUnavailable, UnknownFlag
 from streams.clock import now_ms
 from streams.stores.base import done, other_environment, plan, unknown
-from streams.stores.shares.backend import Backend, NotTaken
+from streams.stores.shares.backend import Backend, NotTaken, Written
 from streams.stores.shares.flag import Change, Malformed, Seen
 from streams.stores.shares.layers import Layers, Places, change, layers, moved_between, state_of
 
@@ -109,13 +109,15 @@ class SharesStore:
     async def _send(self, planned: _Sent, seen: Seen, command: FlagCommand, since_s: float) -> _Sent:
         """Send a change to the flag that was read *since_s*, and note what was heard of it."""
         try:
-            etag = await self._backend.write(seen, planned.change, command)
+            told = await self._backend.write(seen, planned.change, command)
         except NotTaken:
             # Or an earlier try of the HTTP client was made, and this is the answer to its repeat: reading tells.
             return replace(planned, is_refused=True)
         except StoreUnavailable as error:
             return replace(planned, doubt=str(error))
-        return replace(planned, etag=etag, window=self._window(time.monotonic() - since_s))
+        done_so = told if isinstance(told, Written) else Written(told, "")
+        window = self._window(time.monotonic() - since_s)
+        return replace(planned, etag=done_so.etag, also=planned.also + done_so.also, window=window)
 
     def _window(self, open_s: float) -> str:
         """What is said where a person's change could have been overwritten unseen."""

@@ -22,6 +22,7 @@ from guardian.flagdoc import validate
 from streams.admin import ensure_topics
 from streams.status import Status
 from streams.store import run_store
+from streams.stores import replacing
 from streams.stores.flagd import file as flag_file
 from streams.stores.flagd.server import FlagdStoreServer
 from tests.streams.stores.support import connect, eventually, kill_record, sample, treated, version, write
@@ -171,9 +172,9 @@ def test_another_hand_right_after_ours_is_told_from_ours(path: Path, monkeypatch
 
     monkeypatch.setattr(Path, "replace", with_another)
 
-    ours = flag_file.replace(path, b"ours")
+    ours = replacing.replace(path, b"ours")
 
-    assert ours and ours != flag_file._stamp_of(path)
+    assert ours and ours != replacing.stamp_of(path)
 
 
 async def test_rights_and_links_stay(base_path: Path, path: Path):

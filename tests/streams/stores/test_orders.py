@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from guardian.names import decision_id
 from guardian.ports import CommandKind, FlagCommand, FlagStore
+from streams.stores.goff.kind import GoffBackend, GoffSection
+from streams.stores.http import open_session
 from streams.stores.memory import MemoryFlagStore
 from streams.stores.shares.store import SharesStore
 from tests.support.shelf_store import ShelfBackend
@@ -124,6 +127,23 @@ def test_the_store_ends_at_what_judge_says(wanted: list[tuple[CommandKind, str, 
 def test_a_store_of_ones_own_ends_at_what_judge_says(wanted: list[tuple[CommandKind, str, float]], dice: random.Random):
     """The same, of a store that keeps one share for each variation and the record beside it."""
     asyncio.run(ends_at_what_judge_says(Judged(of_ones_own()), wanted, dice))
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps, st.randoms(use_true_random=False))
+def test_a_file_of_go_feature_flag_ends_at_what_judge_says(wanted: list[tuple[CommandKind, str, float]], dice: random.Random):
+    """The same, of a file that is replaced by every change."""
+
+    async def scenario() -> None:
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write("checkout: {variations: {control: 0, blue: 1, green: 2}, ")
+            file.write("defaultRule: {percentage: {control: 60, blue: 20, green: 20}}}\n")
+            file.flush()
+            async with open_session() as session:
+                backend = GoffBackend(GoffSection(kind="goff", file=file.name), session)
+                await ends_at_what_judge_says(Judged(SharesStore(backend)), wanted, dice)
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("late", ["set_share", "step_back"])

@@ -1,0 +1,1 @@
+"""Flipt v2, over its environments API: docs/stores.md."""
