@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from tests.support.events import exposure, outcome
@@ -20,6 +22,10 @@ REPEATED, MALFORMED = 0.02, 0.005
 HARMFUL_PART = 0.5
 """Of the flags."""
 LATENCY_S = 0.03
+AROUND_S = 10.0
+"""It is a flag's turn from so long before its harm to so long after."""
+ANY_PART = 0.2
+"""Of all requests, those under any flag."""
 
 Totals = Counter[tuple[str, str, str]]
 """How many ``exposures``, ``outcomes`` and ``errors`` there are, by flag, variation and which of the three."""
@@ -39,8 +45,9 @@ class Story:
     """
     Requests under *flags* flags, *rate* a second, for *seconds*; each evaluates one of them.
 
-    Half of the flags do harm, one after the other, and each of them must be killed. ``totals`` and ``malformed`` are
-    what has been told so far.
+    Half of the flags do harm, one after the other, and each of them must be killed. Most requests are under flags whose
+    turn it is, and under as many healthy ones: however many flags there are, harm shows. ``totals`` and ``malformed``
+    are what has been told so far.
     """
 
     seed: int
@@ -50,12 +57,25 @@ class Story:
     totals: Totals = field(default_factory=Counter)
     malformed: int = 0
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """All flags."""
         return [f"torture-{number}" for number in range(self.flags)]
 
-    @property
+    def _flag(self, dice: random.Random, at_s: float) -> str:
+        """A flag whose turn it is, or a healthy one beside it, and now and then any."""
+        begins_s, names = self._begins_s, self.names
+        turns = range(bisect_left(begins_s, at_s - HARM_S - AROUND_S), bisect_right(begins_s, at_s + AROUND_S))
+        if not turns or dice.random() < ANY_PART:
+            return dice.choice(names)
+        turn, is_healthy = dice.choice(turns), dice.random() < 0.5
+        return names[min(turn + len(begins_s), len(names) - 1) if is_healthy else turn]
+
+    @cached_property
+    def _begins_s(self) -> list[float]:
+        return list(self.harm_from_s.values())
+
+    @cached_property
     def harm_from_s(self) -> dict[str, float]:
         """When each harmful flag begins to do harm."""
         harmful = self.names[: round(self.flags * HARMFUL_PART)]
@@ -85,7 +105,7 @@ class Story:
             yield record
 
     def _request(self, dice: random.Random, number: int, at_s: float) -> tuple[Written, Written]:
-        user, flag = f"user-{dice.randrange(USERS)}", dice.choice(self.names)
+        user, flag = f"user-{dice.randrange(USERS)}", self._flag(dice, at_s)
         harm_s = self.harm_from_s.get(flag)
         is_treated = hash_of(user, flag) and not (harm_s is not None and at_s >= harm_s + HARM_S)
         shown = "treatment" if is_treated else "control"
