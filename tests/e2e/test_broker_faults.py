@@ -59,7 +59,7 @@ def faulty(own_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 print(installation.said.read_text())
 
 
-@pytest.mark.parametrize("fault", ["hole", "refuse", *(pytest.param(one, marks=pytest.mark.long) for one in ("slow", "reset"))])
+@pytest.mark.parametrize("fault", ["hole", *(pytest.param(one, marks=pytest.mark.long) for one in ("refuse", "slow", "reset"))])
 async def test_a_kill_comes_through(faulty, fault):
     """
     Broken while the way to the broker is, a treatment is killed once the way is mended: one decision, one effect, by workers

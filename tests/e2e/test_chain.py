@@ -30,7 +30,7 @@ from streams.policies import load_policies
 from streams.publish import publish_policies
 from streams.settings import Settings
 from streams.status import Status
-from tests.support.cluster import Cluster
+from tests.support.cluster import REAL_FIRST, Cluster
 from tests.support.processes import Killable
 from tests.support.traffic import T0_MS, Request, Traffic
 
@@ -143,6 +143,7 @@ def same(made: Decision) -> tuple[str, str, str, str]:
     return made.decision_id, made.action, made.guardrail, made.policy_hash
 
 
+@REAL_FIRST
 @pytest.mark.timeout(180)
 async def test_one_worker_two_workers_and_replay_decide_the_same(played: list[Guardian]) -> None:
     """Two observe and two judge workers, one of each, and a replay of the recorded topics take one and the same decision."""

@@ -22,7 +22,7 @@ from streams.cloudevents import from_event
 from streams.judge import run_judge
 from streams.settings import Settings
 from streams.status import Status
-from tests.support.cluster import Cluster
+from tests.support.cluster import REAL_FIRST, Cluster
 from tests.support.movers import EVERY, CountingBank
 from tests.support.processes import Killable, Reader, producer, reader
 
@@ -98,6 +98,7 @@ def settings(embedded_kafka: str) -> Settings:
     return Cluster(embedded_kafka, embedded=True).settings(judge={"snapshot_s": 0.5})
 
 
+@REAL_FIRST
 @pytest.mark.timeout(150)
 async def test_killed_at_any_moment(kafka, tmp_path, dice):
     """Killed again and again while it judges, judge loses no entry, counts none twice, and repeats ids, not kills."""

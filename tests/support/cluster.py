@@ -5,7 +5,16 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+import pytest
+
 from streams.settings import Settings
+
+REAL_FIRST = pytest.mark.parametrize(
+    "kafka",
+    [pytest.param("real", marks=pytest.mark.kafka), pytest.param("embedded", marks=pytest.mark.long)],
+    indirect=True,
+)
+"""For a test that takes long: on a real Kafka in `make test`, on the embedded broker in `make test-long` alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,8 @@ def forecast_s(terms: Policy, p_t: float, *, exposures: bool) -> Floats:
     ("when", "p_t", "exposures", "lanes"),
     [
         ("error_rate > 1.2x control", 0.08, True, {"full", "fast"}),
-        ("error_rate > 1.2x control", 0.08, False, {"full"}),
-        ("error_rate > control + 1%", 0.12, True, {"full"}),
+        pytest.param("error_rate > 1.2x control", 0.08, False, {"full"}, marks=pytest.mark.long),
+        pytest.param("error_rate > control + 1%", 0.12, True, {"full"}, marks=pytest.mark.long),
         ("error_rate > 5%", 0.2, True, {"full"}),
     ],
 )
