@@ -42,7 +42,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """Its address and its flags."""
-    flags = {"checkout": {"version": 7, "percent": {"control": 90.0, "treatment": 10.0}, "note": ""}}
+    flags: dict[str, Any] = {"checkout": {"version": 7, "percent": {"control": 90.0, "treatment": 10.0}, "note": ""}}
 
     async def answer(request: web.Request) -> web.Response:
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
