@@ -94,7 +94,7 @@ async def reach(url: URL) -> str:
     except socket.gaierror:
         raise Refused(f"{host}: no such name; see the address, and the name service of this machine") from None
     except (OSError, TimeoutError) as error:
-        raise Unreachable(f"{host}:{port} does not answer ({type(error).__name__}); see the address, and firewalls between") from None
+        raise Unreachable(f"{host}:{port} does not answer ({type(error).__name__})") from None
     writer.close()
     return f"{host}:{port} takes connections{', encrypted' if tls else ''}; nothing was sent"
 
