@@ -31,15 +31,18 @@ class Dates:
 
     async def _ends(self, _: aiohttp.ClientSession, call: SimpleNamespace, given: aiohttp.TraceRequestEndParams) -> None:
         headers = given.response.headers
-        if "date" not in headers or "age" in headers:  # a cache answers with an hour that is past
-            return
+        if "date" in headers and "age" not in headers:  # a cache answers with a time that is past
+            self.take(headers["date"], began_s=call.began_s, ended_s=time.time())
+
+    def take(self, date: str, *, began_s: float, ended_s: float) -> None:
+        """Take it that an answer was dated so, which came somewhere between these two moments (seconds since the epoch)."""
         try:
-            told = parsedate_to_datetime(headers["date"])
+            told = parsedate_to_datetime(date)
         except ValueError:
             return
-        # It says whole seconds, of which as much has passed as not, and was said somewhere between these two moments.
-        its_s, now_s = told.replace(tzinfo=told.tzinfo or UTC).timestamp() + 0.5, time.time()
-        early_s, late_s = its_s - now_s, its_s - call.began_s
+        # It says whole seconds, of which as much has passed as not.
+        its_s = told.replace(tzinfo=told.tzinfo or UTC).timestamp() + 0.5
+        early_s, late_s = its_s - ended_s, its_s - began_s
         skew_s = 0.0 if early_s <= 0.0 <= late_s else min(early_s, late_s, key=abs)
         if self.skew_s is None or abs(skew_s) < abs(self.skew_s):
             self.skew_s = skew_s

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from guardian.errors import ConfigError
 from guardian.policy import Policy
 from streams.apps.doctor import alerts, kafka, running, stores
 from streams.apps.doctor.checks import CHECK_S, checked, together
+from streams.apps.run import processors
 from streams.findings import Finding
 from streams.policies import read_policies
 from streams.settings import Settings, load_settings
-from streams.wiring import processors_of
 
 ALL_S = 60.0
 """What an area may take with all of its checks: a store with many flags is asked for a few at a time."""
 
 
-def settings_read(config: Path | None) -> tuple[Settings | None, list[Finding]]:
-    """The settings, and what is wrong with them; without any where they cannot be used."""
+def settings_read(config: Path | None, only: str) -> tuple[Settings | None, list[str], list[Finding]]:
+    """The settings, the processors that *only* names, and what is wrong with both; no settings where they cannot be used."""
     try:
-        return load_settings(config), [Finding("ok", "settings", "can be used")]
+        settings = load_settings(config)
+        return settings, processors(only, settings), [Finding("ok", "settings", "can be used")]
     except ConfigError as error:
-        return None, [Finding("error", "settings", str(problem)) for problem in error.problems]
+        return None, [], [Finding("error", "settings", str(problem)) for problem in error.problems]
 
 
-async def examined(settings: Settings) -> list[Finding]:
+async def examined(settings: Settings, names: Sequence[str]) -> list[Finding]:
     """Everything that can be found out without changing anything, area by area."""
     policies, found = _policies(settings)
     return found + await together(
-        checked("Kafka", kafka.look(settings, processors_of(settings)), within_s=3 * CHECK_S),
+        checked("Kafka", kafka.look(settings, names), within_s=3 * CHECK_S),
         checked("flag stores", stores.look(settings, policies), within_s=ALL_S),
         checked("alerts", alerts.look(settings), within_s=2 * CHECK_S),
         checked("guardian", running.look(settings)),

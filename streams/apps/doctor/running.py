@@ -38,8 +38,12 @@ def drift_here(config: Path | None) -> dict[str, str]:
     Raises:
         ConfigError: the settings cannot be read.
     """
-    said = asyncio.run(readiness(load_settings(config)))
-    children = (said or {}).get("children", {})
+    return drift_in(asyncio.run(readiness(load_settings(config))))
+
+
+def drift_in(said: dict[str, Any] | None) -> dict[str, str]:
+    """The same, in what ``/readyz`` has shown."""
+    children = (said or {}).get("children") or {}
     found = children.get("act", {}).get("drift")
     return {str(key): str(text) for key, text in found.items()} if isinstance(found, dict) else {}
 

@@ -20,11 +20,11 @@ SHORTEST_SECRET = 6
 """Characters: a shorter one stands in other words, too, and could be guessed from what is left out."""
 
 
-def main(config: Path | None, out: TextIO, *, as_json: bool) -> int:
-    """Print all findings; return 1 if there is an error among them."""
-    settings, found = settings_read(config)
+def main(config: Path | None, only: str, out: TextIO, *, as_json: bool) -> int:
+    """Print all findings, of rights those of the processors that *only* names; return 1 if there is an error among them."""
+    settings, names, found = settings_read(config, only)
     if settings is not None:
-        found += asyncio.run(examined(settings))
+        found += asyncio.run(examined(settings, names))
         found = without_secrets(found, settings)
     found = list(dict.fromkeys(found))
     is_ok = all(one.level != "error" for one in found)
