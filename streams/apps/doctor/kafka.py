@@ -61,9 +61,9 @@ def _knock(client: AdminClient) -> Any:
 
 def _cure(why: str) -> str:
     said = why.lower()
-    if "sasl" in said or "authentication" in said:
-        return _LOGIN
-    return _TLS if "ssl" in said or "certificate" in said else _ADDRESS
+    if "handshake" in said or "certificate" in said:
+        return _TLS
+    return _LOGIN if "authentication" in said else _ADDRESS
 
 
 async def _reached(brokers: int) -> list[Finding]:

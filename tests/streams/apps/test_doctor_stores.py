@@ -27,6 +27,9 @@ from tests.support.stores import split as sp
 from tests.support.stores.vendor import Fault, serving
 
 
+STAFF_FIRST = [{"users": "staff", "for": "1h"}, {"share": "100%"}]
+
+
 @pytest.fixture
 async def vendor() -> AsyncIterator[ld.LaunchDarkly]:
     vendor = ld.LaunchDarkly()
@@ -104,7 +107,7 @@ def nothing(_: ld.LaunchDarkly) -> None:
         (nothing, {}, {"flag": "checkout-v3"}, "error", "make it in the store, or mend flag:"),
         (nothing, {}, {"variations": ["blue"]}, "error", "mend variations: in the policy; there are: control, treatment"),
         (nothing, {}, {"control": "old"}, "error", "mend control: in the policy; there are: control, treatment"),
-        (nothing, {}, {"stages": [{"users": "staff", "for": "1h"}, {"share": "100%"}]}, "error", "mend stages: in the policy; there are: none"),
+        (nothing, {}, {"stages": STAFF_FIRST}, "error", "mend stages: in the policy; there are: none"),
     ],
 )
 async def test_each_illness_of_a_store_names_its_cure(vendor, ill: Callable[[Any], None], store, named, level, says):
