@@ -10,9 +10,18 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from guardian.ports import StoreUnavailable
+from streams.act import run_act
 from streams.drifting import Drifting
+from streams.settings import Settings
+from streams.status import Status
 from streams.stores.targets import Targets
+from streams.wiring import open_flag_store
 from tests.streams.stores.test_targets import command, shelf, target
+from tests.streams.test_act_crashes import receipts_in, topics_of
+from tests.support.cluster import Cluster
+from tests.support.movers import decision, until
+from tests.support.processes import Killable
+from tests.support.receiver import SECRET, receiving
 
 FLAG = ("production", "checkout")
 DIFFERS = "web serves treatment to 10 %, mobile to 0 %"
@@ -25,12 +34,6 @@ def drifting(store: Any, every_s: float = 0.01) -> Drifting:
 
 def counted() -> float | None:
     return REGISTRY.get_sample_value("guardian_store_drift", {"stores": "web+mobile"})
-
-
-async def until(holds: Any) -> None:
-    async with asyncio.timeout(10.0):
-        while not holds():
-            await asyncio.sleep(0.005)
 
 
 async def test_a_difference_is_told_until_it_is_over():
@@ -91,3 +94,29 @@ async def test_a_flag_of_one_store_is_not_compared():
     await stores.apply(command())
 
     assert [] == stores.acted_on
+
+
+async def _act(status: Status, settings: Settings) -> None:
+    await run_act(settings, status, open_flag_store)
+
+
+@pytest.mark.timeout(120)
+async def test_act_shows_in_what_stores_differ(embedded_kafka, tmp_path):
+    """After a kill in two stores somebody takes the variation up in one of them: act says so until that is mended."""
+    flag = {"enabled": True, "shares": TEN, "rings": {}, "changed_by": "", "guardian": None}
+    async with receiving({"production|checkout": flag}) as web, receiving({"production|checkout": flag}) as mobile:
+        stores = {name: {"kind": "webhook", "url": one.url, "secret": SECRET} for name, one in (("web", web), ("mobile", mobile))}
+        settings = Cluster(embedded_kafka, embedded=True).settings(stores=stores, act={"drift_every_s": 0.1})
+        async with topics_of(settings) as (decide, receipts, _):
+            with Killable(_act, tmp_path / "said", settings) as act:
+                await act.ready()
+                await decide(decision(1))
+                (receipt,) = await receipts.until(receipts_in, 20, "a receipt")
+                at_first = act.numbers["drift"]
+                web.edit("checkout", TEN)
+                shown = await until(lambda: act.numbers["drift"], within_s=20.0, what="the difference is shown")
+                web.edit("checkout", NONE)
+                await until(lambda: not act.numbers["drift"], within_s=20.0, what="it is mended")
+
+    assert ("applied", "web+mobile", {}) == (receipt.status, receipt.store, at_first)
+    assert {"production|checkout": DIFFERS} == shown

@@ -16,10 +16,13 @@ from streams.apps.doctor import running
 from streams.apps.doctor.checks import CHECK_S, checked
 from streams.apps.doctor.told import secrets_of, without_secrets
 from streams.findings import Finding
+from streams.health import Health
 from streams.settings import Settings
 from streams.supervisor import Supervisor
 from tests.kafka.server import free_ports
 from tests.support.cluster import Cluster
+from tests.support.page import now_ms
+from tests.support.published import rollout
 from tests.support.stores import launchdarkly as ld
 from tests.support.stores.vendor import serving
 
@@ -129,8 +132,6 @@ def test_no_secret_comes_through_whoever_quotes_it():
 
 async def test_what_a_guardian_here_says_of_itself_is_told():
     """Of a guardian that runs and is not ready, each process says why; of one that is, that it is."""
-    from streams.health import Health
-
     said = Supervisor(["act", "judge"], None).readiness() | {"policies": {"problems": ["a.yaml:3: flag: is missing"]}}
     health = Health(lambda: said, host="127.0.0.1", port=0, metrics_directory="")
     await health.start()
@@ -150,6 +151,32 @@ async def test_what_a_guardian_here_says_of_itself_is_told():
     assert ["process act", "process judge", "policies"] == [one.about for one in ill]
     assert ["ok"] == [one.level for one in well]
     assert {"production|checkout": "web serves b to 10 %, mobile to 0 %"} == drift
+
+
+async def test_status_says_in_what_stores_differ(publish, url):
+    """Under the rollouts, and of the one that is named, as the guardian of this machine says; nothing where none answers."""
+    await publish.rollout(rollout(at_ms=now_ms()))
+    drift = {"production|checkout-v2": "web serves b to 10 %, tv to 0 %"}
+    said = {"ready": True, "children": {"act": {"ready": True, "drift": drift}}}
+    health = Health(lambda: said, host="127.0.0.1", port=0, metrics_directory="")
+    await health.start()
+    environment = {"GUARDIAN_API__PORT": url.rpartition(":")[2], "GUARDIAN_HEALTH__PORT": str(health.port)}
+    try:
+        async with asyncio.timeout(30.0):
+            while "checkout-v2" not in (every := await _status(environment)).stdout:
+                await asyncio.sleep(0.02)
+        one = await _status(environment, "checkout-v2")
+    finally:
+        await health.stop()
+    none = await _status(environment)
+
+    assert "stores differ: production|checkout-v2: web serves b to 10 %, tv to 0 %" in every.stdout
+    assert "stores differ: web serves b to 10 %, tv to 0 %" == one.stdout.splitlines()[-1]
+    assert (0, False) == (none.exit_code, "stores differ" in none.stdout)
+
+
+async def _status(environment: dict[str, str], *arguments: str) -> Result:
+    return await asyncio.to_thread(CliRunner().invoke, app, ["status", *arguments], env=environment)
 
 
 @pytest.mark.parametrize("answer", [None, {"children": None}, {"children": {}}])

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.admin import ensure_topics
 from streams.apps.doctor import kafka as doctor
-from streams.findings import Finding
+from streams.findings import Finding, Level
 from streams.settings import Settings
 from streams.wiring import processors_of
 from tests.streams.apps.doctor_support import wrong
@@ -72,7 +72,7 @@ async def test_topics_that_are_not_kept_as_they_must_be_are_found(real_cluster: 
     )
     found = {(one.about, one.level): f"{one.found} -> {one.cure}" for one in await looked(settings)}
 
-    def of(topic: str, level: str) -> str:
+    def of(topic: str, level: Level) -> str:
         return found[f"topic {topic}", level]
 
     assert "keeps records for 24.0 h; 720.0 h are meant" in of(topics.journal, "warning")

@@ -26,7 +26,6 @@ from tests.support.stores import launchdarkly as ld
 from tests.support.stores import split as sp
 from tests.support.stores.vendor import Fault, serving
 
-
 STAFF_FIRST = [{"users": "staff", "for": "1h"}, {"share": "100%"}]
 
 
