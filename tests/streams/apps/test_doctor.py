@@ -24,7 +24,7 @@ from tests.support.cluster import Cluster
 from tests.support.page import now_ms
 from tests.support.published import rollout
 from tests.support.stores import launchdarkly as ld
-from tests.support.stores.vendor import serving
+from tests.support.stores.vendor import Fault, serving
 
 POLICY = """\
 flag: checkout-v2
@@ -80,6 +80,19 @@ async def test_errors_are_one_and_json_has_all_of_them(tmp_path: Path):
     assert "kafka.bootstrap" in errors[f"Kafka at 127.0.0.1:{closed}"]["cure"]
     assert SECRET not in said.output
     assert time.monotonic() - began_s < 4 * CHECK_S
+
+
+async def test_a_store_that_quotes_its_token_is_told_without(tmp_path: Path):
+    """What a store or a proxy answers is shown, and the token that it quotes there is not."""
+    vendor = ld.LaunchDarkly()
+    vendor.faults = [Fault("418", times=100, body={"message": f"not with {SECRET}"})]
+    async with serving(vendor):
+        stores = {"web": {"kind": "launchdarkly", "url": vendor.url, "project": ld.PROJECT}}
+        settings = {"kafka": {"embedded": True}, "stores": stores}
+        said = await doctor(tmp_path, settings, env={"GUARDIAN_STORES__WEB__TOKEN": SECRET})
+
+    assert 1 == said.exit_code
+    assert "HTTP 418" in said.stdout and "not with …" in said.stdout and SECRET not in said.output
 
 
 async def test_settings_that_cannot_be_used_are_the_finding(tmp_path: Path):
