@@ -55,7 +55,7 @@ async def check_access(settings: Settings, processors: Iterable[str], tell: Tell
     while True:
         heard: list[str] = []
         try:
-            missing = await asyncio.to_thread(_missing, settings, list(needed), heard)
+            missing = await asyncio.to_thread(missing_rights, settings, list(needed), heard)
             break
         except KafkaException as error:
             why = heard[0] if heard else error.args[0].str()
@@ -68,14 +68,24 @@ async def check_access(settings: Settings, processors: Iterable[str], tell: Tell
         raise NotGranted(f"not granted to {who} at {settings.kafka.bootstrap}: {said}; `guardian acls` lists all that is needed")
 
 
-def _missing(settings: Settings, rights: Sequence[Right], heard: list[str]) -> list[Right]:
-    """Return the rights that are not granted; raises KafkaException where there is no answer, and *heard* says why."""
+def admin_client(settings: Settings, heard: list[str]) -> AdminClient:
+    """A client of librdkafka's that says in *heard* why Kafka does not let it in."""
 
     def hear(error: KafkaError) -> None:
         if error.code() not in _SAYS_NOTHING:
             heard.append(error.str())
 
-    client = AdminClient({**settings.kafka.librdkafka_options(), "error_cb": hear, "log_level": 0})
+    return AdminClient({**settings.kafka.librdkafka_options(), "error_cb": hear, "log_level": 0})
+
+
+def missing_rights(settings: Settings, rights: Sequence[Right], heard: list[str]) -> list[Right]:
+    """
+    Return the rights that are not granted, as far as Kafka tells. It blocks.
+
+    Raises:
+        KafkaException: there is no answer; *heard* may say why.
+    """
+    client = admin_client(settings, heard)
     try:
         client.list_topics(timeout=KNOCK_S)
     finally:

@@ -16,6 +16,7 @@ from typing import Any
 
 from guardian.ports import FlagStore
 from streams.acting import Acting
+from streams.drifting import Drifting
 from streams.faust_app import GuardianApp, build_app, raw_topic, run_beside
 from streams.outlet import Outlet, open_outlet
 from streams.settings import Settings
@@ -41,8 +42,10 @@ async def run_act(settings: Settings, status: Status, open_store: OpenStore) -> 
             )  # fmt: skip
             app = build_app(settings, "act")
             _connect(app, acting, settings.topics.decisions)
+            drifting = Drifting(store, every_s=settings.act.drift_every_s, stores_of=settings.stores_of)
             try:
-                await run_beside(app, [_saying(app, acting, outlet, status)], last=acting.drain)
+                beside = [_saying(app, acting, drifting, outlet, status), *([drifting.run()] if drifting.is_on else [])]
+                await run_beside(app, beside, last=acting.drain)
             finally:
                 await acting.stop()
 
@@ -59,7 +62,7 @@ def _connect(app: GuardianApp, acting: Acting, decisions: str) -> None:
     app.on_partitions_revoked.connect(revoked)
 
 
-async def _saying(app: GuardianApp, acting: Acting, outlet: Outlet, status: Status) -> None:
+async def _saying(app: GuardianApp, acting: Acting, drifting: Drifting, outlet: Outlet, status: Status) -> None:
     while True:
         outlet.check()
         ready, why, numbers = acting.readiness()
@@ -67,5 +70,5 @@ async def _saying(app: GuardianApp, acting: Acting, outlet: Outlet, status: Stat
             ready, why = False, f"Kafka has taken nothing for {outlet.failing_s:.0f} s"
         if app.rebalancing or not app.started:
             ready, why = False, "waiting for partitions of the decisions"
-        status.ready(ready, why, **numbers)
+        status.ready(ready, why, **numbers, **drifting.numbers())
         await asyncio.sleep(0.5)

@@ -25,8 +25,8 @@ POLL_S = 0.1
 CLOSE_S = 2.0
 BROKERS_DEFAULT = -1
 _POLICY, _COMPACT = "cleanup.policy", "compact"
-_MOCK = "mockCluster"
-"""How librdkafka's mock, the embedded broker, calls its clusters."""
+MOCK = "mockCluster"
+"""How librdkafka's mock, the embedded broker, begins the ids of its clusters."""
 
 
 class TopicsError(GuardianError):
@@ -50,7 +50,7 @@ async def ensure_topics(settings: Settings, *, inputs: bool = False) -> int:
     while True:
         try:
             async with _admin(settings) as admin:
-                is_mock = str((await admin.describe_cluster())["cluster_id"]).startswith(_MOCK)
+                is_mock = str((await admin.describe_cluster())["cluster_id"]).startswith(MOCK)
                 if not is_mock:  # which makes a topic when it is asked for it, and in no other way
                     await _make(admin, settings, wanted)
                 partitions = await _appeared(admin, wanted)
@@ -132,10 +132,10 @@ async def _appeared(admin: AIOKafkaAdminClient, wanted: Mapping[str, Any]) -> di
         await asyncio.sleep(POLL_S)
 
 
-def _journal_partitions(settings: Settings, partitions: Mapping[str, int]) -> int:
-    """A rollout's records lie in the same partition of each of its topics, wherever they are read."""
+def alike(settings: Settings) -> tuple[str, ...]:
+    """The topics that need as many partitions as each other: a rollout's records lie in the same one of each."""
     topics = settings.topics
-    same = (
+    return (
         topics.journal,
         topics.rollouts,
         topics.decisions,
@@ -144,9 +144,12 @@ def _journal_partitions(settings: Settings, partitions: Mapping[str, int]) -> in
         topics.incidents,
         changelog_topic(settings),
     )
-    journal = partitions[topics.journal]
-    different = [f"{name} has {partitions[name]}" for name in same if partitions[name] != journal]
+
+
+def _journal_partitions(settings: Settings, partitions: Mapping[str, int]) -> int:
+    journal = partitions[settings.topics.journal]
+    different = [f"{name} has {partitions[name]}" for name in alike(settings) if partitions[name] != journal]
     if different:
         said = ", ".join(different)
-        raise TopicsError(f"{topics.journal} has {journal} partitions, but {said}; give all the same number")
+        raise TopicsError(f"{settings.topics.journal} has {journal} partitions, but {said}; give all the same number")
     return journal

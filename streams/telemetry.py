@@ -53,6 +53,12 @@ COMMAND_SECONDS = Histogram(
     "guardian_act_command_seconds", "From a decision read to its receipt written.", buckets=_LATENCY_BUCKETS_S
 )
 ATTEMPTS = Counter("guardian_act_attempts", "Commands sent to a flag store, by what came of each.", ["outcome"])
+STORE_DRIFT = Gauge(
+    "guardian_store_drift",
+    "Flags that stores serve differently, of those that act has acted on; by the stores that keep them.",
+    ["stores"],
+    multiprocess_mode="livemax",
+)
 DEAD_LETTERS = Counter("guardian_dead_letters", "Records that could not be read.", ["topic"])
 NOT_DELIVERED = Counter("guardian_not_delivered", "Records that the broker did not take in time.", ["topic"])
 RESTARTS = Counter("guardian_restarts", "Times that the supervisor started a child again.", ["child"])

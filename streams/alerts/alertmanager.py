@@ -97,6 +97,13 @@ class Alertmanager:
         if failures and (len(failures) == len(answers) or (is_over and away)):
             raise (away or failures)[0]
 
+    async def probe(self) -> str:
+        """Ask every replica whether it is ready; see ``Probed.probe``."""
+        for url in self._urls:
+            ready = url.with_path(url.path.removesuffix(_PATH) + "/-/ready")
+            await exchange(self._session, "GET", ready, None, self._headers, quoted=self._quoted, cures=_CURES)
+        return f"ready: {', '.join(f'{url.host}:{url.port}' for url in self._urls)}"
+
     async def _post(self, url: URL, body: bytes) -> ChannelError | None:
         try:
             await exchange(self._session, "POST", url, body, self._headers, quoted=self._quoted, cures=_CURES)

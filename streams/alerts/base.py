@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from prometheus_client import Counter, Gauge
 
@@ -129,6 +129,20 @@ class Channel(Protocol):
         Raises:
             Unreachable: worth another try.
             Refused: not worth one.
+        """
+        ...
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A channel that can be tried without telling anybody anything."""
+
+    async def probe(self) -> str:
+        """
+        Try what can be tried, and return in a few words what that was.
+
+        Raises:
+            ChannelError: a notice would not arrive; the text says what helps.
         """
         ...
 

@@ -81,25 +81,38 @@ class Email:
         if not began:
             await self._notes.keep(notice, subject=subject, notice_id=notice.notice_id)
 
+    async def probe(self) -> str:
+        """Greet the server and log in, as before a message; see ``Probed.probe``."""
+        client = self._client()
+        where = f"{self._host}:{self._port}"
+        try:
+            async with asyncio.timeout(ATTEMPT_S):
+                async with client:
+                    await client.ehlo()
+                    return f"{where} greets{', and knows the login' if self._username else ''}; nothing was sent"
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            raise self._meaning(error, where) from None
+
+    def _client(self) -> aiosmtplib.SMTP:
+        return aiosmtplib.SMTP(
+            hostname=self._host,
+            port=self._port,
+            username=self._username or None,
+            password=self._password or None,
+            use_tls=self._tls == "tls",
+            start_tls=self._tls == "starttls",
+            tls_context=None if self._tls == "none" else self._context,
+            # Without it, aiosmtplib asks the name service, and everything waits for that.
+            local_hostname=self._sender.rpartition("@")[2],
+            timeout=ATTEMPT_S / 2,
+        )
+
     async def _send(self, message: bytes, to: Sequence[str], notice_id: str) -> None:
         where = f"{self._host}:{self._port}"
         try:
             async with asyncio.timeout(ATTEMPT_S):
-                refused, _ = await aiosmtplib.send(
-                    message,
-                    sender=self._sender,
-                    recipients=list(to),
-                    hostname=self._host,
-                    port=self._port,
-                    username=self._username or None,
-                    password=self._password or None,
-                    use_tls=self._tls == "tls",
-                    start_tls=self._tls == "starttls",
-                    tls_context=None if self._tls == "none" else self._context,
-                    # Without it, aiosmtplib asks the name service, and everything waits for that.
-                    local_hostname=self._sender.rpartition("@")[2],
-                    timeout=ATTEMPT_S / 2,
-                )
+                async with self._client() as client:
+                    refused, _ = await client.sendmail(self._sender, list(to), message)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             raise self._meaning(error, where) from None
         for address, answer in refused.items():  # the others have it, and must not get it again

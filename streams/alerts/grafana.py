@@ -59,6 +59,13 @@ class Grafana:
         else:
             await self._ask("PATCH", self._url / str(known), _change(notice))
 
+    async def probe(self) -> str:
+        """Ask whether it is well, and for an annotation, as is done before one is made; see ``Probed.probe``."""
+        health = self._url.with_path(self._url.path.removesuffix("/annotations") + "/health")
+        await self._ask("GET", health)
+        await self._find("guardian:none")
+        return f"{self._url.host} is well, and shows annotations to the token"
+
     async def _find(self, tag: str) -> int | None:
         """The annotation with this tag, if there is one."""
         found = await self._ask("GET", self._url.with_query({"tags": tag, "limit": "1", "type": "annotation"}))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -71,6 +74,29 @@ async def exchange(
         raise Unreachable(f"HTTP {status} from {url.host}", retry_after_s(retry_after))
     text = quoted(said.decode(errors="replace"))[:_SHOWN] if quoted else ""
     raise Refused("".join((f"HTTP {status} from {url.host}", f": {text}" if text else "", _cure(status, cures))))
+
+
+async def reach(url: URL) -> str:
+    """
+    Open a connection to where *url* leads, encrypted as it says, and ask for nothing; return what was done, for people.
+
+    Raises:
+        Unreachable: nobody answers there.
+        Refused: the name or the certificate is wrong.
+    """
+    host, port = url.host or "", url.port or 0
+    tls = ssl.create_default_context() if url.scheme == "https" else None
+    try:
+        async with asyncio.timeout(ATTEMPT.connect):
+            _, writer = await asyncio.open_connection(host, port, ssl=tls)
+    except ssl.SSLCertVerificationError as error:
+        raise Refused(f"{host}:{port}: its certificate is not one to be trusted: {error.verify_message}") from None
+    except socket.gaierror:
+        raise Refused(f"{host}: no such name; see the address, and the name service of this machine") from None
+    except (OSError, TimeoutError) as error:
+        raise Unreachable(f"{host}:{port} does not answer ({type(error).__name__})") from None
+    writer.close()
+    return f"{host}:{port} takes connections{', encrypted' if tls else ''}; nothing was sent"
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

@@ -9,7 +9,7 @@ from yarl import URL
 
 from guardian.decisions import Decision
 from streams.alerts.base import Report
-from streams.alerts.http import encoded, exchange
+from streams.alerts.http import encoded, exchange, reach
 from streams.alerts.words import clean, cut, heading, hidden, incident_key, one_line, shortened
 from streams.web import checked_url
 
@@ -59,6 +59,10 @@ class Opsgenie:
         doing = "close" if notice.kind == "resolved" else "notes"
         # The alias is hashed where it holds what has a meaning in a path.
         await self._post(f"{self._url}/{alias(notice)}/{doing}?identifierType=alias", {"source": _SOURCE, "note": _note(notice)})
+
+    async def probe(self) -> str:
+        """Connect; whether the key is right shows with the first alert alone. See ``Probed.probe``."""
+        return await reach(URL(self._url, encoded=True))
 
     async def _post(self, url: str, document: dict[str, Any]) -> None:
         address = URL(url, encoded=True)

@@ -8,7 +8,7 @@ import aiohttp
 
 from guardian.decisions import Decision, Receipt, Refusal
 from streams.alerts.base import Report
-from streams.alerts.http import encoded, exchange
+from streams.alerts.http import encoded, exchange, reach
 from streams.alerts.words import clean, cut, hidden, incident_key, one_line, shortened
 from streams.web import checked_url
 
@@ -68,6 +68,10 @@ class PagerDuty:
             await self._send(self._trigger(notice))
         else:
             await self._send(_change(notice), changes=True)
+
+    async def probe(self) -> str:
+        """Connect; whether the key is right shows with the first event alone. See ``Probed.probe``."""
+        return await reach(self._url)
 
     def _trigger(self, notice: Report) -> dict[str, Any]:
         return {

@@ -7,7 +7,7 @@ from typing import ClassVar
 import aiohttp
 
 from streams.alerts.base import Channel, ChannelMemory, Refused, Report
-from streams.alerts.http import encoded, exchange
+from streams.alerts.http import encoded, exchange, reach
 from streams.alerts.slack_bot import API_URL, SlackBot
 from streams.alerts.slack_message import message, wants
 from streams.web import checked_url
@@ -70,6 +70,11 @@ class SlackHook:
         except Refused as refusal:
             reason = next((word for word in _CURES if word in str(refusal)), "")
             raise Refused(f"{refusal}; {_CURES[reason]}" if reason else str(refusal)) from None
+
+
+    async def probe(self) -> str:
+        """Connect; whether the webhook is still there shows with the first message alone. See ``Probed.probe``."""
+        return await reach(self._url)
 
 
 def _reason(said: str) -> str:

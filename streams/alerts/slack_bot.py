@@ -93,6 +93,11 @@ class SlackBot:
         if notice.chart and self._uploads and (opens or (notice.kind == "news" and isinstance(notice.data, Decision))):
             await self._show(notice, first)
 
+    async def probe(self) -> str:
+        """Ask Slack whose token it is; see ``Probed.probe``."""
+        answer = await self._ask("auth.test", {})
+        return one_line(self._quoted(f"the token is that of {answer.get('user', '?')} in {answer.get('team', '?')}"))[:200]
+
     async def _colour(self, notice: Report, first: dict[str, str]) -> None:
         """Let the first message say how it stands now. Were it gone, the reply would still tell."""
         try:

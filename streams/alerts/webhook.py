@@ -12,7 +12,7 @@ from typing import ClassVar
 import aiohttp
 
 from streams.alerts.base import Report
-from streams.alerts.http import post_json
+from streams.alerts.http import post_json, reach
 from streams.web import checked_url
 from streams.webhooks import key_of, message_id, signed_headers
 
@@ -45,6 +45,11 @@ class Webhook:
         body = payload(notice)
         headers = signed_headers(self._key, webhook_id(notice), self._now(), body)
         await post_json(self._session, self._url, body, headers)
+
+
+    async def probe(self) -> str:
+        """Connect; see ``Probed.probe``."""
+        return await reach(self._url)
 
 
 def payload(notice: Report) -> bytes:

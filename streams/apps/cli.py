@@ -83,6 +83,18 @@ def check(
 
 
 @app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON: ok, and findings with level, about, found, cure.")] = False,
+    only: Annotated[str, typer.Option(help="Whose rights in Kafka, comma-separated: observe, judge, act, …")] = "",
+    config: Config = None,
+) -> None:
+    """Look whether Kafka, flag stores, channels and clocks are as they must be; changes nothing; exit with 1 for errors."""
+    from streams.apps.doctor.told import main
+
+    raise typer.Exit(main(config, only, sys.stdout, as_json=as_json))
+
+
+@app.command()
 def init(
     flag: Annotated[str, typer.Option(help="The flag's key.")],
     risk: Annotated[str, typer.Option(help="low, medium or high: how bad it is if it breaks.")] = "medium",

@@ -31,9 +31,15 @@ people = typer.Typer()
 def status(key: One = "", as_json: AsJson = False, api: Url = "", config: Config = None) -> None:
     """Show a line a rollout, or with KEY all of one."""
     from streams.apps.client import answered, client
+    from streams.apps.doctor.running import drift_here
     from streams.apps.status import status as show
 
-    raise typer.Exit(answered(lambda: show(client(config, api), key, sys.stdout, as_json=as_json), sys.stderr))
+    def work() -> int:
+        # Of an API elsewhere it is not known where its guardian says how it is.
+        here = {} if api else {"drift": lambda: drift_here(config)}
+        return show(client(config, api), key, sys.stdout, as_json=as_json, **here)
+
+    raise typer.Exit(answered(work, sys.stderr))
 
 
 @people.command()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TextIO
 
 from guardian.decisions import GuardrailView
@@ -27,15 +28,25 @@ CLEARED = "\x1b[H\x1b[J"
 """What makes a terminal empty."""
 
 
-def status(client: Client, name: str, out: TextIO, *, as_json: bool) -> int:
-    """Print a line a rollout, or the details of the one that is named; return the exit code."""
+NO_DRIFT: Mapping[str, str] = MappingProxyType({})
+
+
+def status(
+    client: Client, name: str, out: TextIO, *, as_json: bool, drift: Callable[[], Mapping[str, str]] = lambda: NO_DRIFT
+) -> int:
+    """
+    Print a line a rollout, or the details of the one that is named; return the exit code.
+
+    *drift* says by rollout in what its stores differ, as far as somebody here knows.
+    """
     if not name:
         if as_json:
             _print_json(client.get("/rollouts"), out)
         else:
             refused = [f"not in force: {problem}" for problem in client.get("/policies")["problems"]]
             reached = [row.text for row in known.propagation(client) if row.service is None]
-            out.writelines(f"{line}\n" for line in [*lines(known.rollouts(client)), *reached, *refused])
+            differ = [f"stores differ: {key}: {said}" for key, said in sorted(drift().items())]
+            out.writelines(f"{line}\n" for line in [*lines(known.rollouts(client)), *differ, *reached, *refused])
         return DONE
     one = known.rollout(client, name)
     if as_json:
@@ -43,6 +54,8 @@ def status(client: Client, name: str, out: TextIO, *, as_json: bool) -> int:
     else:
         told = [made.explanation for made in known.decisions(client, one.key, DECISIONS_SHOWN)]
         out.writelines(f"{line}\n" for line in details(one, told))
+        if said := drift().get(one.key):
+            out.write(f"stores differ: {said}\n")
     return DONE
 
 

@@ -113,6 +113,7 @@ class Act(Section):
     """How decisions are carried out."""
 
     deadline_s: Seconds = 60.0
+    drift_every_s: float = Field(30.0, ge=0, le=86_400)
 
 
 class Flagd(Section):

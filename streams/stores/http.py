@@ -23,10 +23,13 @@ JSON = "application/json"
 _SAID = 200
 
 
-def open_session() -> aiohttp.ClientSession:
-    """A session for stores: as many calls at once as there are flags, no cookies, nothing unpacked."""
+def open_session(*traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+    """A session for stores: as many calls at once as there are flags, no cookies, nothing unpacked; *traces* see each call."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trace_configs=list(traces),
     )
 
 

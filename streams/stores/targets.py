@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +21,10 @@ from guardian.ports import (
 )
 from streams.fields import StoreSection
 from streams.stores.base import unknown
+from streams.stores.drift import Served, difference
 
+REMEMBERED = 1_000
+"""Flags that are compared again; of more those that were acted on last."""
 WORST_FIRST: tuple[ApplyStatus, ...] = ("failed", "conflict", "applied", "already", "superseded")
 """What is said of a command that went to several stores is the first of these that one of them answered."""
 
@@ -44,6 +48,25 @@ class Targets:
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self._targets = tuple(targets)
+        self._acted_on: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    @property
+    def acted_on(self) -> list[tuple[str, str]]:
+        """The flags in several stores that commands came for, as (environment, flag); the newest last."""
+        return list(self._acted_on)
+
+    async def difference(self, environment: str, flag_key: str) -> str | None:
+        """In what the stores that keep a flag differ about it, empty where they do not; ``None`` where one does not answer."""
+        targets = self._of(environment, flag_key)
+        try:
+            found = await asyncio.gather(*(self._read(target, environment, flag_key) for target in targets))
+        except StoreError:
+            return None
+        finest = {target.name: target.store.capabilities.finest_share for target in targets}
+        served = {
+            name: None if state is None else Served(state.enabled, state.weights, finest[name]) for name, state in found
+        }
+        return difference(served)
 
     @property
     def capabilities(self) -> StoreCapabilities:
@@ -68,6 +91,7 @@ class Targets:
             return unknown(command, self._nowhere(command.environment, command.flag_key))
         if len(targets) == 1:
             return await targets[0].store.apply(command)
+        self._remember(command.environment, command.flag_key)
         answers = await asyncio.gather(*(_apply(target, command) for target in targets))
         said = [f"{target.name}: {_said(answer)}" for target, answer in zip(targets, answers, strict=True)]
         if any(isinstance(answer, StoreUnavailable) for answer in answers):
@@ -76,6 +100,12 @@ class Targets:
 
     def _of(self, environment: str, flag_key: str) -> list[Target]:
         return [target for target in self._targets if target.section.keeps(environment, flag_key)]
+
+    def _remember(self, environment: str, flag_key: str) -> None:
+        self._acted_on[environment, flag_key] = None
+        self._acted_on.move_to_end((environment, flag_key))
+        if len(self._acted_on) > REMEMBERED:
+            self._acted_on.popitem(last=False)
 
     async def _read(self, target: Target, environment: str, flag_key: str) -> tuple[str, FlagState | None]:
         try:

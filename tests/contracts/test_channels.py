@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from structlog.testing import capture_logs
 
-from streams.alerts.base import ChannelError, Link, Refused, Report, Unreachable
+from streams.alerts.base import ChannelError, Link, Probed, Refused, Report, Unreachable
 from streams.alerts.memory import ShortMemory
 from streams.alerts.table import CHANNELS
 from streams.settings import Settings
@@ -222,3 +222,15 @@ def test_every_channel_is_held_to_this():
 
     assert set(CHANNELS) == {name.partition(" ")[0] for name in CASES}
     assert not any(getattr(alerts, name).is_set for name in CHANNELS)
+
+
+async def test_a_probe_tells_nobody_anything(case):
+    """A channel that can be tried finds its server well, says so without a secret, and nothing is to be read there."""
+    channel = case.make(ShortMemory())
+    if not isinstance(channel, Probed):
+        assert "apprise" == channel.name
+        return
+    said = await channel.probe()
+
+    assert said and not any(secret in said for secret in case.secrets)
+    assert ([], []) == (case.texts(), case.refused())

@@ -22,6 +22,7 @@ from confluent_kafka import Producer
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt
 from streams.access import NotGranted, check_access
 from streams.admin import ensure_topics
+from streams.apps.doctor import kafka as doctor
 from streams.changelog import changelog_topic
 from streams.cloudevents import from_event, to_event
 from streams.observing.transactions import Transactions
@@ -276,5 +277,27 @@ async def test_who_is_not_let_in_is_told_why(secured, tmp_path, wrong, said):
         await heard.wait()
     asking.cancel()
 
-    assert said in told[0]
-    assert "not-the-password" not in told[0]
+    (found,) = await doctor.look(settings, ["api"])
+
+    assert said in told[0] and said in found.found
+    assert "not-the-password" not in told[0] + str(found)
+    assert {"password": "password_file", "authority": "ca_file"}[wrong] in found.cure
+
+
+async def test_a_doctor_names_each_right_that_is_missing(secured):
+    """
+    Under a name without rights every right of the processors that are asked for is an error, with the command that grants it.
+    """
+    settings = secured.settings(TRIED)
+    found = [one for one in await doctor.look(settings, ["api"]) if one.level == "error"]
+    of_topics = [right for right in rights_of("api", settings) if right.kind != "transactional-id"]
+
+    assert {f"not granted: {right} (for api)" for right in of_topics} == {one.found for one in found}
+    assert all("`guardian acls`" in one.cure for one in found)
+
+
+async def test_a_doctor_finds_nothing_wrong_with_the_rights_of_the_table(secured):
+    """Under the name of a processor, with its rights alone, there is no error in Kafka."""
+    settings = secured.settings("guardian-judge")
+
+    assert [] == [one for one in await doctor.look(settings, ["judge"]) if one.level == "error"]

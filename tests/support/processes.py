@@ -66,6 +66,11 @@ class Killable:
         """Why it is not ready, as its newest status line says."""
         return str(self._newest()["why"])
 
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The numbers of its newest status line."""
+        return dict(self._newest().get("numbers", {}))
+
     def _newest(self) -> dict[str, Any]:
         lines = [line for line in self._said.read_text().splitlines() if line.startswith('{"name"')]
         newest: dict[str, Any] = json.loads(lines[-1]) if lines else {"ready": False, "why": "it has said nothing"}

@@ -10,8 +10,9 @@ import msgspec
 from yarl import URL
 
 from guardian.ports import FlagCommand, StoreCapabilities, StoreError, UnknownFlag
+from streams.findings import Finding
 from streams.stores.http import Answer, StoreClient, place_of, unusable
-from streams.stores.launchdarkly.edits import edits, instructions, json_patch
+from streams.stores.launchdarkly.edits import edits, instructions, json_patch, nudged
 from streams.stores.launchdarkly.flag import Config, Flag, NamedBy, names_of, read_flag, shares_of, singled_out
 from streams.stores.shares.backend import NotTaken
 from streams.stores.shares.flag import Change, Malformed, Seen, seen
@@ -102,6 +103,26 @@ class LaunchDarklyBackend:
                 raise
         by_id = instructions(made, flag, config, self._kind)
         return await self._patch(command, {"environmentKey": self._key, "instructions": by_id}, semantic=True)
+
+    async def probe(self, flag_key: str, control: str) -> list[Finding]:
+        """
+        See `streams.stores.shares.backend.Probed.probe`.
+
+        What is tried is the least that can be asked for, so that a server that overlooks ``dryRun`` does next to nothing.
+        """
+        flag: Flag = (await self.read(flag_key)).raw
+        config = flag.environments[self._key]
+        names = names_of(flag, self._named_by)
+        made = nudged(config, names.index(control)) if control in names else None
+        if made is None:
+            return [Finding("ok", "permission to kill", f"not tried: there is no share that {control!r} could be given")]
+        await self._ask(
+            "PATCH",
+            flag_key,
+            query={"dryRun": "true", "ignoreConflicts": "true"},
+            body=msgspec.json.encode({"patch": json_patch(made, config, self._key, self._kind)}),
+        )
+        return [Finding("ok", "permission to kill", f"a dry run of a change of the default rule in {self._key!r} is accepted")]
 
     def _seen(self, flag_key: str, flag: Flag) -> Seen:
         config = flag.environments.get(self._key)

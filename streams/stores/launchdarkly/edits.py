@@ -54,6 +54,16 @@ def edits(config: Config, change: Change, names: Sequence[str], rings: Sequence[
     return _with_rings(replace(made, rules=cleaned), config, change, names, rings)
 
 
+def nudged(config: Config, control: int) -> Edits | None:
+    """The least change there is: one weight of everybody's split moved to *control*; ``None`` where that has all of them."""
+    assert config.fallthrough is not None  # read_flag has seen to it
+    weights = dict(config.fallthrough.weights)
+    giver = max((place for place in weights if place != control), key=weights.__getitem__, default=None)
+    if giver is None or not weights[giver]:
+        return None
+    return Edits(everybody={**weights, giver: weights[giver] - 1, control: weights.get(control, 0) + 1})
+
+
 def _with_rings(made: Edits, config: Config, change: Change, names: Sequence[str], rings: Sequence[str]) -> Edits:
     rules, gone, new = dict(made.rules), list[int](), list[tuple[str, int | None, Weights]]()
     for number, ring in enumerate(rings):

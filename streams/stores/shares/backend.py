@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from guardian.ports import FlagCommand, StoreCapabilities, StoreError
+from streams.findings import Finding
 from streams.stores.shares.flag import Change, Seen
 
 
@@ -48,6 +49,20 @@ class Watched(Protocol):
 
         Raises:
             StoreError: it does not say.
+        """
+        ...
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A backend that can find out whether it could change a flag, and changes nothing by it."""
+
+    async def probe(self, flag_key: str, control: str) -> list[Finding]:
+        """
+        What a dry run of a change in favour of *control* has shown; nothing that is told is about shares.
+
+        Raises:
+            StoreError: the change would not be made; as `Backend.write`.
         """
         ...
 

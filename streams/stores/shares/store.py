@@ -135,15 +135,16 @@ class SharesStore:
 
 
 def rounded(command: FlagCommand, finest: float) -> FlagCommand:
-    """The command with shares that are multiples of *finest*; none that is asked for becomes nothing."""
-
-    def round_one(share: float) -> float:
-        return round(min(max(round(share / finest), 1 if share > 0.0 else 0) * finest, 1.0), 9)
-
+    """The command with shares that are multiples of *finest*."""
     if command.share is None:
         return command
-    rings = {ring: round_one(share) for ring, share in command.rings.items()}
-    return replace(command, share=round_one(command.share), rings=rings)
+    rings = {ring: rounded_share(share, finest) for ring, share in command.rings.items()}
+    return replace(command, share=rounded_share(command.share, finest), rings=rings)
+
+
+def rounded_share(share: float, finest: float) -> float:
+    """The multiple of *finest* that is nearest to a share; none that is asked for becomes nothing."""
+    return round(min(max(round(share / finest), 1 if share > 0.0 else 0) * finest, 1.0), 9)
 
 
 def _place(command: FlagCommand) -> tuple[str, str]:

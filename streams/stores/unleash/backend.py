@@ -12,6 +12,7 @@ import msgspec
 from yarl import URL
 
 from guardian.ports import FlagCommand, StoreCapabilities, StoreError, UnknownFlag
+from streams.findings import Finding
 from streams.stores.http import Answer, StoreClient, place_of, unusable
 from streams.stores.shares.backend import Edit, NotTaken
 from streams.stores.shares.flag import Change, Malformed, Seen
@@ -32,6 +33,10 @@ LOOK_BACK = timedelta(minutes=5)
 """At the start: what people changed while nobody looked. Who was told before does not mind."""
 AUDIT_S = 0.25
 """A flag that was read waits no longer for who has changed it: kills wait."""
+_NO_ID = "a strategy of no flag"
+"""What no strategy's id is: a patch that tests for it is allowed or not, and never made."""
+SOON = timedelta(days=14)
+"""A token that expires within this is told of."""
 _NAME = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,199}|\.[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 """Unleash takes no other names; a dot or two alone would lead elsewhere."""
 
@@ -39,6 +44,15 @@ _NAME = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,199}|\.[A-Za-z0-9_~-][A-Za-
 class _Said(msgspec.Struct, frozen=True):
     message: str = ""
     permissions: list[str] = []
+
+
+class _Token(msgspec.Struct, frozen=True, rename="camel"):
+    expires_at: datetime
+    description: str = ""
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    pats: list[_Token]
 
 
 class UnleashBackend:
@@ -97,7 +111,7 @@ class UnleashBackend:
     async def write(self, seen: Seen, change: Change, command: FlagCommand) -> str:
         """See `streams.stores.shares.backend.Backend.write`."""
         strategy: Strategy = seen.raw
-        address = self._feature(command.flag_key) / "environments" / self._at / "strategies" / strategy.id
+        address = self._strategy(command.flag_key, strategy)
         self._replaced[strategy.id] = strategy
         patch = msgspec.json.encode(patch_of(strategy, change, command.control))
         answer = await self._ask("PATCH", address, command.flag_key, patch)
@@ -105,6 +119,37 @@ class UnleashBackend:
             return etag_of(msgspec.json.decode(answer.json(), type=Strategy), seen.enabled)
         except (Malformed, msgspec.DecodeError):
             return ""  # reading tells
+
+    async def probe(self, flag_key: str, control: str) -> list[Finding]:
+        """See `streams.stores.shares.backend.Probed.probe`: Unleash asks for the right before it looks at the patch."""
+        del control
+        strategy: Strategy = (await self._flag(flag_key)).raw
+        patch = msgspec.json.encode([{"op": "test", "path": "/id", "value": _NO_ID}])
+        try:
+            await self._ask("PATCH", self._strategy(flag_key, strategy), flag_key, patch)
+        except NotTaken:
+            may = f"the token's user may change strategies in project {self._project!r}, environment {self._at!r}"
+            return [Finding("ok", "permission to kill", may), *await self._expiring()]
+        return [Finding("warning", "permission to kill", "a patch that cannot hold was answered as if it did: nothing is known")]
+
+    async def _expiring(self) -> list[Finding]:
+        """The tokens of the token's user that expire soon; none where that is not told (an admin token)."""
+        try:
+            answer = await self._ask("GET", self._api / "user" / "tokens", "")
+            tokens = msgspec.json.decode(answer.json(), type=_Tokens).pats
+        except (StoreError, Malformed, msgspec.DecodeError):
+            return []
+        now = datetime.now(UTC)
+        return [
+            Finding(
+                "warning",
+                "token",
+                f"token {token.description!r} of the guardian's user expires on {token.expires_at:%Y-%m-%d}",
+                "make another one and put it into token_file, if that is the one in use",
+            )
+            for token in tokens
+            if now < token.expires_at < now + SOON
+        ]
 
     def _audited(self, found: Seen, audit: Audit | None) -> Seen:
         """The flag with what the log says of its last change."""
@@ -139,6 +184,9 @@ class UnleashBackend:
 
     def _feature(self, flag_key: str) -> URL:
         return self._api / "projects" / self._project / "features" / flag_key
+
+    def _strategy(self, flag_key: str, strategy: Strategy) -> URL:
+        return self._feature(flag_key) / "environments" / self._at / "strategies" / strategy.id
 
     async def _ask(self, method: str, url: URL, flag_key: str, body: bytes = b"") -> Answer:
         place = f"flag {flag_key!r} in project {self._project!r}, environment {self._at!r}"

@@ -19,12 +19,14 @@ from UnleashClient import UnleashClient  # type: ignore[attr-defined]
 
 from guardian.journal import Override
 from guardian.ports import CommandKind, FlagCommand, StoreError, StoreUnavailable, UnknownFlag
-from streams.settings import load_settings
+from streams.apps.doctor import stores
+from streams.settings import Settings, load_settings
 from streams.stores.http import Answer, open_session
 from streams.stores.shares.flag import Change, Seen
 from streams.stores.shares.store import SharesStore
 from streams.stores.unleash.backend import UnleashBackend
 from streams.wiring import open_flag_store
+from tests.streams.apps.doctor_support import policy, settings_of, wrong
 from tests.streams.stores.support import eventually
 from tests.streams.stores.test_orders import Judged, ends_at_what_judge_says, steps
 from tests.streams.test_noticing import Journal
@@ -537,3 +539,55 @@ async def test_a_rollout_of_nothing_reaches_nobody(store: SharesStore, people: U
 
         await store.apply(command(flag, "resume", **about))
         await eventually(lambda: any(client.is_enabled(flag, user) for user in USERS), within_s=30.0)
+
+
+# ---------------------------------------------------------------------------- what a doctor finds
+
+
+def doctors(**fields: Any) -> Settings:
+    given = {"kind": "unleash", "url": Unleash().url, "token": token(), "timeout_s": 4.0, **fields}
+    return settings_of(web=given)
+
+
+async def test_an_unleash_that_is_well_is_ok_and_as_it_was():
+    """The real Unleash says that the guardian's user may change the flag, and neither the flag nor its log has changed."""
+    people = Unleash()
+    flag = people.flag(weights=SPLIT)
+    before = people.strategy(flag), people.events(flag)
+    found = await stores.look(doctors(), [policy(flag)])
+
+    assert [] == wrong(found)
+    assert any("the token's user may change strategies" in one.found for one in found)
+    assert before == (people.strategy(flag), people.events(flag))
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (lambda: {"token": "user:0123456789abcdef0123456789abcdef"}, "Make a personal access token"),
+        (lambda: {"token": token(VIEWER)}, "lacks the permission UPDATE_FEATURE_STRATEGY"),
+        (lambda: {"unleash_environment": "prod"}, "write unleash_environment. There are: "),
+        (lambda: {"project": "shop"}, "project"),
+        (lambda: {"url": f"{Unleash().url}/login"}, "Unleash"),
+    ],
+)
+async def test_each_illness_of_unleash_names_its_cure(fields, says):
+    """The real Unleash with a wrong token, a user who may only look, a wrong environment, project and address: what to mend."""
+    people = Unleash()
+    flag = people.flag(weights=SPLIT)
+    given = fields()
+    found = wrong(await stores.look(doctors(**given), [policy(flag)]))
+
+    assert ["error"] == [one.level for one in found]
+    assert says in f"{found[0].found} -> {found[0].cure}", found
+    assert given.get("token", "unsaid") not in str(found)
+
+
+async def test_an_archived_flag_of_unleash_is_found():
+    """A flag that was archived is none any more, and it is said that it may be that."""
+    people = Unleash()
+    flag = people.flag(weights=SPLIT)
+    people.archive(flag)
+    (one,) = wrong(await stores.look(doctors(), [policy(flag)]))
+
+    assert "archived" in one.found

@@ -27,6 +27,8 @@ class AlertsApi(FakeApi):
     alerts: dict[tuple[tuple[str, str], ...], dict[str, Any]] = field(default_factory=dict)
 
     async def answer(self, request: web.Request, body: bytes) -> web.Response:
+        if (request.method, request.path) == ("GET", "/am/-/ready"):
+            return web.Response(text="OK")
         if (request.method, request.path) != ("POST", "/am/api/v2/alerts"):
             raise NotTaken(404, f"no {request.method} {request.path}")
         if request.headers.get("authorization") != f"Bearer {TOKEN}":

@@ -20,6 +20,8 @@ class GrafanaApi(FakeApi):
     annotations: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     async def answer(self, request: web.Request, body: bytes) -> web.Response:
+        if (request.method, request.path) == ("GET", "/grafana/api/health"):
+            return web.json_response({"database": "ok", "version": "11.0.0"})
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             raise NotTaken(401, "Invalid API key")
         place = request.path.removeprefix("/grafana/api/annotations")

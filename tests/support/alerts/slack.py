@@ -58,6 +58,9 @@ class SlackApi(FakeApi):
             raise NotTaken(200, "invalid_post_type")
         said = json.loads(body)
         match method:
+            case "auth.test":
+                need_only("auth.test", said, set())
+                return {"user": "guardian", "team": "Shop", "url": "https://shop.slack.com/"}
             case "chat.postMessage":
                 return self._post(said)
             case "chat.update":

@@ -90,7 +90,8 @@ class LaunchDarkly(Vendor):
             raise _refused(400, "invalid_request", "would cause a pending scheduled change to fail")
         new = _instructed(flag, body) if is_semantic else self._patched(flag, body)
         _check(new)
-        self.flags[flag["key"]] = new
+        if request.query.get("dryRun") != "true":
+            self.flags[flag["key"]] = new
         return new
 
     def _flag(self, request: web.Request) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 
 from aiohttp import web
@@ -49,13 +51,18 @@ class Came:
 
 
 class Vendor:
-    """One vendor's API; *answer* takes a request and its body, and returns what it answers with 200."""
+    """
+    One vendor's API; *answer* takes a request and its body, and returns what it answers with 200.
+
+    Its clock is *ahead_s* seconds ahead.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.faults: list[Fault] = []
         self.came: list[Came] = []
         self.before_change: Callable[[], None] = lambda: None
+        self.ahead_s = 0.0
 
     def answer(self, request: web.Request, body: Any) -> Any:
         raise NotImplementedError
@@ -89,7 +96,7 @@ class Vendor:
         if fault is not None:
             assert request.transport is not None
             request.transport.abort()
-        return web.json_response(said)
+        return web.json_response(said, headers={"date": formatdate(time.time() + self.ahead_s, usegmt=True)})
 
 
 async def _wrong(fault: Fault, came: Came) -> web.StreamResponse:

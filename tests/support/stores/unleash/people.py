@@ -96,6 +96,9 @@ class Unleash:
         """``on`` or ``off``."""
         self.ask("POST", f"{self._place(name)}/{to}")
 
+    def archive(self, name: str) -> None:
+        self.ask("DELETE", f"projects/default/features/{name}")
+
     def _place(self, name: str) -> str:
         return f"projects/default/features/{name}/environments/{self.environment}"
 
