@@ -113,19 +113,27 @@ class Ledger:
         }
 
     def check_effects(self) -> None:
-        """Note every decision that was not answered, or that changed the store more than once."""
+        """
+        Note every decision that was not answered, or that changed the store more than once.
+
+        Two workers that carry out one decision at the same time, as one of them is about to die, may both say that they have:
+        of one version of the flag.
+        """
         answers: dict[str, Counter[str]] = {decision_id: Counter() for decision_id in self.decisions}
+        versions_of: dict[str, set[str]] = {decision_id: set() for decision_id in self.decisions}
         for record in self.records[self.settings.topics.receipts]:
             receipt = from_event(record.value, Receipt, type=RECEIPT_TYPE)
             if receipt.decision_id not in answers:
                 self.wrong.append(f"a receipt for no decision: {receipt.receipt_id}")
                 continue
             answers[receipt.decision_id][receipt.status] += 1
+            if receipt.status == "applied":
+                versions_of[receipt.decision_id].add(receipt.version)
         for decision_id, found in answers.items():
             if not found["applied"] + found["already"]:
                 self.wrong.append(f"{decision_id}: never carried out; its receipts: {dict(found)}")
-            if found["applied"] > 1:
-                self.wrong.append(f"{decision_id}: applied {found['applied']} times")
+            if len(versions_of[decision_id]) > 1:
+                self.wrong.append(f"{decision_id}: applied {found['applied']} times, as versions {versions_of[decision_id]}")
         changes = self.changes()
         for decision in self.decisions.values():
             versions = [version for version, _ in changes.get(rollout_key(decision.environment, decision.flag_key), [])]

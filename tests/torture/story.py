@@ -107,7 +107,10 @@ class Story:
     def _request(self, dice: random.Random, number: int, at_s: float) -> tuple[Written, Written]:
         user, flag = f"user-{dice.randrange(USERS)}", self._flag(dice, at_s)
         harm_s = self.harm_from_s.get(flag)
-        is_treated = hash_of(user, flag) and not (harm_s is not None and at_s >= harm_s + HARM_S)
+        if is_over := harm_s is not None and at_s >= harm_s + HARM_S:
+            # Where the kill is late, whoever was treated before would be seen under two variations that no change explains.
+            user = f"later-{user}"
+        is_treated = hash_of(user, flag) and not is_over
         shown = "treatment" if is_treated else "control"
         is_harmed = shown == "treatment" and harm_s is not None and at_s >= harm_s
         failed = dice.random() < (HARM_RATE if is_harmed else ERROR_RATE)
