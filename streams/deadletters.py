@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from streams.folding.wire import Headers, Record, Unread
 
@@ -17,8 +18,7 @@ REASON_MAX = 2_000
 """Characters of a reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where a record was read."""
 
     topic: str
@@ -26,8 +26,7 @@ class Origin:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(msgspec.Struct, frozen=True):
     """
     A record that is no valid event.
 
@@ -99,4 +98,4 @@ def dead_letter(record: Record, source: str, reason: str) -> DeadLetter:
     is_kafka = bool(topic) and partition.isdecimal()
     origin = Origin(topic if is_kafka else source, int(partition) if is_kafka else -1, record.offset)
     letter = DeadLetter.kept(reason, origin, record.value, record.key, record.headers)
-    return replace(letter, was_cut=True) if isinstance(record, Unread) else letter
+    return msgspec.structs.replace(letter, was_cut=True) if isinstance(record, Unread) else letter

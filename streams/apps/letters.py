@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
@@ -95,7 +96,7 @@ class Letters:
         found = Survey(deque(maxlen=most))
         async for one in self._all():
             if asked(one.letter):
-                found.add(one if whole else replace(one, letter=replace(one.letter, value=None)))
+                found.add(one if whole else replace(one, letter=msgspec.structs.replace(one.letter, value=None)))
         return found
 
     async def again(self, places: Collection[Place]) -> AsyncIterator[Found]:

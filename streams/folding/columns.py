@@ -294,10 +294,13 @@ def _met(keys: Sequence[tuple[Any, ...]], met: Mapping[Any, int], read: Callable
 
 def _hash_units(units: Sequence[str | None]) -> Keys:
     """Return xxh3 of each unit's id, 0 for none."""
-    if all(units):
-        try:
-            return np.fromiter(map(_hash, map(str.encode, units)), np.uint64, len(units))  # type: ignore[arg-type]
-        except UnicodeEncodeError:
-            pass
+    without = [] if all(units) else [index for index, unit in enumerate(units) if not unit]
+    named = [unit or "" for unit in units] if without else units
+    try:
+        found = np.fromiter(map(_hash, map(str.encode, named)), np.uint64, len(units))  # type: ignore[arg-type]
+        found[without] = 0
+        return found
+    except UnicodeEncodeError:
+        pass
     hashes = [_hash(unit.encode("utf-8", "surrogatepass")) if unit else 0 for unit in units]
     return np.array(hashes, dtype=np.uint64)

@@ -57,12 +57,15 @@ def _layouts(values: Sequence[object]) -> dict[int, Sequence[int]]:
     try:
         lengths = list(map(len, values))  # type: ignore[arg-type]
     except TypeError:
-        lengths = [len(value) if isinstance(value, str) else _NO_TEXT for value in values]
+        lengths = [len(value) if type(value) is str else _NO_TEXT for value in values]
     if lengths.count(lengths[0]) == len(lengths):
         return {lengths[0]: range(len(values))}
-    groups: dict[int, list[int]] = {}
-    for index, length in enumerate(lengths):
-        groups.setdefault(length, []).append(index)
+    each = np.array(lengths)
+    found, counts = np.unique(each, return_counts=True)
+    usual = int(found[counts.argmax()])
+    groups: dict[int, list[int]] = {usual: np.flatnonzero(each == usual).tolist()}
+    for index in np.flatnonzero(each != usual).tolist():
+        groups.setdefault(lengths[index], []).append(index)
     return dict(groups)
 
 

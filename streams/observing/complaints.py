@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
+import msgspec
 import structlog
 
 from streams.deadletters import DeadLetter
@@ -35,6 +35,6 @@ class Complaints:
             self._began_s, self._told, self._untold = self._clock_s(), 0, 0
         shown = letters[: LINES_MAX - self._told]
         for letter in shown:
-            log.warning("event_not_readable", **asdict(letter.origin), reason=letter.reason)
+            log.warning("event_not_readable", **msgspec.structs.asdict(letter.origin), reason=letter.reason)
         self._told += len(shown)
         self._untold += len(letters) - len(shown)
