@@ -31,8 +31,8 @@ EDITED, WRONG = "search", "checkout"
 WORKERS = ("store", "observe", "judge", "act")
 MANY = 100_000
 """So many users that most are new."""
-NEW_SHARE_S = 6.0
-"""Of traffic after the edit: twice as long as clients are given to see it."""
+AFTER = 1_000
+"""Requests of the treatment after the edit: at 200 a second, longer than clients are given to see it."""
 
 
 def write_document(folder: Path, treatment: int) -> None:
@@ -122,7 +122,7 @@ async def test_a_split_that_is_not_the_documents_is_found_and_a_persons_edit_is_
 
                 def is_new_epoch() -> bool:
                     control, treatment = starts(records, settings, EDITED)
-                    return 0.4 < treatment / max(control + treatment, 1) < 0.6 and treatment >= 100 * NEW_SHARE_S
+                    return 0.4 < treatment / max(control + treatment, 1) < 0.6 and treatment >= AFTER
 
                 await records.until(is_new_epoch, "it has had its new share for long")
                 async with mistaken.busy():

@@ -202,6 +202,13 @@ def test_a_variation_that_people_took_away_is_not_missed():
     assert ["kill"] == [one.action for one in harm(played(world, guardrails=NO_DATA))]
 
 
+def test_a_variation_of_which_people_leave_a_trace_is_not_missed():
+    """Somebody leaves one in a thousand of a half: that none comes for some seconds is as it should be."""
+    world = traffic(lambda s: 0.5 if s < 20.0 else 0.0)
+
+    assert [] == harm(played(world, serves(0.0, 0.5), serves(20.0, 0.001), guardrails=NO_DATA))
+
+
 def test_a_killed_variation_that_never_came_is_given_back():
     """Who resumes what was killed unseen gets it watched from its first exposure on."""
     world = traffic(lambda s: 0.0 if s < 20.0 else 0.1, 50.0, errors=lambda v, s: 0.3 if v == "treatment" else 0.01)
