@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from guardian.names import Millis
+from guardian.numerals import percent
 
 Part = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Shares = dict[str, Part]
@@ -41,11 +42,22 @@ class Serves(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
         return len({name for given in (self.shares, *self.rings.values()) for name, share in given.items() if share > 0.0}) > 1
 
 
+    @property
+    def told(self) -> str:
+        """It for people: ``control 90 %, treatment 10 %``, of each ring after its name."""
+        rings = [f"{ring}: {_percents(own)}" for ring, own in self.rings.items()]
+        return "; ".join([_percents(self.shares) or "not known", *rings])
+
+
 class Known(msgspec.Struct, array_like=True, gc=False):
     """What one store serves, and when it said so (its clock)."""
 
     at_ms: Millis
     serves: Serves
+
+
+def _percents(shares: Shares) -> str:
+    return ", ".join(f"{name} {percent(share, exact=True)}" for name, share in shares.items())
 
 
 def agreed(known: Mapping[str, Known]) -> Shares:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,7 @@ def told(base: Flag, **decided: Any) -> Serves:
     """What is told of a flag with this decided over it, or nothing."""
     if not decided:
         return serves(base, base, None, EVALUATORS)
-    overlay = Overlay(flag_key="checkout", environment="production", version=1, control="control", **decided)
+    overlay = cast("Overlay", {"flag_key": "checkout", "environment": "production", "version": 1, "control": "control", **decided})
     return serves(base, overlaid(base, overlay, EVALUATORS), overlay, EVALUATORS)
 
 
