@@ -144,6 +144,11 @@ def is_lesson(entry: Entry) -> bool:
     return isinstance(entry, ReceiptEntry) and entry.status == LESSON
 
 
+def is_answer(entry: Entry) -> bool:
+    """Say whether an entry is a receipt that answers a decision: no lesson, and not what a store serves."""
+    return isinstance(entry, ReceiptEntry) and entry.status not in (LESSON, SERVES)
+
+
 def serves_of(entry: ReceiptEntry) -> Serves | None:
     """Return what a store tells that it serves; None where it is an answer, or a lesson."""
     return entry.serves if entry.status == SERVES else None

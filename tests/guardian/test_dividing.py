@@ -30,7 +30,8 @@ def told(base: Flag, **decided: Any) -> Serves:
     """What is told of a flag with this decided over it, or nothing."""
     if not decided:
         return serves(base, base, None, EVALUATORS)
-    overlay = cast("Overlay", {"flag_key": "checkout", "environment": "production", "version": 1, "control": "control", **decided})
+    record = {"flag_key": "checkout", "environment": "production", "version": 1, "control": "control", **decided}
+    overlay = cast("Overlay", record)
     return serves(base, overlaid(base, overlay, EVALUATORS), overlay, EVALUATORS)
 
 
