@@ -19,13 +19,15 @@ from guardian.engine import (
     take_receipt,
     take_sums,
 )
-from guardian.journal import NOTICED, Entry, Override, PolicyEntry, ReceiptEntry, Summary, is_lesson
+from guardian.journal import NOTICED, Entry, Override, PolicyEntry, ReceiptEntry, Summary, is_lesson, serves_of
 from guardian.keepsakes import begin_from, begin_held
 from guardian.names import Millis
+from guardian.served import Known
 from guardian.sources import Sources
 from guardian.state import RolloutState, packed_document
 from guardian.storm import kills_before
 from guardian.summaries import FlagSums
+from guardian.told import take_serves
 from guardian.views import view
 
 __all__ = ["Bank", "JudgeConfig"]
@@ -77,6 +79,7 @@ class Bank:
                 self.sources.propagation.learn(entry)
             elif isinstance(entry, PolicyEntry | Override | ReceiptEntry):
                 self.sources.tick(entry.at_ms)
+                self._find(entry)
             else:
                 self.sources.hear(entry.source, entry.at_ms, entry.passed_ms)
         swept, looked = self.sources.sweep(SWEEP_MS), self.sources.look(LOOK_MS)
@@ -101,6 +104,11 @@ class Bank:
                 (self._waiting.add if is_waiting(state) else self._waiting.discard)(key)
         return effects
 
+    def _find(self, entry: Entry) -> None:
+        """Remember what a store serves of a flag that has no policy."""
+        if isinstance(entry, ReceiptEntry) and entry.key not in self.rollouts and (serves := serves_of(entry)) is not None:
+            self.sources.find(entry.key, entry.store, Known(entry.at_ms, serves))
+
     def _kills_before(self, key: str) -> int:
         return kills_before(self.rollouts.values(), key, self.sources.now_ms, self.config.storm_ms)
 
@@ -108,8 +116,9 @@ class Bank:
         """Take what the entry says of rollouts; return the keys of those it touched."""
         if isinstance(entry, Summary):
             return {sums.key for sums in entry.flags if self._take_sums(offset, entry, sums, now)}
+        found = self.sources.found.pop(entry.key, {}) if isinstance(entry, PolicyEntry) else {}
         if isinstance(entry, PolicyEntry) and entry.key not in self.rollouts:
-            return self._begin(offset, entry)
+            return self._begin(offset, entry, found)
         if not isinstance(entry, PolicyEntry | Override | ReceiptEntry) or is_lesson(entry):
             return set()
         state = self.rollouts.get(entry.key)
@@ -121,6 +130,8 @@ class Bank:
             take_policy(state, entry)
         elif isinstance(entry, Override):
             effects += take_override(state, entry, now)
+        elif (serves := serves_of(entry)) is not None:
+            take_serves(state, entry, serves, now.at_ms)
         else:
             bound_ms = self.sources.propagation.bound_ms(
                 entry.store, self.config.propagation_ms, self.config.propagation_max_ms
@@ -128,7 +139,7 @@ class Bank:
             effects += take_receipt(state, entry, bound_ms)
         return {entry.key}
 
-    def _begin(self, offset: int, entry: PolicyEntry) -> set[str]:
+    def _begin(self, offset: int, entry: PolicyEntry, found: dict[str, Known]) -> set[str]:
         if self.is_partial:
             return set()
         if entry.key in self.lost:
@@ -137,6 +148,7 @@ class Bank:
             state = begin_from(entry, entry.keepsake, offset)
         else:
             state = RolloutState(entry.key, packed_document(entry.document), entry.hash, since=offset)
+        state.served = found or state.served
         self.rollouts[entry.key] = state
         self.lost.discard(entry.key)
         self.unwatched.pop(entry.key, None)
@@ -209,6 +221,7 @@ class Bank:
             self.rollouts[key] = rebuilt.rollouts[key]
             self._changed.add(key)
             self._waiting.add(key)
+            self.sources.found.pop(key, None)
         self.lost |= {part for part in parts if part != self.SOURCES} - self.rollouts.keys()
         self.is_partial = False
         return taken

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from guardian.decisions import Decision, Receipt
 from guardian.guardrails import Action
-from guardian.journal import Override, PolicyEntry, ReceiptEntry, is_lesson
+from guardian.journal import Override, PolicyEntry, ReceiptEntry, is_answer
 from guardian.names import Millis, decision_id, rollout_key, sequence_of
 from guardian.policy import document_hash
 
@@ -85,7 +85,7 @@ class Chain:
                     self._found.append(Break(place, f"policy of {entry.key}: is said to be {entry.hash}, and is {found}"))
             case Override():
                 self._wishes.add((entry.key, entry.id))
-            case ReceiptEntry() if not is_lesson(entry):
+            case ReceiptEntry() if is_answer(entry):
                 self._answers.append((place, entry))
 
     def take_decision(self, place: Place, key: str, decision: Decision) -> None:

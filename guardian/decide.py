@@ -21,6 +21,8 @@ from guardian.silence import PIPELINE, news
 from guardian.standing import POOLED, Held, breaches, together
 from guardian.state import Pending, RolloutState, Verify
 from guardian.testimony import Testimony, testimony
+from guardian.variation import VariationWatch
+from guardian.watch import Watch, tested
 
 SHARED = (
     "control is above the same bound at the same time: this looks like a shared incident, not like the variation"
@@ -166,6 +168,9 @@ def _carry_out(
 ) -> Grant | None:
     """Change the rollout as the action demands; return what the variation is to have, where that is new."""
     if action >= Action.KILL:
+        if variation and variation not in state.variations:
+            # Stores give it to people, and nothing of it ever came.
+            state.variations[variation] = VariationWatch(guardrails=[Watch.begin(one.when) for one in tested(policy)])
         for name in state.alive() if action == Action.KILL_FLAG else [variation]:
             state.variations[name].killed = True
             state.variations[name].killed_at_ms = now_ms

@@ -33,13 +33,15 @@ from guardian.intake import known_change, take
 from guardian.journal import Override, PolicyEntry, ReceiptEntry
 from guardian.lag import Lags
 from guardian.looking_back import look_back, turned_off
-from guardian.names import Millis
+from guardian.names import Millis, sequence_of
 from guardian.policy import Action, Policy
 from guardian.rollout import Status
+from guardian.served import served_now
 from guardian.silence import await_again, is_news, take_terms
 from guardian.state import Pending, RolloutState, packed_document
 from guardian.strangers import without_strangers
 from guardian.summaries import FlagSums
+from guardian.told import is_new_change
 from guardian.variation import VariationWatch
 from guardian.verify import WINDOW_MS, applied, confirm
 from guardian.views import STALE_MS
@@ -54,8 +56,6 @@ WAITS_TIMES = 12
 """A decision that act is known to have is sent again so many times more rarely."""
 SOURCES_MAX = 1_024
 """Input partitions of which is remembered what was read of them; beyond, those met first are forgotten."""
-CHANGES_MAX = 16
-"""Ids of changes remembered: a repeat is no second change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,16 +243,18 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, bound_ms: Millis) -> 
 def _take_done(state: RolloutState, entry: ReceiptEntry, decisions: list[Decision], bound_ms: Millis) -> None:
     """The store has carried out *decisions*; or, where they were answered before, what it had refused."""
     applied(state, entry, bound_ms)
+    # Where it was so before, what was told of it still is.
+    order = sequence_of(entry.decision_id) if entry.status == "applied" else 0
     for decision in decisions:
         action = decision.action
         if action in ("advance", "step_back", "resume"):
-            known_change(state, state.policy, entry.at_ms, action, decision.variant)
+            known_change(state, state.policy, entry.at_ms, action, decision.variant, order)
             if action == "resume":
                 await_again(state, decision.variant, entry.at_ms)
         elif action in ("kill", "kill_flag"):
-            state.population.open(entry.at_ms, action)
+            state.population.open(entry.at_ms, action, served=served_now(state.served, order))
     if not decisions and (variation := take_late(state, entry)):
-        known_change(state, state.policy, entry.at_ms, "advance", variation)
+        known_change(state, state.policy, entry.at_ms, "advance", variation, order)
 
 
 def take_policy(state: RolloutState, entry: PolicyEntry) -> None:
@@ -311,9 +313,8 @@ def take_override(state: RolloutState, entry: Override, now: Now) -> list[Effect
 
 def _take_change(state: RolloutState, entry: Override, now: Now) -> None:
     """Something that is known to have changed (a build, a setting) may bring harm: budget for it, once by its id."""
-    if entry.id and entry.id in state.changes:
+    if not is_new_change(state, entry.id):
         return
-    state.changes = [*state.changes, entry.id][-CHANGES_MAX:]
     known_change(state, state.policy, now.at_ms, entry.reason or "a change")
 
 

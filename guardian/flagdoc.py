@@ -45,6 +45,7 @@ SAME_SHARE = 1e-5
 
 NO_RINGS: Mapping[str, Json] = MappingProxyType({})
 _BUCKET = {"cat": [{"var": "$flagd.flagKey"}, {"var": "targetingKey"}]}
+_UNIT = "targetingKey"
 _IF = ("if", "?:")
 _COMPARE = (
     "==",
@@ -361,6 +362,25 @@ def weights(flag: Flag, conditions: Mapping[str, Json] = NO_RINGS) -> dict[str, 
     answer = _name(rule) if isinstance(rule, str | bool) else _name(flag.get("defaultVariant"))
     known = shares if shares is not None else {str(answer): 1.0}
     return {name: known.get(name, 0.0) for name in flag["variants"]}
+
+
+def is_for_all(flag: Flag) -> bool:
+    """
+    Whether the ``weights`` are parts of all units: no rule gives some of them something else, and each unit is put by its id.
+
+    Of a flag with shared rules that are written out (``inlined``).
+    """
+    rule = flag.get("targeting")
+    if flag.get("state") == "DISABLED":
+        return False  # clients serve the default of their code
+    if not rule:
+        return flag.get("defaultVariant") is not None
+    args = _args(rule, "fractional")
+    if args is None or next(splits(rule), None) is None:
+        return False
+    bucketing = _split(args)[0]
+    by = {_name(name) for operator, name in _operations(bucketing) if operator == "var"}
+    return not bucketing or (_UNIT in by and by <= {_UNIT, "$flagd.flagKey"})
 
 
 def validate(document: Json) -> list[str]:

@@ -10,6 +10,7 @@ from guardian.moved import look
 from guardian.names import Millis
 from guardian.policy import FalseKills, Policy
 from guardian.population import Cell, Epoch, cell_of
+from guardian.served import served_now
 from guardian.showing import add_late_failures
 from guardian.silence import hear
 from guardian.state import RolloutState
@@ -55,13 +56,16 @@ def offer(state: RolloutState, amount: float, variations: list[str]) -> None:
         state.variations[variation].offered += amount / len(variations)
 
 
-def known_change(state: RolloutState, policy: Policy, at_ms: Millis, why: str, variation: str = "") -> None:
+def known_change(
+    state: RolloutState, policy: Policy, at_ms: Millis, why: str, variation: str = "", order: int = 0
+) -> None:
     """
     A change of shares that was told: open an epoch, and offer the budget of a step; whoever has spoken begins anew.
 
     Where it is that of one *variation*, the others have nothing to begin anew, and its part of the budget is offered.
+    *order* is the number of the decision that was carried out, 0 where none changed the shares.
     """
-    state.population.open(at_ms, why, stage_share(state, policy))
+    state.population.open(at_ms, why, stage_share(state, policy), served_now(state.served, order))
     alive = state.alive()
     changed = [name for name in alive if variation in ("", name)]
     for name in changed:
@@ -101,7 +105,7 @@ def _notice(state: RolloutState, policy: Policy, sums: FlagSums) -> None:
         state.course(variation)
     if began:
         began_ms, who = min(began.values()), ", ".join(sorted(began))
-        state.population.open(began_ms, f"{who} began", stage_share(state, policy))
+        state.population.open(began_ms, f"{who} began", stage_share(state, policy), served_now(state.served))
         _offer_start(state, policy, sorted(began))
     if exposed_ms is not None:
         state.population.by_exposures = True

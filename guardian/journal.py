@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from guardian.served import Known, Serves
 from guardian.summaries import FlagSums
 
 At = Annotated[int, msgspec.Meta(ge=-(2**53), le=253_402_300_799_999)]
@@ -54,7 +55,8 @@ class Keepsake(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     It holds what the state was at offset ``seen``. ``since`` is the offset of the policy that the rollout began with.
     ``courses`` is how far each variation had come, ``killed`` when those were killed that are, ``sequence`` the number
-    of the newest decision, ``outbox`` the decisions without a receipt, ``verify`` the kills whose effect is watched.
+    of the newest decision, ``outbox`` the decisions without a receipt, ``verify`` the kills whose effect is watched,
+    ``served`` by store what it serves.
     """
 
     seen: int
@@ -63,6 +65,7 @@ class Keepsake(msgspec.Struct, omit_defaults=True, kw_only=True):
     sequence: int = 0
     courses: dict[str, dict[str, Any]] = {}
     killed: dict[str, int] = {}
+    served: dict[str, Known] = {}
     outbox: list[dict[str, Any]] = []
     verify: dict[str, dict[str, Any]] = {}
     changes: list[str] = []
@@ -113,7 +116,8 @@ class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=Tr
     set, where that is the conflict. ``action`` and ``variation`` are the decision's.
 
     ``effective`` stands in all partitions and is a lesson, not an answer: the store's kill took ``took_ms`` to reach its
-    last client, and by service as ``services`` says.
+    last client, and by service as ``services`` says. ``serves`` is none either, and of no decision: it tells what the
+    store gives whom from now on. ``change`` is the id of what led there, where people's change has one.
     """
 
     at_ms: At
@@ -128,6 +132,8 @@ class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=Tr
     store: str = ""
     took_ms: int = 0
     services: dict[str, int] = {}
+    serves: Serves | None = None
+    change: str = ""
 
 
 Entry = Summary | Beat | PolicyEntry | Override | ReceiptEntry
@@ -138,8 +144,20 @@ def is_lesson(entry: Entry) -> bool:
     return isinstance(entry, ReceiptEntry) and entry.status == LESSON
 
 
+def is_answer(entry: Entry) -> bool:
+    """Say whether an entry is a receipt that answers a decision: no lesson, and not what a store serves."""
+    return isinstance(entry, ReceiptEntry) and entry.status not in (LESSON, SERVES)
+
+
+def serves_of(entry: ReceiptEntry) -> Serves | None:
+    """Return what a store tells that it serves; None where it is an answer, or a lesson."""
+    return entry.serves if entry.status == SERVES else None
+
+
 LESSON = "effective"
 """The status of such a receipt."""
+SERVES = "serves"
+"""The status of one that tells what a store serves; versions that do not know it pass it over."""
 
 _decoder = msgspec.json.Decoder(Entry)
 _encoder = msgspec.json.Encoder()

@@ -23,6 +23,7 @@ def keepsake_of(state: RolloutState, seen: int) -> Keepsake:
     return Keepsake(
         seen=max(seen, state.offset), since=state.since, joins=state.joins.value, sequence=state.sequence,
         courses=msgspec.to_builtins(courses), verify=msgspec.to_builtins(state.verify), changes=list(state.changes),
+        served=dict(state.served),
         killed={name: watch.killed_at_ms for name, watch in sorted(state.variations.items()) if watch.killed},
         # As text: msgspec would write bytes in base64.
         outbox=[msgspec.structs.asdict(pending) | {"raw": pending.raw.decode()} for pending in state.outbox],
@@ -42,7 +43,7 @@ def begin_from(entry: PolicyEntry, keepsake: Keepsake, offset: int) -> RolloutSt
             kept_ms=entry.at_ms, joins=Status(keepsake.joins), sequence=keepsake.sequence, changes=list(keepsake.changes),
             courses=msgspec.convert(keepsake.courses, dict[str, Progress]),
             outbox=[msgspec.convert(one | {"raw": one["raw"].encode()}, Pending) for one in keepsake.outbox],
-            verify=msgspec.convert(keepsake.verify, dict[str, Verify]),
+            verify=msgspec.convert(keepsake.verify, dict[str, Verify]), served=dict(keepsake.served),
             last_decision=keepsake.last_decision, explanation=keepsake.explanation,
         )  # fmt: skip
     except (msgspec.ValidationError, ValueError, LookupError, TypeError, AttributeError):

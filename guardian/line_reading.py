@@ -9,6 +9,7 @@ from guardian.names import Millis
 from guardian.population import MOVED, Epoch, Waiting
 from guardian.remembered import Remembered
 from guardian.sequential import Account
+from guardian.served import part_of
 from guardian.showing import add_health
 from guardian.state import RolloutState
 from guardian.summaries import TICK_MS
@@ -172,7 +173,7 @@ def shares_of(state: RolloutState, line: Line, variation: str, block: Pair) -> l
     """
     population, control = state.population, state.policy.control
     if line.kind == "fresh":
-        return configured_shares(state, population.epoch_of(block.from_ms))
+        return configured_shares(state, variation, population.epoch_of(block.from_ms))
     if line.kind != "reports":
         return []
     shares = []
@@ -184,18 +185,24 @@ def shares_of(state: RolloutState, line: Line, variation: str, block: Pair) -> l
     return [largest] if 0.0 < largest < 1.0 else []
 
 
-def configured_shares(state: RolloutState, epoch: Epoch | None) -> list[float]:
+def configured_shares(state: RolloutState, variation: str, epoch: Epoch | None) -> list[float]:
     """
-    Return the parts of the new units that the one variation under test may be meant to get; none where nobody said.
+    Return the parts of the new units, of its own and control's, that a variation may be meant to get; none where nobody said.
 
-    With several variations it is not said how they divide theirs; at a share of 100 % there is no control.
+    Where stores tell what they serve, it is that, whatever the stage says; and until they have served it, what was decided
+    since. Else it is the share of the stage, of the one variation under test: with several it is not said how they divide
+    theirs. At a share of 100 % there is no control.
     """
-    if epoch is None or len(state.variations) != 1:
+    if epoch is None:
         return []
-    return list(epoch.shares) if all(share < 1.0 for share in epoch.shares) else []
+    shares: list[float | None] = list(epoch.shares) if len(state.variations) == 1 else []
+    if epoch.served:
+        shares = [*(part_of(served, variation, state.policy.control) for served in epoch.served), *shares[1:]]
+    known = [share for share in shares if share is not None and share < 1.0]
+    return known if len(known) == len(shares) else []
 
 
-def configured_share(state: RolloutState) -> float | None:
-    """Return the newest of the shares that may be meant now; None where nobody said."""
-    shares = configured_shares(state, state.population.now)
+def configured_share(state: RolloutState, variation: str) -> float | None:
+    """Return the newest of the shares that a variation may be meant to get now; None where nobody said."""
+    shares = configured_shares(state, variation, state.population.now)
     return shares[-1] if shares else None

@@ -12,6 +12,7 @@ import msgspec
 
 from guardian.company import Table, add
 from guardian.names import Millis
+from guardian.served import Shares
 from guardian.summaries import TICK_MS
 from guardian.tally import Tally
 
@@ -74,12 +75,15 @@ class Epoch(msgspec.Struct, gc=False):
     ``arms`` sums all starts of the epoch as they become known. ``shares`` are
     the shares that were configured: one, or two from the decision to change
     it on until it is known that the store has done so; none where nobody said.
+    ``served`` is what stores have told of it, likewise: parts of all traffic by variation, empty ones where these cannot be
+    known; none where no store tells, or none has yet since the change that began the epoch.
     """
 
     start_ms: Millis
     why: str
     arms: Cells = {}
     shares: list[float] = []
+    served: list[Shares] = []
 
     def size(self, variation: str, by_exposures: bool) -> int:
         """Return how many starts of the variation are known."""
@@ -114,15 +118,17 @@ class Population(msgspec.Struct, gc=False):
     by_exposures: bool = False
     looked_ms: Millis = 0
 
-    def open(self, at_ms: Millis, why: str, share: float | None = None) -> Epoch:
+    def open(self, at_ms: Millis, why: str, share: float | None = None, served: list[Shares] | None = None) -> Epoch:
         """
         Open an epoch at the next tick boundary; the eight latest are kept.
 
-        ``share`` is what is configured from now on; None leaves that as it was.
+        ``share`` is what is configured from now on, ``served`` what stores serve; None leaves that as it was.
         """
         start_ms = -(-at_ms // TICK_MS) * TICK_MS
-        known = list(self.epochs[-1].shares) if self.epochs else []
-        epoch = Epoch(start_ms=start_ms, why=why, shares=known if share is None else [share])
+        last = self.epochs[-1] if self.epochs else None
+        shares = [share] if share is not None else list(last.shares) if last else []
+        told = list(served) if served is not None else list(last.served) if last else []
+        epoch = Epoch(start_ms=start_ms, why=why, shares=shares, served=told)
         self.epochs = [*[e for e in self.epochs if e.start_ms < start_ms][-(EPOCHS_MAX - 1) :], epoch]
         return epoch
 
@@ -130,6 +136,11 @@ class Population(msgspec.Struct, gc=False):
         """The share is about to be ``share``: from now on until the next told epoch either may be in force."""
         if self.epochs and share not in self.epochs[-1].shares:
             self.epochs[-1].shares = [*self.epochs[-1].shares[-1:], share]
+
+    def may_serve(self, shares: Shares) -> None:
+        """Stores serve these shares since a moment of the standing epoch: in what is read of it either may be in force."""
+        if self.epochs and shares not in self.epochs[-1].served:
+            self.epochs[-1].served = [*self.epochs[-1].served[-1:], shares]
 
     def epoch_of(self, start_ms: Millis) -> Epoch | None:
         """Return the epoch that a start belongs to; ``None`` before the first."""

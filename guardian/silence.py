@@ -11,10 +11,12 @@ import math
 from typing import NamedTuple
 
 from guardian.conditions import Silence
+from guardian.grants import is_tested
 from guardian.history import STEP_MS, Stretch
 from guardian.names import Millis
 from guardian.policy import Action, Policy
 from guardian.population import MOVED, MOVES, Epoch
+from guardian.served import Shares, agreed
 from guardian.state import Heard, RolloutState
 from guardian.summaries import Tick
 
@@ -130,7 +132,7 @@ def _silences(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms
     by_exposures, base = state.population.by_exposures, state.heard.get(control)
     if base is None:
         return []
-    found = []
+    found = _never_came(state, control, at, for_ms, now_ms)
     for variation in state.alive():
         heard = state.heard.get(variation)
         if heard is None or _is_taken(state, variation):
@@ -148,9 +150,42 @@ def _silences(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms
 
 
 def _is_taken(state: RolloutState, variation: str) -> bool:
-    """Say whether the guardian has left a variation to nobody: then nothing of it is missing."""
-    course = state.courses.get(variation)
+    """Say whether a variation is left to nobody, by the guardian or as stores tell: then nothing of it is missing."""
+    course, epoch = state.courses.get(variation), state.population.now
+    if epoch is not None and epoch.served and all(served and not served.get(variation) for served in epoch.served):
+        return True
     return course is not None and bool(course.grants) and not any(share for one in course.grants for share in one.values())
+
+
+def _told(state: RolloutState) -> tuple[Shares, Millis]:
+    """Return the parts of all traffic that stores are known to give, and since when; empty where either is not known."""
+    epoch = state.population.now
+    if epoch is not None:
+        return (epoch.served[0] if len(epoch.served) == 1 else {}), epoch.start_ms
+    return agreed(state.served), max((one.at_ms for one in state.served.values()), default=0)
+
+
+def _never_came(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms: Millis) -> list[Silent]:
+    """
+    A variation that stores give people and of which nothing ever came is silent, if control had so much meanwhile.
+
+    It is missed when control has been there for as long as the guardrail says, too: before that nobody asked for the flag.
+    """
+    (shares, since_ms), policy = _told(state), state.policy
+    missing = [
+        name for name, share in sorted(shares.items())
+        if share and is_tested(policy, name) and name not in state.variations
+        and (name in policy.variations or not state.strangers)
+    ]  # fmt: skip
+    if not missing or not shares.get(control) or now_ms - since_ms < for_ms:
+        return []
+    by_exposures = state.population.by_exposures
+    came = [_since(state, from_ms, control, control).control for from_ms in (since_ms, now_ms - for_ms)]
+    n_c, lately = (one.starts(by_exposures) for one in came)
+    if n_c == lately:
+        return []
+    due = [name for name in missing if n_c * shares[name] / shares[control] >= SURPRISING]
+    return [Silent(at, EXPOSURES, name, since_ms, 0, n_c) for name in due]
 
 
 def _since(state: RolloutState, since_ms: Millis, variation: str, control: str) -> Stretch:
@@ -184,9 +219,19 @@ def _not_exposed(state: RolloutState, variation: str, control: str, at: int, sin
     # A share that moved though nobody said so may be the silence itself, as it began.
     told, _ = surprise([epoch for epoch in epochs if epoch.why != MOVED])
     now, starts = surprise(epochs)
-    if now < (SUSPECT if told >= SURPRISING > starts else SURPRISING):
+    if now < (SUSPECT if told >= SURPRISING > starts else SURPRISING) or _is_too_few(state, variation, control):
         return []
     return [Silent(at, EXPOSURES, variation, since_ms, came.arm.starts(by_exposures), n_c)]
+
+
+def _is_too_few(state: RolloutState, variation: str, control: str) -> bool:
+    """Say whether, as stores tell, the variation need not have had anything yet at the shares that stand now."""
+    shares, since_ms = _told(state)
+    given, base = shares.get(variation, 0.0), shares.get(control, 0.0)
+    if not given or not base:
+        return False
+    n_c = _since(state, since_ms, control, control).control.starts(state.population.by_exposures)
+    return n_c * given / base < SUSPECT
 
 
 def _not_finished(state: RolloutState, variation: str, control: str, at: int, since_ms: Millis) -> list[Silent]:

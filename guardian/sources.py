@@ -7,10 +7,13 @@ import msgspec
 from guardian.names import Millis
 from guardian.packing import pack, refused, unpack, version_of
 from guardian.propagation import Propagation
+from guardian.served import Known
 
 FORMAT = 1
 SOURCE_TTL_MS = 24 * 3_600_000
 """Who has said nothing for so long is forgotten: a partition of a topic that is read no more."""
+FOUND_MAX = 1_000
+"""Flags without a policy of which is remembered what stores serve; beyond, later ones are not, until there is room."""
 _BARE = range(0x80, 0x90)
 """How the first format began, which had no version: as MessagePack writes a small map."""
 
@@ -27,6 +30,7 @@ class Sources(msgspec.Struct):
     All input partitions that ever spoke in this journal, and the journal's clock.
 
     What was learned of stores is here, too: it is as old as the sources, and so the same for every rollout that asks.
+    ``found`` are the flags that no policy is about and of which people get more than one variation: what each store serves.
 
     The clock is the latest ``at_ms`` of any entry: it never runs backwards,
     whatever the clocks of the workers do.
@@ -38,6 +42,7 @@ class Sources(msgspec.Struct):
     looked_ms: Millis = 0
     known: dict[str, Source] = {}
     propagation: Propagation = msgspec.field(default_factory=Propagation)
+    found: dict[str, dict[str, Known]] = {}
 
     def snapshot(self) -> bytes:
         """Return the sources as bytes (`packing.pack`)."""
@@ -73,6 +78,16 @@ class Sources(msgspec.Struct):
     def tick(self, at_ms: Millis) -> None:
         """Let the journal's clock reach ``at_ms``."""
         self.now_ms = max(self.now_ms, at_ms)
+
+    def find(self, key: str, store: str, known: Known) -> None:
+        """Take what a store serves of a flag without a policy; one that everybody has the same of is no rollout."""
+        stores = self.found.get(key, {})
+        if store in stores and stores[store].at_ms > known.at_ms:
+            return
+        if known.serves.is_divided and (stores or len(self.found) < FOUND_MAX):
+            self.found[key] = {**stores, store: known}
+        elif stores.pop(store, None) is not None and not stores:
+            del self.found[key]
 
     def sweep(self, every_ms: Millis) -> bool:
         """Say whether it is time to look at every rollout again."""

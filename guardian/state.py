@@ -25,6 +25,7 @@ from guardian.population import Population
 from guardian.progress import Progress
 from guardian.rollout import Status
 from guardian.sequential import Account, Fading
+from guardian.served import Known
 from guardian.serving import Services
 from guardian.units import FailedUnits
 from guardian.variation import VariationWatch
@@ -104,7 +105,7 @@ class RolloutState(msgspec.Struct, gc=False):
     requests ran under. ``courses`` is how far each variation has come, ``joins`` the status with which another one begins.
     ``heard`` is kept for guardrails on silence, ``silent`` names what is
     silent and was told. ``hindsights`` are the kills of shadow mode.
-    ``store`` is the one that answered last.
+    ``store`` is the one that answered last, ``served`` by store what it last said that it serves.
     ``since`` is the journal offset of the policy that it began with, -1 where that is not known; ``kept_ms`` is when
     the keepsake was written that it began with instead, 0 where it has its whole past.
     """
@@ -141,6 +142,7 @@ class RolloutState(msgspec.Struct, gc=False):
     windows: Windows = msgspec.field(default_factory=Windows)
     outbox: list[Pending] = []
     store: str = ""
+    served: dict[str, Known] = {}
     verify: dict[str, Verify] = {}
     hindsights: list[Hindsight] = []
     sources: dict[str, list[int]] = {}

@@ -125,8 +125,6 @@ def _why_not(guardrail: Guardrail, policy: Policy) -> str | None:
         return f"a guardrail on a narrowed signal {guardrails}"
     if is_literal(guardrail) and not WINDOWS_S[0] <= (when.for_s or 0.0) <= WINDOWS_S[1]:
         return f"a literal rule over less than 1s or more than 1d {guardrails}"
-    if when.signal.kind == "sample_ratio" and (not policy.stages or len(policy.variations) > 1):
-        return "sample_ratio is compared with the share of the stage, of one variation under test; add stages:"
     if when.signal.kind == "sample_ratio" and any(stage.users is not None for stage in policy.stages):
         return "sample_ratio is compared with a share of all traffic, and what a ring is of it is not known"
     if when.op not in works.ops or not isinstance(when.bound, works.bounds):

@@ -47,7 +47,7 @@ def testimony(state: RolloutState, policy: Policy, variation: str, held: Held, b
         figures, units = figures_of(held, held.since), held.since.t.x
         intervals = (None, None)
     if held.line is not None and held.line.kind == "fresh":
-        fixed = configured_share(state)
+        fixed = configured_share(state, variation)
     value, base = figures.value or 0.0, figures.value_control
     evidence = Evidence(
         test=_test(held, breach.lane), lane=breach.lane, log_e=round(breach.log_e, 6),

@@ -153,7 +153,7 @@ def _values(
     if held.read is None or held.line is None:
         return _rate(recent[variation]), _rate(recent[policy.control])
     value, value_control = values_of(held, held.read.past.t, held.read.past.c)
-    return value, configured_share(state) if held.line.kind == "fresh" else value_control
+    return value, configured_share(state, variation) if held.line.kind == "fresh" else value_control
 
 
 def _rate(cell: Cell) -> float | None:

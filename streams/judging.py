@@ -60,6 +60,8 @@ log = structlog.get_logger()
 SOURCE = "/guardian/judge"
 SHOWN_A_ROUND = 50
 """At most so many rollouts are shown at once, some 10 ms of work: no decision waits longer for that."""
+FOUND_SHOWN = 20
+"""Flags that nobody watches and that are named at ``/readyz``."""
 RESEND_AFTER_S = 1.0
 """From an assignment to the outbox: most receipts that the snapshot has not seen are read within it."""
 STALE_S = 5.0
@@ -275,6 +277,13 @@ class Judge:
         event = to_event(ROLLOUT_TYPE, view, id=f"{view.key}|{view.at}", time=view.at, source=SOURCE)
         return await self._outlet.post(self._topics.rollouts, view.key, event, headers=CONTENT_TYPE)
 
+    def _not_watched(self) -> list[str]:
+        """The first flags, each with its shares, that no policy is about though stores give people more than one variation."""
+        found = {key: stores for one in self.partitions for key, stores in one.bank.sources.found.items()}
+        shown = sorted(found)[:FOUND_SHOWN]
+        told = [f"{key}: {'; '.join(one.serves.told for one in found[key].values())}" for key in shown]
+        return [*told, f"and {len(found) - len(shown)} more"] if len(found) > len(shown) else told
+
     def readiness(self) -> tuple[bool, str, dict[str, Any]]:
         """Whether entries are judged now, if not why, and the numbers behind it."""
         if self._assigned is None:
@@ -288,6 +297,7 @@ class Judge:
             "unacknowledged": sum(len(one.entries) for one in held),
             "outbox": sum(len(one.bank.outbox()) for one in held),
             "not_applied": self._not_applied,
+            "not_watched": self._not_watched(),
             **self._restoring.numbers(),
         }
         if age_s > STALE_S:

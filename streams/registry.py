@@ -1,5 +1,5 @@
 """
-Rollouts that are noticed: a flag that is seen again and again and has no policy gets the default one.
+Rollouts that are noticed: a flag without a policy gets the default one, at once where a store divides it, else when seen often.
 
 Published through the journal like any policy. A repeat says the same, and one that meets a policy which people wrote is
 passed over (``guardian.bank``), so that it does not matter how many workers notice a flag, and when.
@@ -51,12 +51,13 @@ class Registry:
         self._is_full = False
 
     async def notice(self, banks: Iterable[Bank]) -> None:
-        """Publish the default policy of each flag that was seen often enough and has none; what fails comes again."""
+        """Publish the default policy of each flag that was found or seen often enough and has none; what fails comes again."""
         if self._is_full:
             return
         held = list(banks)
+        found = [key for bank in held for key in sorted(bank.sources.found)]
         seen = [key for bank in held for key, times in sorted(bank.unwatched.items()) if times >= SEEN]
-        new = [key for key in seen if key not in self._published and key not in self._refused]
+        new = [key for key in dict.fromkeys([*found, *seen]) if key not in self._published and key not in self._refused]
         if not new:
             return
         room = max(self._most - len(self._published | self._standing(held)), 0)

@@ -61,6 +61,7 @@ def _group(settings: Settings, processor: str) -> Right:
 
 def _store(settings: Settings) -> Iterable[Right]:
     yield from _topics("Read", settings.topics.flag_state)
+    yield from _topics("Write", settings.topics.journal)
 
 
 def _observe(settings: Settings) -> Iterable[Right]:

@@ -3,6 +3,7 @@
 
 One document by three faces: flagd's sync protocol, and where the settings say so a file and OFREP. It opens its ports,
 and writes the file, only when the whole topic was read: a client that connects never sees a killed variation alive.
+From then on judge is told what each flag gives whom; where that cannot be written, flags are served all the same.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import structlog
 
 from guardian.errors import EventError
 from streams.flag_state import read_record
+from streams.outlet import Outlet, open_outlet
 from streams.reading import Follower
 from streams.settings import Settings
+from streams.sources import Source
 from streams.status import Status
 from streams.stores.flagd.callers import Callers
+from streams.stores.flagd.documents import Documents
 from streams.stores.flagd.server import FlagdStoreServer
+from streams.stores.flagd.told import AGAIN_S, follow_shares
 from streams.stores.shares.noted import STORE
 
 log = structlog.get_logger()
@@ -59,10 +64,39 @@ async def run_store(settings: Settings, status: Status) -> None:
         await follower.caught_up.wait()
         async with server:
             log.info("serving_flags", target=server.target, flags=len(server.documents.document["flags"]))
-            await _say(server, status, following)
+            telling = asyncio.ensure_future(_tell(settings, server.documents))
+            try:
+                await _say(server, status, following)
+            finally:
+                telling.cancel()
+                await asyncio.wait({telling})
     finally:
         following.cancel()
         await asyncio.wait({following})
+
+
+async def _tell(settings: Settings, documents: Documents) -> None:
+    """Tell judge what is served, until cancelled. Whatever is wrong with that, it is no reason to serve nothing."""
+    while True:
+        try:
+            # With a status of its own: who serves is ready whether or not Kafka can be written to.
+            async with open_outlet(settings, "store", Status("store")) as outlet:
+                await follow_shares(documents, _source(settings, outlet).tell)
+        except Exception:
+            log.exception("shares_not_followed")
+        await asyncio.sleep(AGAIN_S)
+
+
+def _source(settings: Settings, outlet: Outlet) -> Source:
+    """The document as a source, under the name that receipts have for its store."""
+    targets, environment = settings.targets, settings.flagd.environment
+    name = next((name for name, target in targets.items() if target.kind == "flagd"), "")
+    others = [target for other, target in targets.items() if other != name]
+
+    def is_shared(flag_key: str) -> bool:
+        return any(target.keeps(environment, flag_key) for target in others)
+
+    return Source(outlet, settings.topics.journal, environment=environment, store=name or "flagd", is_shared=is_shared)
 
 
 async def _say(server: FlagdStoreServer, status: Status, following: asyncio.Future[None]) -> None:

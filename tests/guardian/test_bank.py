@@ -15,6 +15,7 @@ from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.journal import NOTICED, Beat, Entry, Override, PolicyEntry, ReceiptEntry, decode, encode
 from guardian.plan import RATING
 from guardian.policy import Policy, policy_hash
+from tests.support.courses import between, serves
 from tests.support.sums import World, ratings
 from tests.support.traffic import KEY, T0_MS, Traffic, entries, judged, policy
 
@@ -133,7 +134,10 @@ def everything() -> list[Entry]:
         reports=lambda v, s: 0.01 * ill(v, s), scores={RATING: (0.3, (1.0, 5.0), ratings(0.9, 20.0))},
         countries={"DE": 0.5, "US": 0.3, "FR": 0.2}, lost=lambda v, s: float(v == "treatment" and s > 44),
     )  # fmt: skip
-    return [policy_entry(EVERYTHING), *world.entries()]
+    tells = [serves(at_s, share, written={"control": 0.5, "treatment": 0.5}) for at_s, share in ((-1.0, 0.5), (18.0, 0.4))]
+    other = serves(30.0, 0.3)
+    other.key = "production|nobody-watches-it"
+    return [tells[0], policy_entry(EVERYTHING), *between(world.entries(), tells[1], other)]
 
 
 JOURNALS = {"a bug": journal(BUG), "every signal": everything()}
@@ -180,6 +184,7 @@ def test_a_crash_anywhere_changes_nothing(name: str, crashes: list[int], torn: b
 
     assert {d.decision_id: d for d in expected} == found
     assert whole.snapshot(KEY) == bank.snapshot(KEY)
+    assert whole.sources.found == bank.sources.found
 
 
 def test_every_signal_was_read_in_that() -> None:

@@ -13,7 +13,7 @@ from guardian.bank import Bank
 from guardian.decisions import Decision, Evidence
 from guardian.effects import Decide, Effect
 from guardian.gates import CALM_NATS
-from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, Summary, decode, is_lesson
+from guardian.journal import Entry, Override, PolicyEntry, ReceiptEntry, Summary, decode, is_answer
 from guardian.names import sequence_of
 from guardian.policy import Policy
 from guardian.rollout import Status
@@ -105,7 +105,7 @@ class Ledger:
             if entry.action == "changed" and entry.id not in self.rollouts[entry.key].changes:
                 self.rollouts[entry.key].changes.add(entry.id)
                 self.rollouts[entry.key].steps += 1
-        elif isinstance(entry, ReceiptEntry) and not is_lesson(entry):
+        elif isinstance(entry, ReceiptEntry) and is_answer(entry):
             self._receipt(offset, entry)
         return entry
 

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from guardian.bank import Bank, JudgeConfig
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt, RolloutView
 from guardian.journal import Beat, Override, ReceiptEntry, encode
 from streams.cloudevents import from_event
-from streams.judging import STALE_S, Judge
+from streams.judging import FOUND_SHOWN, STALE_S, Judge
 from streams.keeper import Keeper
 from streams.snapshots import LARGEST, packed, table_key, unpacked
 from streams.topics import Topics
+from tests.support.courses import serves
 from tests.support.movers import CountingBank, Event, MemoryOutlet, MemoryTable, events, until
 
 TOPICS = Topics()
@@ -331,3 +333,18 @@ def test_packing_changes_nothing(size):
     snapshot = b"x" * size
 
     assert snapshot == unpacked(packed(snapshot))
+
+
+async def test_flags_that_stores_divide_and_nobody_watches_are_named():
+    """Readiness names flags that have several variations and no policy, with their shares; of many the first."""
+    judge = Judge(lambda: Bank(JudgeConfig()), MemoryOutlet(), TOPICS)  # type: ignore[arg-type]
+    judge.recovered({0}, lambda _: 0)
+    for number in range(FOUND_SHOWN + 2):
+        told = serves(0.0, 0.1)
+        told.key = f"production|flag-{number:02}"
+        [event] = events(TOPICS.journal, [encode(told)], first=number)
+        await judge.take(event)
+
+    named = judge.readiness()[2]["not_watched"]
+    assert "production|flag-00: control 90 %, treatment 10 %" == named[0]
+    assert (FOUND_SHOWN + 1, "and 2 more") == (len(named), named[-1])

@@ -24,8 +24,10 @@ from streams.policies import load_default, read_default
 from streams.registry import SEEN, Registry
 from streams.settings import Settings
 from streams.status import Status
+from tests.support.courses import serves
 from tests.support.movers import MemoryOutlet
 from tests.support.processes import Killable, reader
+from tests.support.traffic import T0_MS
 
 JOURNAL = "guardian.journal.v1"
 DEFAULT = "owner: platform\nmode: shadow\nguardrails:\n  - {when: error_rate > 2x control, then: kill}\n"
@@ -78,6 +80,20 @@ async def test_a_flag_is_noticed_once_it_was_seen_often(world):
     assert ["error_rate > 2x control"] == [one.when.text for one in policy.guardrails]
     world.read()
     assert ({"production|cart"}, {"production|slip": SEEN - 1}) == (world.bank.rollouts.keys(), world.bank.unwatched)
+
+
+async def test_a_flag_that_a_store_divides_is_noticed_before_anybody_comes(world):
+    """A flag of which a store gives people two variations has the default policy at once; one with a policy keeps its own."""
+    for offset, key in enumerate(("production|cart", "production|paid")):
+        told = serves(0.0, 0.1)
+        told.key = key
+        world.bank.apply(offset, told)
+    own = Policy.from_document(world.default.to_document() | {"flag": "paid", "environment": "production", "owner": "shop"})
+    world.bank.apply(2, PolicyEntry(at_ms=T0_MS, key=own.key, hash=policy_hash(own), document=own.to_document()))
+    await world.notice()
+    await world.notice()
+
+    assert ["production|cart"] == [entry.key for entry in world.written()]
 
 
 async def test_a_repeat_says_the_same(world):

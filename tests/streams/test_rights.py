@@ -49,11 +49,11 @@ def _listed(cell: str) -> set[str]:
 
 
 def test_judge_alone_writes_decisions_and_nobody_reads_more_than_it_must():
-    """One processor writes decisions, one writes flag state; only those that judge or act for people write the journal."""
+    """One processor writes decisions, one flag state; those that judge, act for people or serve flags write the journal."""
 
     def may_write(topic: str) -> set[str]:
         return {name for name in PROCESSORS if Right("Write", "topic", topic) in rights_of(name, Settings(policies=()))}
 
     assert {"judge"} == may_write("guardian.decisions.v1") == may_write("guardian.rollouts.v1")
     assert {"act"} == may_write("guardian.flag-state.v1")
-    assert {"observe", "judge", "act", "api"} == may_write("guardian.journal.v1")
+    assert {"observe", "judge", "act", "api", "store"} == may_write("guardian.journal.v1")

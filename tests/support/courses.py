@@ -10,8 +10,9 @@ from typing import Any
 from guardian.bank import Bank, JudgeConfig
 from guardian.decisions import Decision, RolloutView
 from guardian.effects import Decide, Show
-from guardian.journal import Beat, Entry, Override, PolicyEntry, ReceiptEntry, Summary
+from guardian.journal import SERVES, Beat, Entry, Override, PolicyEntry, ReceiptEntry, Summary
 from guardian.policy import Policy, policy_hash
+from guardian.served import Serves
 from guardian.state import RolloutState
 from tests.support.traffic import KEY, T0_MS
 
@@ -27,6 +28,16 @@ def told(terms: Policy, at_s: float = 0.0) -> PolicyEntry:
 def wish(at_s: float, action: str, **more: Any) -> Override:
     fields = {"by": "ada", "reason": "it is time"} | more
     return Override(at_ms=T0_MS + round(1_000 * at_s), key=KEY, action=action, id=f"{action}-{at_s:g}", **fields)
+
+
+def serves(
+    at_s: float, shares: dict[str, float] | float, *, change: str = "", store: str = "flagd", **more: Any
+) -> ReceiptEntry:
+    """What a store tells at that time: the treatment's share, or all; people wrote it so unless it is said otherwise."""
+    given = {"control": 1.0 - shares, "treatment": shares} if isinstance(shares, float) else shares
+    at_ms = T0_MS + round(1_000 * at_s)
+    said = Serves(**{"shares": given, "written": given, **more})
+    return ReceiptEntry(at_ms=at_ms, key=KEY, decision_id="", status=SERVES, store=store, serves=said, change=change)
 
 
 def between(given: Iterable[Entry], *others: Entry) -> Iterator[Entry]:

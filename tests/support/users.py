@@ -28,9 +28,10 @@ class Users:
     """Requests of *service* under *flag*, one in a hundred failing; once ``is_broken``, all of the treatment's."""
 
     def __init__(
-        self, settings: Settings, producer: AIOKafkaProducer, client: OpenFeatureClient, flag: str, service: str = "checkout-api"
+        self, settings: Settings, producer: AIOKafkaProducer, client: OpenFeatureClient, flag: str, service: str = "checkout-api",
+        users: int = USERS,
     ) -> None:
-        self.flag, self.is_broken, self._client, self._service = flag, False, client, service
+        self.flag, self.is_broken, self._client, self._service, self._users = flag, False, client, service, users
         self._topics, self._producer = settings.topics, producer
         self._rng, self._numbers = random.Random(flag), itertools.count()
 
@@ -60,7 +61,7 @@ class Users:
 
     async def request(self) -> None:
         """One request: what was evaluated, and how it ended."""
-        user, number = f"user-{self._rng.randrange(USERS)}", next(self._numbers)
+        user, number = f"user-{self._rng.randrange(self._users)}", next(self._numbers)
         details = self._client.get_string_details(self.flag, "", EvaluationContext(user))
         shown, version = details.variant or "control", (details.flag_metadata or {}).get("version")
         failed = shown == "treatment" if self.is_broken else False

@@ -12,6 +12,7 @@ import structlog
 
 from guardian.flagdoc import (
     Document,
+    Flag,
     Overlay,
     compose,
     flag_problems,
@@ -113,6 +114,20 @@ class Documents:
     def flag_set_id(self) -> str:
         """The ``flagSetId`` that people gave the document, or nothing."""
         return str(self._base.get("metadata", {}).get("flagSetId", ""))
+
+    @property
+    def evaluators(self) -> dict[str, Any]:
+        """The shared rules that people wrote."""
+        rules: dict[str, Any] = self._base.get("$evaluators", {})
+        return rules
+
+    def flag(self, key: str) -> tuple[Flag | None, Flag | None]:
+        """A flag as people wrote it and as it is served, to be read only; neither where there is none."""
+        return self._base["flags"].get(key), self._document["flags"].get(key)
+
+    def overlay(self, key: str) -> Overlay | None:
+        """What was decided about a flag, as far as it is served."""
+        return self._overlays.get(key)
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call *wake* whenever ``revision`` has grown; call what is returned to end that."""

@@ -138,7 +138,6 @@ def test_windows_are_run_in_every_way(when: str, evaluate: str):
             "guardrails[0].evaluate",
         ),
         ({"guardrails": [{"when": "search_csat < 4", "then": "kill"}]}, "guardrails[0].when"),
-        ({"guardrails": [{"when": "sample_ratio off", "then": "pause"}], "stages": []}, "guardrails[0].when"),
         (
             {"guardrails": [{"when": "csat < 4", "then": "pause", "segments": ["plan"]}]},
             "guardrails[0].segments",
