@@ -41,7 +41,6 @@ class Serves(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
         """Whether people get more than one variation: where nobody watches that, it is a rollout all the same."""
         return len({name for given in (self.shares, *self.rings.values()) for name, share in given.items() if share > 0.0}) > 1
 
-
     @property
     def told(self) -> str:
         """It for people: ``control 90 %, treatment 10 %``, of each ring after its name."""
