@@ -108,6 +108,7 @@ async def test_the_bug_is_killed_and_the_healthy_flag_is_not(tmp_path: Path):
     assert [] == seen.left
 
 
+@pytest.mark.long
 @pytest.mark.timeout(RUN_S + 20)
 async def test_without_a_bug_nothing_is_killed(tmp_path: Path):
     """With the same traffic, the same everyday errors and no bug, nothing is touched and the exit code is 0."""

@@ -103,6 +103,7 @@ def starts(records: Written, settings: Settings, flag: str) -> tuple[int, int]:
     return arms.get("control", 0), arms.get("treatment", 0)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_a_split_that_is_not_the_documents_is_found_and_a_persons_edit_is_not(tmp_path: Path):
     """

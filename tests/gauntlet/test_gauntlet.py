@@ -21,6 +21,10 @@ SHORT = {
 """World and harm of the short form: each harm but the small one, which takes minutes, in a world of its own."""
 
 
+SLOW = {("ramp", "late")}
+"""Those that take longest, for `make test-long` alone."""
+
+
 @pytest.mark.parametrize("nasty", WORLDS)
 def test_a_healthy_rollout_is_left_alone(nasty: str):
     """
@@ -32,7 +36,9 @@ def test_a_healthy_rollout_is_left_alone(nasty: str):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("nasty", "harm"), sorted(SHORT))
+@pytest.mark.parametrize(
+    ("nasty", "harm"), [pytest.param(*one, marks=pytest.mark.long) if one in SLOW else one for one in sorted(SHORT)]
+)
 def test_harm_is_found_in_a_nasty_world(nasty: str, harm: str):
     """
     Harm is found after it began, and the starts that were read until then are at most twice those needed offline.

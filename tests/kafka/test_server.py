@@ -41,7 +41,7 @@ async def test_a_killed_broker_comes_back_with_its_data(kafka_server):
 
 @pytest.mark.kafka
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_the_command_takes_its_broker_along(how):
     """
     ``python -m tests.kafka`` says its address, and whichever way it ends, no broker stays behind.

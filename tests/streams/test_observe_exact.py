@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams.admin import ensure_topics
 from streams.settings import Settings
+from tests.support.cluster import REAL_FIRST
 from tests.support.events import exposure, flat, outcome
 from tests.support.movers import until
 from tests.support.observed import journal, observing, services
@@ -19,6 +20,7 @@ from tests.support.observed import journal, observing, services
 FAST = {"flush_ms": 50}
 
 
+@REAL_FIRST
 async def test_restarts_lose_and_double_nothing(kafka):
     """
     The journal's totals are exactly the events sent, while observe is ended and started again in their midst.

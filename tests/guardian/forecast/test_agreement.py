@@ -51,7 +51,7 @@ def forecast_s(terms: Policy, p_t: float, *, exposures: bool) -> Floats:
         ("error_rate > 1.2x control", 0.08, True, {"full", "fast"}),
         pytest.param("error_rate > 1.2x control", 0.08, False, {"full"}, marks=pytest.mark.long),
         pytest.param("error_rate > control + 1%", 0.12, True, {"full"}, marks=pytest.mark.long),
-        ("error_rate > 5%", 0.2, True, {"full"}),
+        pytest.param("error_rate > 5%", 0.2, True, {"full"}, marks=pytest.mark.long),
     ],
 )
 def test_harm_is_found_when_the_live_engine_finds_it(when: str, p_t: float, exposures: bool, lanes: set[str]) -> None:
