@@ -11,17 +11,18 @@ import re
 
 import aiohttp
 import msgspec
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import SecretStr, model_validator
 from yarl import URL
 
 from guardian.errors import wrong
 from guardian.flagdoc import SAME_SHARE
 from guardian.ports import FlagCommand, StoreCapabilities, StoreError, UnknownFlag
-from streams.fields import StoreSection, Text, as_asked
+from streams.fields import StoreSection, Text
 from streams.stores.http import Answer, StoreClient, place_of, unusable
 from streams.stores.kinds import Kind
 from streams.stores.shares.backend import NotTaken
 from streams.stores.shares.flag import Change, Malformed, Seen, seen
+from streams.stores.vendors import Address, OneRequest
 from streams.web import checked_url
 
 CAPABILITIES = StoreCapabilities(
@@ -51,7 +52,7 @@ _READ_ONLY = (
 class TogglzSection(StoreSection):
     """Where the actuator is, how to log in, and what events call a feature that is off and one that is on."""
 
-    url: Text
+    url: Address
     username: str = ""
     password: SecretStr = SecretStr("")
     password_file: str = ""
@@ -59,12 +60,7 @@ class TogglzSection(StoreSection):
     token_file: str = ""
     control: Text = "off"
     variation: Text = "on"
-    timeout_s: float = Field(1.5, ge=0.05, le=4.0)
-
-    @field_validator("url")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        return as_asked(value, checked_url)
+    timeout_s: OneRequest = 1.5
 
     @model_validator(mode="after")
     def _fits(self) -> TogglzSection:

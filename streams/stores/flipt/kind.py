@@ -7,14 +7,15 @@ from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
-from pydantic import Field, SecretStr, field_validator
+from pydantic import SecretStr
 
 from guardian.ports import FlagCommand, StoreCapabilities, StoreError, UnknownFlag
-from streams.fields import StoreSection, Text, as_asked
+from streams.fields import StoreSection, Text
 from streams.stores.flipt.document import Segment, Told, changed, told
 from streams.stores.http import Answer, StoreClient, place_of, unusable
 from streams.stores.kinds import Kind
 from streams.stores.shares.flag import Change, Malformed, Seen, kept_in, seen
+from streams.stores.vendors import Address, OneRequest
 from streams.web import checked_url
 
 CAPABILITIES = StoreCapabilities(
@@ -36,18 +37,13 @@ _REFUSED = "give token_file a client token of Flipt's that may read and update f
 class FliptSection(StoreSection):
     """Where it is, which of its environments and namespaces, and its segment that holds everybody."""
 
-    url: Text
+    url: Address
     token: SecretStr = SecretStr("")
     token_file: str = ""
     flipt_environment: Text = "default"
     namespace: Text = "default"
     everybody: Text = "everyone"
-    timeout_s: float = Field(1.5, ge=0.05, le=4.0)
-
-    @field_validator("url")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        return as_asked(value, checked_url)
+    timeout_s: OneRequest = 1.5
 
 
 class _Resource(msgspec.Struct, frozen=True):

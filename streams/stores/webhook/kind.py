@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import aiohttp
-from pydantic import Field, SecretStr, field_validator
+from pydantic import SecretStr, field_validator
 
-from streams.fields import StoreSection, Text, as_asked
+from streams.fields import StoreSection, as_asked
 from streams.stores.kinds import Kind
+from streams.stores.vendors import Address, OneRequest
 from streams.stores.webhook.client import WebhookBackend
-from streams.web import checked_url
 from streams.webhooks import key_of
 
 
 class WebhookSection(StoreSection):
     """Where it is, and what requests are signed with."""
 
-    url: Text
+    url: Address
     secret: SecretStr
     secret_file: str = ""
-    timeout_s: float = Field(1.5, ge=0.05, le=4.0)
-
-    @field_validator("url")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        return as_asked(value, checked_url)
+    timeout_s: OneRequest = 1.5
 
     @field_validator("secret")
     @classmethod
