@@ -107,7 +107,7 @@ class Bank:
     def _find(self, entry: Entry) -> None:
         """Remember what a store serves of a flag that has no policy."""
         if isinstance(entry, ReceiptEntry) and entry.key not in self.rollouts and (serves := serves_of(entry)) is not None:
-            self.sources.find(entry.key, entry.store, Known(entry.at_ms, serves))
+            self.sources.find(entry.key, entry.store, Known(entry.at_ms, serves, entry.propagation_ms))
 
     def _kills_before(self, key: str) -> int:
         return kills_before(self.rollouts.values(), key, self.sources.now_ms, self.config.storm_ms)
@@ -133,9 +133,7 @@ class Bank:
         elif (serves := serves_of(entry)) is not None:
             take_serves(state, entry, serves, now.at_ms)
         else:
-            bound_ms = self.sources.propagation.bound_ms(
-                entry.store, self.config.propagation_ms, self.config.propagation_max_ms
-            )
+            bound_ms = self.sources.propagation.bound_ms(entry.store, *self.config.bounds_ms(entry.propagation_ms))
             effects += take_receipt(state, entry, bound_ms)
         return {entry.key}
 

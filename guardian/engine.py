@@ -64,7 +64,8 @@ class JudgeConfig:
     What judging depends on besides the journal; the same for every worker.
 
     ``propagation_ms`` is how long clients have after a kill; what was learned of a store can make it longer, up to
-    ``propagation_max_ms``. After ``storm_kills`` kills within ``storm_ms`` in one journal partition a further one is held.
+    ``propagation_max_ms``, and so can what the store's settings say of its clients; nothing can where both are the same.
+    After ``storm_kills`` kills within ``storm_ms`` in one journal partition a further one is held.
     """
 
     lag_min_ms: int = 100
@@ -76,6 +77,12 @@ class JudgeConfig:
     show_ms: int = 500
     storm_kills: int = 3
     storm_ms: int = 10_000
+
+    def bounds_ms(self, told_ms: Millis) -> tuple[Millis, Millis]:
+        """Return the least and the most that clients have after a kill, where their store is told to need *told_ms*."""
+        if self.propagation_ms >= self.propagation_max_ms:
+            return self.propagation_ms, self.propagation_max_ms
+        return max(self.propagation_ms, told_ms), max(self.propagation_max_ms, told_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +231,7 @@ def take_receipt(state: RolloutState, entry: ReceiptEntry, bound_ms: Millis) -> 
     is known tells of a past that is lost.
     """
     believe(state, entry)
-    state.store = entry.store or state.store
+    state.store, state.follows_ms = entry.store or state.store, entry.propagation_ms or state.follows_ms
     answered = [p for p in state.outbox if p.decision_id == entry.decision_id]
     if entry.status == "waiting":
         for pending in answered:

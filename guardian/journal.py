@@ -17,6 +17,8 @@ from guardian.summaries import FlagSums
 
 At = Annotated[int, msgspec.Meta(ge=-(2**53), le=253_402_300_799_999)]
 """Milliseconds since the epoch, up to the end of the year 9999; what is later is no time that anything can be reckoned with."""
+UpToADay = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
+"""Milliseconds that somebody has to wait."""
 
 
 class Summary(msgspec.Struct, tag="summary", omit_defaults=True, kw_only=True, gc=False):
@@ -118,6 +120,8 @@ class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=Tr
     ``effective`` stands in all partitions and is a lesson, not an answer: the store's kill took ``took_ms`` to reach its
     last client, and by service as ``services`` says. ``serves`` is none either, and of no decision: it tells what the
     store gives whom from now on. ``change`` is the id of what led there, where people's change has one.
+
+    ``propagation_ms`` is how long the slowest of the store's clients take to follow a change, by its settings; 0: not told.
     """
 
     at_ms: At
@@ -134,6 +138,7 @@ class ReceiptEntry(msgspec.Struct, tag="receipt", omit_defaults=True, kw_only=Tr
     services: dict[str, int] = {}
     serves: Serves | None = None
     change: str = ""
+    propagation_ms: UpToADay = 0
 
 
 Entry = Summary | Beat | PolicyEntry | Override | ReceiptEntry

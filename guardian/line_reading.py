@@ -18,9 +18,9 @@ from guardian.variation import VariationWatch
 from guardian.watch import Lane, Watch
 
 SETTLED_MS = 3_000
-"""Clients take a while to see new shares: who is new is not counted in the first moments of an epoch."""
-FOLLOWS_MS = 10_000
-"""A share that moves so soon after a change that was told may be that change, seen late."""
+"""Clients take a while to see new shares: who is new is not counted in the first moments of an epoch, these at the least."""
+FOLLOWS_MS = 7_000
+"""A share that moves so soon after clients should have seen a change that was told may be that change, seen late."""
 SEGMENT_BLOCK_MS = 1_000
 """Segments are many: theirs are tested once a second."""
 REMEMBERED_MS = 3_600_000
@@ -45,13 +45,14 @@ def read_lines(
 
 def settled_ms(state: RolloutState, epoch: Epoch) -> Millis:
     """
-    Return from when on the clients are taken to have seen the shares of an epoch.
+    Return from when on the clients are taken to have seen the shares of an epoch: where their store is known to be slow, later.
 
     Where a share moved that nobody had changed, nothing is to be waited for: that is what is looked for.
     """
+    patience_ms = max(SETTLED_MS, state.propagation_ms)
     told = [one.start_ms for one in state.population.epochs if one.why != MOVED and one.start_ms <= epoch.start_ms]
-    is_unasked = epoch.why == MOVED and not (told and epoch.start_ms < told[-1] + FOLLOWS_MS)
-    return epoch.start_ms if is_unasked else epoch.start_ms + SETTLED_MS
+    is_unasked = epoch.why == MOVED and not (told and epoch.start_ms < told[-1] + patience_ms + FOLLOWS_MS)
+    return epoch.start_ms if is_unasked else epoch.start_ms + patience_ms
 
 
 def read_arrivals(state: RolloutState, lines: Lines, until_ms: Millis) -> bool:

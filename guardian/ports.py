@@ -65,7 +65,8 @@ class StoreCapabilities:
     """
     What a store can do; ``typical_propagation_ms``: from the command to a client that evaluates by it.
 
-    Shares are multiples of ``finest_share``: others are rounded to one.
+    ``slowest_propagation_ms``: until nearly all clients do that are set up as usual; 0 for a few seconds at most. Shares are
+    multiples of ``finest_share``: others are rounded to one.
     """
 
     can_kill_variation: bool
@@ -76,6 +77,7 @@ class StoreCapabilities:
     requires_approval: bool
     typical_propagation_ms: float
     finest_share: float = 1e-6
+    slowest_propagation_ms: float = 0.0
 
 
 def in_common(stores: Sequence[StoreCapabilities]) -> StoreCapabilities:
@@ -89,6 +91,7 @@ def in_common(stores: Sequence[StoreCapabilities]) -> StoreCapabilities:
         requires_approval=any(one.requires_approval for one in stores),
         typical_propagation_ms=max(one.typical_propagation_ms for one in stores),
         finest_share=max(one.finest_share for one in stores),
+        slowest_propagation_ms=max(one.slowest_propagation_ms for one in stores),
     )
 
 

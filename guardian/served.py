@@ -49,10 +49,11 @@ class Serves(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
 
 
 class Known(msgspec.Struct, array_like=True, gc=False):
-    """What one store serves, and when it said so (its clock)."""
+    """What one store serves, when it said so (its clock), and how long its slowest clients take to follow (0: not told)."""
 
     at_ms: Millis
     serves: Serves
+    propagation_ms: Millis = 0
 
 
 def _percents(shares: Shares) -> str:

@@ -158,11 +158,12 @@ def _is_taken(state: RolloutState, variation: str) -> bool:
 
 
 def _told(state: RolloutState) -> tuple[Shares, Millis]:
-    """Return the parts of all traffic that stores are known to give, and since when; empty where either is not known."""
+    """Return the parts of all traffic that stores are known to give, and since when clients do; empty where that is not known."""
     epoch = state.population.now
     if epoch is not None:
-        return (epoch.served[0] if len(epoch.served) == 1 else {}), epoch.start_ms
-    return agreed(state.served), max((one.at_ms for one in state.served.values()), default=0)
+        return (epoch.served[0] if len(epoch.served) == 1 else {}), epoch.start_ms + state.propagation_ms
+    told_ms = max((one.at_ms for one in state.served.values()), default=0)
+    return agreed(state.served), told_ms + state.propagation_ms
 
 
 def _never_came(state: RolloutState, control: str, at: int, for_ms: Millis, now_ms: Millis) -> list[Silent]:

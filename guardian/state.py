@@ -105,7 +105,8 @@ class RolloutState(msgspec.Struct, gc=False):
     requests ran under. ``courses`` is how far each variation has come, ``joins`` the status with which another one begins.
     ``heard`` is kept for guardrails on silence, ``silent`` names what is
     silent and was told. ``hindsights`` are the kills of shadow mode.
-    ``store`` is the one that answered last, ``served`` by store what it last said that it serves.
+    ``store`` is the one that answered last, ``follows_ms`` how long its slowest clients take to follow, as it was told then;
+    ``served`` by store what it last said that it serves.
     ``since`` is the journal offset of the policy that it began with, -1 where that is not known; ``kept_ms`` is when
     the keepsake was written that it began with instead, 0 where it has its whole past.
     """
@@ -142,6 +143,7 @@ class RolloutState(msgspec.Struct, gc=False):
     windows: Windows = msgspec.field(default_factory=Windows)
     outbox: list[Pending] = []
     store: str = ""
+    follows_ms: Millis = 0
     served: dict[str, Known] = {}
     verify: dict[str, Verify] = {}
     hindsights: list[Hindsight] = []
@@ -150,6 +152,11 @@ class RolloutState(msgspec.Struct, gc=False):
     to_show: bool = True
     last_decision: str = ""
     explanation: str = ""
+
+    @property
+    def propagation_ms(self) -> Millis:
+        """Return how long the slowest clients of its stores take to follow a change; 0 where nobody told."""
+        return max(self.follows_ms, *(one.propagation_ms for one in self.served.values()), 0)
 
     @property
     def policy(self) -> Policy:

@@ -26,10 +26,11 @@ def take_serves(state: RolloutState, entry: ReceiptEntry, serves: Serves, now_ms
     its own, from the receipt on; until then either may be in force.
     """
     held = state.served.get(entry.store)
-    if held is not None and (entry.at_ms < held.at_ms or serves == held.serves):
+    known = Known(entry.at_ms, serves, entry.propagation_ms)
+    if held is not None and (known.at_ms < held.at_ms or known == Known(known.at_ms, held.serves, held.propagation_ms)):
         return
     before = agreed(state.served)
-    _remember(state, entry.store, Known(entry.at_ms, serves))
+    _remember(state, entry.store, known)
     state.to_show = True
     epoch, now = state.population.now, agreed(state.served)
     if epoch is None:

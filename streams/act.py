@@ -38,7 +38,7 @@ async def run_act(settings: Settings, status: Status, open_store: OpenStore) -> 
         async with open_store(settings, outlet) as store:
             acting = Acting(
                 store, outlet, settings.topics, deadline_s=settings.act.deadline_s, stores_of=settings.stores_of,
-                keys=settings.signing.keys,
+                propagation_ms=settings.propagation_ms, keys=settings.signing.keys,
             )  # fmt: skip
             app = build_app(settings, "act")
             _connect(app, acting, settings.topics.decisions)

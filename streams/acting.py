@@ -69,6 +69,8 @@ class Acting:
     command that had been carried out is found so. After *deadline_s* an advance is given up; anything else stays open,
     a receipt tells once that it is waiting, and another one what became of it. What will not help is not tried again.
 
+    *stores_of* names the stores of a flag, *propagation_ms* says how long their clients take: judge hears both.
+
     Where *keys* trust any key, a decision that none of them has signed is a dead letter: nothing is done, and no receipt
     is written, which could be taken for that of the decision whose id it bears.
     """
@@ -81,10 +83,11 @@ class Acting:
         *,
         deadline_s: float,
         stores_of: Callable[[str, str], str] = lambda _environment, _flag: "",
+        propagation_ms: Callable[[str, str], int] = lambda _environment, _flag: 0,
         keys: Keys = UNSIGNED,
     ) -> None:
         self._store = store
-        self._stores_of = stores_of
+        self._stores_of, self._propagation_ms = stores_of, propagation_ms
         self._outlet = outlet
         self._topics = topics
         self._keys = keys
@@ -238,6 +241,7 @@ class Acting:
             action=decision.action,
             variation=decision.variant,
             store=store,
+            propagation_ms=self._propagation_ms(decision.environment, decision.flag_key),
         )
         event = to_event(
             RECEIPT_TYPE, receipt, id=receipt.receipt_id, time=receipt.at, source=SOURCE, keys=self._keys

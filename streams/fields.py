@@ -83,12 +83,14 @@ class StoreSection(Section):
     """
     What every flag store under ``stores:`` has: its *kind*, and which flags of which environment it keeps.
 
-    *environment* is the guardian's word for it; *flags* are patterns (``web-*``).
+    *environment* is the guardian's word for it; *flags* are patterns (``web-*``). *propagation_s* is how long the slowest
+    of its clients take to follow a change; 0 is what is usual for its kind.
     """
 
     kind: Text
     environment: Text = "production"
     flags: Strings = ("*",)
+    propagation_s: float = Field(0.0, ge=0, le=86_400)
 
     def keeps(self, environment: str, flag_key: str) -> bool:
         """Whether a flag is this store's."""

@@ -10,10 +10,13 @@ from typing import Protocol
 import structlog
 
 from guardian.journal import SERVES, ReceiptEntry, encode
-from guardian.names import rollout_key
+from guardian.names import Millis, rollout_key
 from guardian.served import Serves
 from streams.clock import now_ms
+from streams.fields import StoreSection
 from streams.outlet import NotDelivered
+from streams.settings import Settings
+from streams.settings.sections import propagation_ms
 
 log = structlog.get_logger()
 
@@ -33,26 +36,38 @@ class Source:
     One environment of the store called *store*, whose shares are written into the *journal* where they are news.
 
     Of flags that another store keeps as well which does not tell (*is_shared*) the parts of all traffic are not known.
+    Its slowest clients take *propagation_ms* to follow a change.
     """
 
     def __init__(
-        self, outlet: Writer, journal: str, *, environment: str, store: str, is_shared: Callable[[str], bool] = lambda _: False
+        self,
+        outlet: Writer,
+        journal: str,
+        *,
+        environment: str,
+        store: str,
+        is_shared: Callable[[str], bool] = lambda _: False,
+        propagation_ms: int = 0,
     ) -> None:
-        self._outlet, self._journal = outlet, journal
+        self._outlet, self._journal, self._propagation_ms = outlet, journal, propagation_ms
         self._environment, self._store, self._is_shared = environment, store, is_shared
         self._told: dict[str, Serves] = {}
 
-    async def tell(self, flags: Mapping[str, Serves], changes: Mapping[str, str] = UNNAMED) -> bool:
+    async def tell(
+        self, flags: Mapping[str, Serves], changes: Mapping[str, str] = UNNAMED, *, at_ms: Millis | None = None
+    ) -> bool:
         """
         Write what each of the flags gives whom, unless that was written last; say whether all of it is kept.
 
-        *changes* holds by flag the id of people's change that led there. What Kafka has not taken is news with the next call.
+        *changes* holds by flag the id of people's change that led there; *at_ms* is when it was so, where that is not now. What
+        Kafka has not taken is news with the next call.
         """
+        at_ms = now_ms() if at_ms is None else at_ms
         sent = []
         for flag_key, given in flags.items():
             serves = Serves(given.shares, given.written, given.rings, given.apart or self._is_shared(flag_key), given.order)
             if self._told.get(flag_key) != serves:
-                sent.append((flag_key, serves, await self._post(flag_key, serves, changes.get(flag_key, ""))))
+                sent.append((flag_key, serves, await self._post(flag_key, serves, changes.get(flag_key, ""), at_ms)))
         is_kept = True
         for flag_key, serves, delivery in sent:
             try:
@@ -64,9 +79,23 @@ class Source:
                 self._told[flag_key] = serves
         return is_kept
 
-    async def _post(self, flag_key: str, serves: Serves, change: str) -> asyncio.Task[None]:
+    async def _post(self, flag_key: str, serves: Serves, change: str, at_ms: Millis) -> asyncio.Task[None]:
         key = rollout_key(self._environment, flag_key)
         entry = ReceiptEntry(
-            at_ms=now_ms(), key=key, decision_id="", status=SERVES, store=self._store, serves=serves, change=change
-        )
+            at_ms=at_ms, key=key, decision_id="", status=SERVES, store=self._store, serves=serves, change=change,
+            propagation_ms=self._propagation_ms,
+        )  # fmt: skip
         return await self._outlet.post(self._journal, key, encode(entry))
+
+
+def source_of(settings: Settings, outlet: Writer, name: str, section: StoreSection) -> Source:
+    """The store that settings call *name* as a source, under the name that receipts have for it."""
+    environment = section.environment
+    return Source(
+        outlet,
+        settings.topics.journal,
+        environment=environment,
+        store=name or section.kind,
+        is_shared=lambda flag_key: not settings.is_told_by_all(environment, flag_key),
+        propagation_ms=propagation_ms(section),
+    )

@@ -17,7 +17,7 @@ from streams.flag_state import read_record
 from streams.outlet import Outlet, open_outlet
 from streams.reading import Follower
 from streams.settings import Settings
-from streams.sources import Source
+from streams.sources import Source, source_of
 from streams.status import Status
 from streams.stores.flagd.callers import Callers
 from streams.stores.flagd.documents import Documents
@@ -89,14 +89,8 @@ async def _tell(settings: Settings, documents: Documents) -> None:
 
 def _source(settings: Settings, outlet: Outlet) -> Source:
     """The document as a source, under the name that receipts have for its store."""
-    targets, environment = settings.targets, settings.flagd.environment
-    name = next((name for name, target in targets.items() if target.kind == "flagd"), "")
-    others = [target for other, target in targets.items() if other != name]
-
-    def is_shared(flag_key: str) -> bool:
-        return any(target.keeps(environment, flag_key) for target in others)
-
-    return Source(outlet, settings.topics.journal, environment=environment, store=name or "flagd", is_shared=is_shared)
+    name, section = next((name, target) for name, target in settings.targets.items() if target.kind == "flagd")
+    return source_of(settings, outlet, name, section)
 
 
 async def _say(server: FlagdStoreServer, status: Status, following: asyncio.Future[None]) -> None:

@@ -57,11 +57,12 @@ async def open_flag_store(settings: Settings, outlet: Outlet) -> AsyncIterator[F
     from streams.stores.targets import Target, Targets
 
     async with contextlib.AsyncExitStack() as stack:
-        topic = _FlagStateTopic(settings, outlet, stack)
+        shared = _Shared(settings, outlet, stack)
         targets = [
-            Target(name, section, await _opened(name, section, topic, stack))
+            Target(name, section, await _opened(name, section, shared, stack))
             for name, section in settings.targets.items()
         ]
+        await shared.hear()
         yield targets[0].store if list(settings.targets) == [""] else Targets(targets)
 
 
@@ -70,27 +71,28 @@ def store_capabilities(settings: Settings) -> StoreCapabilities:
     return in_common([kind_of(section.kind).capabilities for section in settings.targets.values()])
 
 
-async def _opened(name: str, section: StoreSection, topic: _FlagStateTopic, stack: contextlib.AsyncExitStack) -> FlagStore:
+async def _opened(name: str, section: StoreSection, shared: _Shared, stack: contextlib.AsyncExitStack) -> FlagStore:
     kind = kind_of(section.kind)
     if kind.backend is None:
-        return await topic.flagd_store()
+        return await shared.flagd_store()
     from streams.stores.http import open_session
     from streams.stores.shares.store import SharesStore
 
-    backend = kind.backend(section, await stack.enter_async_context(open_session()))
-    await topic.watch(backend, section.environment, name)
-    if not kind.keeps_record:
-        backend = await topic.noted(backend, section.environment, name)
+    made = kind.backend(section, await stack.enter_async_context(open_session()))
+    backend = made if kind.keeps_record else await shared.noted(made, section.environment, name)
+    await shared.watch(made, backend, section, name)
     return SharesStore(backend, environment=section.environment)
 
 
-class _FlagStateTopic:
-    """What was decided before, read whole before the first store that needs it is opened, and once for all of them."""
+class _Shared:
+    """
+    What the stores have in common: what was decided before, read whole before the first that needs it is opened, and who listens.
+    """
 
     def __init__(self, settings: Settings, outlet: Outlet, stack: contextlib.AsyncExitStack) -> None:
-
         self._settings, self._outlet, self._stack = settings, outlet, stack
         self._records: Records | None = None
+        self._nudges: dict[str, Callable[[], None]] = {}
 
     async def records(self) -> Records:
         """The newest record of each flag, kept up to date."""
@@ -98,14 +100,29 @@ class _FlagStateTopic:
             self._records = await self._stack.enter_async_context(_reading(self._settings, self._outlet))
         return self._records
 
-    async def watch(self, backend: Backend, environment: str, store: str) -> None:
-        """Judge hears of what people change, from a store that has a log of it."""
-        from streams.noticing import noticing
+    async def watch(self, made: Backend, backend: Backend, section: StoreSection, name: str) -> None:
+        """Judge hears of what people change, and of what flags give whom, from a store that has a log (as it was *made*)."""
+        from streams.noticing import Noticing
+        from streams.sources import source_of
         from streams.stores.shares.backend import Watched
 
-        if isinstance(backend, Watched):
-            told = noticing(backend, self._outlet, journal=self._settings.topics.journal, environment=environment, store=store)
-            await self._stack.enter_async_context(told)
+        if not isinstance(made, Watched):
+            return
+        settings, environment = self._settings, section.environment
+        noticing = Noticing(
+            made, backend.read, self._outlet, source_of(settings, self._outlet, name, section), journal=settings.topics.journal,
+            environment=environment, store=name, keeps=functools.partial(section.keeps, environment),
+        )  # fmt: skip
+        await self._stack.enter_async_context(noticing.looking())
+        self._nudges[name] = noticing.nudge
+
+    async def hear(self) -> None:
+        """Those stores may say that something has changed, where the settings give them a port."""
+        from streams.hooks import hooks
+
+        if self._settings.act.hook_port:
+            listening = hooks(self._nudges, host=self._settings.act.hook_host, port=self._settings.act.hook_port)
+            await self._stack.enter_async_context(listening)
 
     async def noted(self, backend: Backend, environment: str, store: str) -> Backend:
         """A store that has no place for the record of what was decided."""

@@ -115,7 +115,7 @@ class Channel(Protocol):
 
     @property
     def max_age_s(self) -> float:
-        """What is older is not told any more: a page about yesterday wakes people for nothing."""
+        """What is older is not told any more, but for an end: a page about yesterday wakes people for nothing."""
         ...
 
     def wants(self, notice: Report) -> bool:

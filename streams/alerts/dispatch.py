@@ -118,7 +118,7 @@ class Dispatch:
         notice = telling.notice
         deadline = time.monotonic() + self._patience.deadline_s
         age_s = notice.age_s(self._now())
-        if age_s > channel.max_age_s:
+        if age_s > channel.max_age_s and notice.kind != "resolved":  # which wakes nobody, and closes what would stay open
             return self._gave_up(channel, notice, "stale", f"it happened {age_s:.0f} s ago")
         key = (channel.name, notice.order)
         turn = self._turns.setdefault(key, _Turn())

@@ -16,6 +16,7 @@ from streams.settings.alerts import Flow
 from streams.settings.channels import Channels
 from streams.settings.kafka import Kafka
 from streams.settings.stores import Stores
+from streams.stores.kinds import kind_of
 from streams.topics import Topics
 from streams.web import checked_url
 from streams.webhooks import key_of
@@ -114,6 +115,8 @@ class Act(Section):
 
     deadline_s: Seconds = 60.0
     drift_every_s: float = Field(30.0, ge=0, le=86_400)
+    hook_host: Text = "127.0.0.1"
+    hook_port: Port = 0
 
 
 class Flagd(Section):
@@ -203,6 +206,11 @@ class Signing(Section):
         except ValueError as error:
             raise wrong(f"key {error}") from None
         return Keys(private, [_public(file) for file in self.trusted])
+
+
+def propagation_ms(store: StoreSection) -> int:
+    """Return how long the slowest clients of a store take to follow a change: as it is set, or as is usual for its kind."""
+    return round(store.propagation_s * 1_000 or kind_of(store.kind).capabilities.slowest_propagation_ms)
 
 
 def _public(file: str) -> Ed25519PublicKey:
@@ -305,6 +313,15 @@ class Settings(Section):
         """Return which stores keep a flag, as receipts call them: by their names, with a plus between, or by kind."""
         keeping = [(name, target) for name, target in self.targets.items() if target.keeps(environment, flag_key)]
         return "+".join(name or target.kind for name, target in keeping)
+
+    def propagation_ms(self, environment: str, flag_key: str) -> int:
+        """Return how long the slowest clients of the stores that keep a flag take to follow a change; 0: a few seconds."""
+        keeping = [target for target in self.targets.values() if target.keeps(environment, flag_key)]
+        return max(map(propagation_ms, keeping), default=0)
+
+    def is_told_by_all(self, environment: str, flag_key: str) -> bool:
+        """Say whether every store that keeps a flag tells what it gives whom."""
+        return all(kind_of(one.kind).tells for one in self.targets.values() if one.keeps(environment, flag_key))
 
     @property
     def serves_flagd(self) -> bool:

@@ -38,13 +38,15 @@ class Kind:
     A kind of store: what its *settings* are, what it can do, and how its *backend* is made of them.
 
     ``None`` for *backend* is the guardian's own server, which is no store of shares. Where the store has no place for
-    the guardian's record (*keeps_record* is false), that is kept in ``guardian.flag-state.v1``.
+    the guardian's record (*keeps_record* is false), that is kept in ``guardian.flag-state.v1``. Of a store that *tells*
+    judge knows what each flag gives whom.
     """
 
     settings: type[StoreSection]
     capabilities: StoreCapabilities
     backend: Callable[[Any, aiohttp.ClientSession], Backend] | None
     keeps_record: bool = True
+    tells: bool = False
 
     @property
     def needs_flag_state(self) -> bool:

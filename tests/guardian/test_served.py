@@ -111,10 +111,12 @@ def test_two_stores_that_give_the_same_are_one():
 STAGES = [{"share": "10%", "for": "20s"}, {"share": "50%", "for": "1h"}, {"share": "100%"}]
 
 
-def answered(at_s: float) -> ReceiptEntry:
+def answered(at_s: float, propagation_ms: int = 0) -> ReceiptEntry:
     """The store says that it has carried out the first decision."""
     at_ms, made = T0_MS + round(1_000 * at_s), f"{KEY}|treatment|1"
-    return ReceiptEntry(at_ms=at_ms, key=KEY, decision_id=made, status="applied", action="advance", store="flagd")
+    return ReceiptEntry(
+        at_ms=at_ms, key=KEY, decision_id=made, status="applied", action="advance", store="flagd", propagation_ms=propagation_ms
+    )
 
 
 @pytest.mark.parametrize(("told_s", "late_s"), [(20.7, 0.1), (20.7, 2.0), (21.1, 2.0), (30.0, 2.0), (None, 2.0)])
@@ -139,6 +141,41 @@ def test_an_advance_that_does_not_arrive_is_found():
 
     assert ["pause"] == [one.action for one in harm(made)]
     assert 24.0 < made.when("pause") < 30.0
+
+
+def asked_every_15s(from_s: float) -> World:
+    """Clients that ask for news every fifteen seconds follow a change from 10 % to 50 % one after the other."""
+    return traffic(lambda s: 0.1 + 0.4 * min(max(s - from_s, 0.0) / 15.0, 1.0), seconds=60.0)
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["the store tells", "the stage alone"])
+def test_clients_that_follow_slowly_are_no_mismatch(is_told: bool):
+    """Where the store is told to be slow, an advance is given the time that its clients take; where not, they look like one."""
+    tells = [serves(0.0, 0.1), serves(20.7, 0.5, written={"control": 0.9, "treatment": 0.1}, order=1)] if is_told else []
+
+    def made(propagation_ms: int) -> Course:
+        return played(asked_every_15s(20.6), *tells, answered(21.0, propagation_ms), stages=STAGES, answer="")
+
+    assert [] == harm(made(20_000))
+    assert ["pause"] == [one.action for one in harm(made(0))]
+
+
+def test_peoples_changes_are_followed_slowly_too():
+    """Somebody writes 50/50, and a slow store tells: its clients have their time; what does not come after that is found."""
+    before = serves(0.0, 0.1, propagation_ms=20_000)
+    after = serves(20.0, 0.5, propagation_ms=20_000)
+
+    assert [] == harm(played(asked_every_15s(20.0), before, after))
+    stuck = played(traffic(0.1, seconds=60.0), before, after)
+    assert ["pause"] == [one.action for one in harm(stuck)]
+    assert 40.0 < stuck.when("pause") < 47.0
+
+
+def test_a_variation_that_clients_do_not_know_yet_is_not_missed():
+    """Given to 10 % by a slow store, and told of: it is missed when clients should have heard of it, and not before."""
+    made = played(traffic(0.0, seconds=50.0), serves(0.0, 0.1, propagation_ms=20_000), guardrails=NO_DATA)
+
+    assert 20.0 < made.when("kill") < 27.0
 
 
 def test_of_several_variations_the_one_that_is_lost_is_named():

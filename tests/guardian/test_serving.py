@@ -60,10 +60,13 @@ class Loop:
             self.said += [effect.receipt for effect in effects if isinstance(effect, Confirm)]
             self.offset += 1
 
-    def kill(self, *, store: str = "flagd") -> Loop:
+    def kill(self, *, store: str = "flagd", propagation_ms: int = 0) -> Loop:
         self.take(*(tick(T0_MS + 200 * at, {"": {"": {"": (10, 0)}, "treatment": {"": (5, 0)}}}) for at in range(25)))
         self.take(Override(at_ms=KILL_AT_MS, key=KEY, action="kill", variation="treatment", by="ada", reason="smells"))
-        self.take(ReceiptEntry(at_ms=DONE_MS, key=KEY, decision_id=DECISION, status="applied", store=store))
+        done = ReceiptEntry(
+            at_ms=DONE_MS, key=KEY, decision_id=DECISION, status="applied", store=store, propagation_ms=propagation_ms
+        )
+        self.take(done)
         return self
 
     def go_on(self, seconds: float, served: Served, from_s: float = 0.2) -> Loop:
@@ -229,13 +232,19 @@ def test_a_slow_store_wakes_nobody_once_it_is_known():
         assert expected == loop.said[0].status
 
 
+@pytest.mark.parametrize(("told_ms", "bound_ms"), [(0, 3_000), (2_000, 3_000), (20_000, 20_000), (125_000, 125_000)])
+def test_what_a_store_is_told_to_need_counts_from_the_first_kill(told_ms: int, bound_ms: int):
+    """Whoever knows how slowly the clients of a store follow need not wait for it to be learned; nor is there a most then."""
+    assert bound_ms == Loop().kill(store="unleash", propagation_ms=told_ms).view.proofs[0].bound_ms
+
+
 def test_a_bound_that_somebody_set_stands():
-    """Where least and most are the same, nothing that was learned counts."""
+    """Where least and most are the same, nothing that was learned or told counts."""
     bank = Bank(JudgeConfig(propagation_ms=1_000, propagation_max_ms=1_000))
     for offset, entry in enumerate(lessons([14_000] * 20)):
         bank.apply(offset, entry)
 
-    assert 1_000 == Loop(bank).kill(store="unleash").view.proofs[0].bound_ms
+    assert 1_000 == Loop(bank).kill(store="unleash", propagation_ms=20_000).view.proofs[0].bound_ms
 
 
 def test_what_was_learned_is_shown_and_outlives_a_worker():

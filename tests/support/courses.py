@@ -31,13 +31,22 @@ def wish(at_s: float, action: str, **more: Any) -> Override:
 
 
 def serves(
-    at_s: float, shares: dict[str, float] | float, *, change: str = "", store: str = "flagd", **more: Any
+    at_s: float,
+    shares: dict[str, float] | float,
+    *,
+    change: str = "",
+    store: str = "flagd",
+    propagation_ms: int = 0,
+    **more: Any,
 ) -> ReceiptEntry:
     """What a store tells at that time: the treatment's share, or all; people wrote it so unless it is said otherwise."""
     given = {"control": 1.0 - shares, "treatment": shares} if isinstance(shares, float) else shares
     at_ms = T0_MS + round(1_000 * at_s)
     said = Serves(**{"shares": given, "written": given, **more})
-    return ReceiptEntry(at_ms=at_ms, key=KEY, decision_id="", status=SERVES, store=store, serves=said, change=change)
+    return ReceiptEntry(
+        at_ms=at_ms, key=KEY, decision_id="", status=SERVES, store=store, serves=said, change=change,
+        propagation_ms=propagation_ms,
+    )  # fmt: skip
 
 
 def between(given: Iterable[Entry], *others: Entry) -> Iterator[Entry]:

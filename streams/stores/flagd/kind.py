@@ -6,4 +6,4 @@ from streams.fields import StoreSection
 from streams.stores.flagd.adapter import FlagdStore
 from streams.stores.kinds import Kind
 
-KIND = Kind(settings=StoreSection, capabilities=FlagdStore.capabilities, backend=None)
+KIND = Kind(settings=StoreSection, capabilities=FlagdStore.capabilities, backend=None, tells=True)

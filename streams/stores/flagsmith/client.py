@@ -37,6 +37,7 @@ class FlagsmithBackend:
         requires_approval=False,
         typical_propagation_ms=60_000.0,
         finest_share=FINEST,
+        slowest_propagation_ms=65_000.0,
     )
 
     def __init__(

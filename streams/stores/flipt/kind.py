@@ -28,6 +28,7 @@ CAPABILITIES = StoreCapabilities(
     # Flipt itself evaluates by it at once; SDKs that evaluate look every 120 s unless they are told otherwise.
     typical_propagation_ms=120_000.0,
     finest_share=0.001,
+    slowest_propagation_ms=125_000.0,
 )
 _KEY = re.compile(r"[-_,A-Za-z0-9]+")
 _FLAG, _SEGMENT = "flipt.core.Flag", "flipt.core.Segment"

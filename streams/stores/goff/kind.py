@@ -32,6 +32,7 @@ CAPABILITIES = StoreCapabilities(
     # A relay and a library look every 60 s unless they are told otherwise; a relay that is refreshed is quicker.
     typical_propagation_ms=60_000.0,
     finest_share=1e-5,
+    slowest_propagation_ms=65_000.0,
 )
 _REFRESH = "admin/v1/retriever/refresh"
 _REFUSED = "it does not take the key: give api_key_file one of its authorizedKeys.admin"

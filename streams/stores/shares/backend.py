@@ -36,6 +36,18 @@ class Edit:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """
+    What a store's log tells since it was last asked: people's *edits*, oldest first, and the flags that anybody *touched*.
+
+    These are ``None`` where it may be any: at the first time, and when more has happened than was told.
+    """
+
+    edits: list[Edit]
+    touched: frozenset[str] | None
+
+
 @runtime_checkable
 class Watched(Protocol):
     """A backend whose store has a log of changes."""
@@ -43,9 +55,18 @@ class Watched(Protocol):
     poll_s: float
     """How often it is to be asked."""
 
-    async def edits(self) -> list[Edit]:
+    async def news(self) -> News:
         """
-        People's changes since the last call, oldest first; at the first those of the last minutes.
+        What has happened since the last call; at the first, of people's changes those of the last minutes.
+
+        Raises:
+            StoreError: it does not say.
+        """
+        ...
+
+    async def flags(self) -> list[str]:
+        """
+        Every flag that there is, by its key.
 
         Raises:
             StoreError: it does not say.

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from streams.stores.shares.backend import Edit
+from streams.stores.shares.backend import Edit, News
 from streams.stores.unleash.strategy import RECORD, Strategy
 
 EVENTS = 5
@@ -72,17 +72,22 @@ class Audit:
         return f"; it overwrote what {last.created_by or 'somebody'} changed in the same moment: {_told(last.data)}"
 
 
-def edits_in(body: bytes, *, at: str, after: int, since: datetime) -> tuple[int, list[Edit]]:
+def news_in(body: bytes, *, at: str, after: int, since: datetime, most: int) -> tuple[int, News]:
     """
-    The newest id, and people's changes of what flags serve in environment *at*, after the event *after* and since *since*.
+    The newest id, and what happened in environment *at* after the event *after* (0: none); people's changes since *since* alone.
+
+    *most* were asked for: where none of so many is old, others may be missing. One that names no flag may be about any.
 
     Raises:
         msgspec.DecodeError: it is no list of events.
     """
     events = msgspec.json.decode(body, type=_Events).events
-    new = [one for one in reversed(events) if one.id > after and one.created_at >= since]
-    found = [edit for one in new if one.environment in (at, None) for edit in _edit(one)]
-    return max((one.id for one in events), default=after), found
+    new = [one for one in reversed(events) if one.id > after and one.environment in (at, None)]
+    edits = [edit for one in new if one.created_at >= since for edit in _edit(one)]
+    touched = [one.feature for one in new]
+    is_any = not after or None in touched or len([one for one in events if one.id > after]) >= most
+    newest = max((one.id for one in events), default=after)
+    return newest, News(edits, None if is_any else frozenset(filter(None, touched)))
 
 
 def _edit(event: _Event) -> Iterator[Edit]:

@@ -14,9 +14,9 @@ from yarl import URL
 from guardian.ports import FlagCommand, StoreCapabilities, StoreError, UnknownFlag
 from streams.findings import Finding
 from streams.stores.http import Answer, StoreClient, place_of, unusable
-from streams.stores.shares.backend import Edit, NotTaken
+from streams.stores.shares.backend import News, NotTaken
 from streams.stores.shares.flag import Change, Malformed, Seen
-from streams.stores.unleash.audit import EVENTS, Audit, edits_in
+from streams.stores.unleash.audit import EVENTS, Audit, news_in
 from streams.stores.unleash.strategy import FINEST_WEIGHT, Strategy, etag_of, patch_of, read_flag
 from streams.web import checked_url
 
@@ -44,6 +44,14 @@ _NAME = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,199}|\.[A-Za-z0-9_~-][A-Za-
 class _Said(msgspec.Struct, frozen=True):
     message: str = ""
     permissions: list[str] = []
+
+
+class _Named(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Features(msgspec.Struct, frozen=True):
+    features: list[_Named]
 
 
 class _Token(msgspec.Struct, frozen=True, rename="camel"):
@@ -75,6 +83,7 @@ class UnleashBackend:
         # SDKs ask every 15 s unless they are told otherwise.
         typical_propagation_ms=8_000.0,
         finest_share=FINEST_WEIGHT,
+        slowest_propagation_ms=20_000.0,
     )
 
     def __init__(
@@ -158,16 +167,24 @@ class UnleashBackend:
         replaced = self._replaced.get(found.raw.id)
         return replace(found, changed_by=audit.changed_by, lost=audit.lost(found.raw, replaced) if replaced else None)
 
-    async def edits(self) -> list[Edit]:
-        """See `streams.stores.shares.backend.Watched.edits`."""
+    async def news(self) -> News:
+        """See `streams.stores.shares.backend.Watched.news`."""
         query = {"project": f"IS:{self._project}", "limit": str(EDITS)}
         answer = await self._ask("GET", (self._api / "search" / "events").with_query(query), "")
         since = datetime.min.replace(tzinfo=UTC) if self._newest else datetime.now(UTC) - LOOK_BACK
         try:
-            self._newest, found = edits_in(answer.json(), at=self._at, after=self._newest, since=since)
+            self._newest, found = news_in(answer.json(), at=self._at, after=self._newest, since=since, most=EDITS)
         except (Malformed, msgspec.DecodeError) as error:
             raise unusable(self._where, Malformed(str(error))) from None
         return found
+
+    async def flags(self) -> list[str]:
+        """See `streams.stores.shares.backend.Watched.flags`."""
+        answer = await self._ask("GET", self._api / "projects" / self._project / "features", "")
+        try:
+            return [one.name for one in msgspec.json.decode(answer.json(), type=_Features).features]
+        except (Malformed, msgspec.DecodeError) as error:
+            raise unusable(self._where, Malformed(str(error))) from None
 
     async def _flag(self, flag_key: str) -> Seen:
         address = self._feature(flag_key).with_query(variantEnvironments="true")

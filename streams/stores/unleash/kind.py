@@ -52,4 +52,4 @@ def _backend(section: UnleashSection, session: aiohttp.ClientSession) -> Unleash
     )
 
 
-KIND = Kind(settings=UnleashSection, capabilities=UnleashBackend.capabilities, backend=_backend)
+KIND = Kind(settings=UnleashSection, capabilities=UnleashBackend.capabilities, backend=_backend, tells=True)

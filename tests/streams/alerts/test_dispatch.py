@@ -153,6 +153,14 @@ async def test_old_news_wakes_nobody():
     assert before + 1 == counted("pager", "stale")
 
 
+async def test_an_end_is_told_however_old_it_is():
+    """A channel that was away for long hears that an incident is over: else what it has opened would stay open."""
+    channel = Memory("pager", max_age_s=3600.0)
+    await Dispatch([channel], QUICK, now=lambda: time.time() + 7200.0).tell(resolved())
+
+    assert [resolved().notice_id] == channel.attempts
+
+
 async def test_no_secret_is_ever_logged(session, api):
     """
     Neither keys nor the secret parts of addresses are in any log line, whatever fails.

@@ -17,15 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from UnleashClient import UnleashClient  # type: ignore[attr-defined]
 
-from guardian.journal import Override
+from guardian.journal import Override, ReceiptEntry
 from guardian.ports import CommandKind, FlagCommand, StoreError, StoreUnavailable, UnknownFlag
 from streams.apps.doctor import stores
 from streams.settings import Settings, load_settings
 from streams.stores.http import Answer, open_session
+from streams.stores.shares.backend import News
 from streams.stores.shares.flag import Change, Seen
 from streams.stores.shares.store import SharesStore
-from streams.stores.unleash.backend import UnleashBackend
+from streams.stores.unleash.backend import EDITS, UnleashBackend
 from streams.wiring import open_flag_store
+from tests.kafka.server import free_ports
 from tests.streams.apps.doctor_support import policy, settings_of, wrong
 from tests.streams.stores.support import eventually
 from tests.streams.stores.test_orders import Judged, ends_at_what_judge_says, steps
@@ -241,36 +243,75 @@ async def test_what_people_change_is_noticed_without_a_command(session: ClientSe
     The log names each change of what a flag serves, its author, and before and after; not titles, and not the guardian's own.
     """
     flag, watched = people.flag(weights=SPLIT), backend_at(session)
-    await watched.edits()
+    assert (await watched.news()).touched is None
 
     await store.apply(command(flag, "kill"))
     people.save(flag, title="a better one")
     people.weigh(flag, {"control": 700, "treatment": 300})
     people.switch(flag, "off")
-    found = [(one.flag_key, one.by, one.what) for one in await watched.edits()]
+    news = await watched.news()
+    found = [(one.flag_key, one.by, one.what) for one in news.edits]
 
     before, after = "{'control': 1000, 'treatment': 0}", "{'control': 700, 'treatment': 300}"
     told = f"strategy-update: rollout 100 %, weights {before}; now rollout 100 %, weights {after}"
     assert [(flag, "admin", told), (flag, "admin", "switched off")] == found
-    assert [] == await watched.edits()
+    assert frozenset({flag}) == news.touched
+    assert News([], frozenset()) == await watched.news()
+
+
+async def test_where_more_has_happened_than_was_asked_for_any_flag_may_be_another(session: ClientSession, people: Unleash):
+    """A hundred changes between two looks: what came before the oldest of them is not told, so all flags are read again."""
+    flag, watched = people.flag(weights=SPLIT), backend_at(session)
+    await watched.news()
+
+    for number in range(EDITS):
+        people.ask("POST", f"features/{flag}/tags", {"type": "simple", "value": f"tag-{number}"})
+
+    assert (await watched.news()).touched is None
+    assert flag in await watched.flags()
 
 
 async def test_act_is_wired_to_it_by_settings(people: Unleash, tmp_path: Path):
-    """As settings say it: commands reach the flag, and what people change there comes into the journal, named."""
+    """
+    As settings say it: commands reach the flag; what people change there comes into the journal, named, and what the flag
+    gives whom at the start and after each change, with the number of the decision in it. Unleash's own webhook says that
+    there is something to see, so that nobody waits for the next look, which is an hour away.
+    """
     flag, journal = people.flag(weights=SPLIT), Journal()
     (tmp_path / "token").write_text(token())
-    section = {"kind": "unleash", "url": people.url, "token_file": str(tmp_path / "token"), "poll_s": 0.5, "timeout_s": 4.0}
-    (tmp_path / "guardian.yaml").write_text(json.dumps({"stores": {"web": section}}))
+    section = {
+        "kind": "unleash", "url": people.url, "token_file": str(tmp_path / "token"), "poll_s": 3_600, "timeout_s": 4.0,
+        "propagation_s": 40, "flags": [flag],
+    }  # fmt: skip
+    (port,) = free_ports(1)
+    settings = {"stores": {"web": section}, "act": {"hook_port": port}}
+    (tmp_path / "guardian.yaml").write_text(json.dumps(settings))
 
-    async with open_flag_store(load_settings(tmp_path / "guardian.yaml", {}), journal) as store:  # type: ignore[arg-type]
-        assert "applied" == (await store.apply(command(flag, "kill"))).status
-        people.weigh(flag, {"control": 700, "treatment": 300})
+    def shares_told() -> list[tuple[float, int]]:
+        given = [entry.serves for entry in journal.entries(flag) if isinstance(entry, ReceiptEntry)]
+        return [(one.shares["treatment"], one.order) for one in given if one is not None]
 
-        def told() -> list[Override]:
-            return [entry for _, key, entry in journal.written if key == f"production|{flag}"]
+    def changes_told() -> list[Override]:
+        return [entry for entry in journal.entries(flag) if isinstance(entry, Override)]
 
-        await eventually(lambda: any("'treatment': 300" in entry.reason for entry in told()), within_s=30.0)
-    assert {("changed", "admin")} == {(entry.action, entry.by) for entry in told()}
+    hook = {"provider": "webhook", "enabled": True, "description": "guardian", "events": ["feature-strategy-update"]}
+    hook |= {"parameters": {"url": f"http://127.0.0.1:{port}/hooks/web"}, "projects": [], "environments": []}
+    made = people.ask("POST", "addons", hook)
+    kill = command(flag, "kill")
+    try:
+        async with open_flag_store(load_settings(tmp_path / "guardian.yaml", {}), journal) as store:  # type: ignore[arg-type]
+            await eventually(lambda: shares_told() == [(0.1, 0)], within_s=30.0)
+            assert "applied" == (await store.apply(kill)).status
+            await eventually(lambda: shares_told()[1:] == [(0.0, kill.order)], within_s=30.0)
+            people.weigh(flag, {"control": 700, "treatment": 300})
+            await eventually(lambda: shares_told()[2:] == [(0.3, kill.order)], within_s=30.0)
+    finally:
+        people.ask("DELETE", f"addons/{made['id']}")
+    (changed,) = changes_told()
+    assert ("changed", "admin") == (changed.action, changed.by)
+    assert "'treatment': 300" in changed.reason
+    last = journal.written[-1][2]
+    assert (changed.id, 40_000) == (last.change, last.propagation_ms)
 
 
 async def test_a_strategy_that_was_removed_in_between_is_no_change(store: SharesStore, backend: Meddled, people: Unleash):
