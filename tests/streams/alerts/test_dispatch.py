@@ -155,10 +155,10 @@ async def test_old_news_wakes_nobody():
 
 async def test_an_end_is_told_however_old_it_is():
     """A channel that was away for long hears that an incident is over: else what it has opened would stay open."""
-    channel = Memory("pager", max_age_s=3600.0)
-    await Dispatch([channel], QUICK, now=lambda: time.time() + 7200.0).tell(resolved())
+    channel, end = Memory("pager", max_age_s=3600.0), resolved(decided())
+    await Dispatch([channel], QUICK, now=lambda: time.time() + 7200.0).tell(end)
 
-    assert [resolved().notice_id] == channel.attempts
+    assert [end.notice_id] == channel.attempts
 
 
 async def test_no_secret_is_ever_logged(session, api):
