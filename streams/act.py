@@ -14,12 +14,15 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from aiokafka import TopicPartition
+
 from guardian.ports import FlagStore
 from streams.acting import Acting
 from streams.drifting import Drifting
 from streams.faust_app import GuardianApp, build_app, raw_topic, run_beside
 from streams.outlet import Outlet, open_outlet
 from streams.settings import Settings
+from streams.standstill import ends_by, until_standstill
 from streams.status import Status
 
 OpenStore = Callable[[Settings, Outlet], AbstractAsyncContextManager[FlagStore]]
@@ -32,6 +35,7 @@ async def run_act(settings: Settings, status: Status, open_store: OpenStore) -> 
 
     Raises:
         FaustCrashed: Faust gave up.
+        StoodStill: nothing is read though decisions come.
     """
     async with open_outlet(settings, "act", status) as outlet:
         status.ready(False, f"reading {settings.topics.flag_state}")
@@ -45,6 +49,7 @@ async def run_act(settings: Settings, status: Status, open_store: OpenStore) -> 
             drifting = Drifting(store, every_s=settings.act.drift_every_s, stores_of=settings.stores_of)
             try:
                 beside = [_saying(app, acting, drifting, outlet, status), *([drifting.run()] if drifting.is_on else [])]
+                beside.append(until_standstill(lambda: _reads(app, acting, settings.topics.decisions), ends_by(settings)))
                 await run_beside(app, beside, last=acting.drain)
             finally:
                 await acting.stop()
@@ -60,6 +65,13 @@ def _connect(app: GuardianApp, acting: Acting, decisions: str) -> None:
 
     app.agent(raw_topic(app, decisions), name="act")(carry_out)
     app.on_partitions_revoked.connect(revoked)
+
+
+def _reads(app: GuardianApp, acting: Acting, decisions: str) -> dict[TopicPartition, int]:
+    """How far each partition of the decisions has been read that is ours now."""
+    if app.rebalancing or not app.started:
+        return {}
+    return {at: acting.seen.get(at.partition, -1) for at in app.consumer.assignment() if at.topic == decisions}
 
 
 async def _saying(app: GuardianApp, acting: Acting, drifting: Drifting, outlet: Outlet, status: Status) -> None:

@@ -98,10 +98,13 @@ class Acting:
         self._open: dict[str, Task] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self.seen: dict[int, int] = {}
+        """By partition of the decisions, the offset of the newest record taken."""
 
     def take(self, event: Any) -> None:
         """Put one record of the decisions topic in its flag's line; never raises for its content."""
         message = event.message
+        self.seen[message.partition] = message.offset
         finish = self._order.begin(event)
         try:
             decision = from_event(message.value, Decision, type=DECISION_TYPE, keys=self._keys)

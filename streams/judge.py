@@ -27,6 +27,7 @@ from streams.rebuilding import Rebuild, Rebuilt
 from streams.registry import Registry
 from streams.settings import Settings
 from streams.snapshots import SnapshotTable, snapshot_table
+from streams.standstill import ends_by, until_standstill
 from streams.status import Status
 from streams.topics import Topics
 
@@ -54,6 +55,7 @@ async def run_judge(settings: Settings, status: Status, bank: type[Bank] = Bank)
 
     Raises:
         FaustCrashed: Faust gave up.
+        StoodStill: nothing is read though entries come.
         ConfigError: the changelog is not partitioned as the journal.
         PolicyError: the default policy cannot be used.
     """
@@ -71,6 +73,7 @@ async def run_judge(settings: Settings, status: Status, bank: type[Bank] = Bank)
         _connect(app, judge, table, topics.journal)
         beside = [_saving(judge, keeper, settings.judge.snapshot_s), _showing(judge), _saying(judge, outlet, status)]
         beside += [judge.until_left(), _keeping(judge, Keepsakes(outlet, topics.journal))]
+        beside += [until_standstill(judge.reads, ends_by(settings))]
         if settings.policies_default:
             default = load_default(Path(settings.policies_default))
             beside.append(_noticing(judge, Registry(default, outlet, topics.journal)))

@@ -39,6 +39,7 @@ from typing import Any, NoReturn
 
 import msgspec
 import structlog
+from aiokafka import TopicPartition
 
 from guardian.bank import Bank
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision, RolloutView
@@ -276,6 +277,10 @@ class Judge:
     async def _post_view(self, view: RolloutView) -> asyncio.Task[None]:
         event = to_event(ROLLOUT_TYPE, view, id=f"{view.key}|{view.at}", time=view.at, source=SOURCE)
         return await self._outlet.post(self._topics.rollouts, view.key, event, headers=CONTENT_TYPE)
+
+    def reads(self) -> dict[TopicPartition, int]:
+        """Return how far each partition of the journal has been read that is judged here now."""
+        return {TopicPartition(self._topics.journal, held.number): held.seen for held in self.partitions}
 
     def _not_watched(self) -> list[str]:
         """The first flags, each with its shares, that no policy is about though stores give people more than one variation."""

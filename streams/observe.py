@@ -32,6 +32,7 @@ from streams.observing.unpacking import bound
 from streams.reading import fetch_wait_ms
 from streams.scaling import BEHIND_S
 from streams.settings import Settings
+from streams.standstill import ends_by, until_standstill
 from streams.status import Status
 
 log = structlog.get_logger()
@@ -59,6 +60,9 @@ async def run_observe(settings: Settings, status: Status, reader: type[AIOKafkaC
     Events are read when the plans are, or after five seconds of waiting for them.
 
     A broker that is away is waited for, and that is said: in the status, and in the log every ten seconds.
+
+    Raises:
+        StoodStill: nothing is read though events come.
     """
     # Brokers answer so while the transaction before still ends; it is tried again within 20 ms, several times a second.
     logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
@@ -69,11 +73,12 @@ async def run_observe(settings: Settings, status: Status, reader: type[AIOKafkaC
     observer = Observer(settings, status, plans, reader)
     plans.start()
     telling = asyncio.create_task(observer.tell(), name="observe status")
+    watching = asyncio.create_task(until_standstill(observer.reads, ends_by(settings)), name="observe standstill")
     said_s = -SAY_S
     try:
         while True:
             try:
-                await observer.run()
+                await observer.run(watching)
             except KafkaError as error:
                 observer.why = f"waiting for Kafka at {settings.kafka.bootstrap}: {error}"
                 status.ready(False, observer.why)
@@ -85,7 +90,8 @@ async def run_observe(settings: Settings, status: Status, reader: type[AIOKafkaC
     finally:
         gc.set_threshold(*before)
         telling.cancel()
-        await asyncio.wait({telling})
+        watching.cancel()
+        await asyncio.wait({telling, watching})
         await plans.stop()
 
 
@@ -111,14 +117,19 @@ class Observer(ConsumerRebalanceListener):
         """Whether there are partitions, and all of them are read."""
         return bool(self._sources) and not any(source.why for source in self._sources.values())
 
+    def reads(self) -> dict[TopicPartition, int]:
+        """Return where reading goes on, of the partitions that are read now."""
+        positions = {at: source.reading.position for at, source in self._sources.items() if not source.why}
+        return {at: position for at, position in positions.items() if position is not None}
+
     @property
     def committed(self) -> Counts:
         """What became of the events that are committed, over the partitions that we have."""
         return sum((source.counts for source in self._sources.values()), Counts())
 
-    async def run(self) -> None:
+    async def run(self, watching: asyncio.Task[Any] | None = None) -> None:
         """
-        Read until cancelled.
+        Read until cancelled, or until *watching* ends, whose error is raised.
 
         Raises:
             KafkaError: Kafka cannot be reached, or refuses us.
@@ -147,15 +158,15 @@ class Observer(ConsumerRebalanceListener):
             await self._plans.wait()
             self.why = "waiting for partitions"
             consumer.subscribe(list(self._settings.topics.inputs), listener=self)
-            await self._read(consumer)
+            await self._read(consumer, watching)
         finally:
             await self._stop_all(flush=True)
             self._consumer = None
             stopping = asyncio.ensure_future(consumer.stop())
             await asyncio.wait({stopping}, timeout=1.0)
 
-    async def _read(self, consumer: AIOKafkaConsumer) -> None:
-        while True:
+    async def _read(self, consumer: AIOKafkaConsumer, watching: asyncio.Task[Any] | None) -> None:
+        while watching is None or not watching.done():
             self._call += 1
             found = await consumer.getmany(timeout_ms=POLL_MS)
             # No await in between: the consumer's positions and what the sources have taken must agree.
@@ -171,6 +182,7 @@ class Observer(ConsumerRebalanceListener):
                     await asyncio.sleep(0)
             if 0 < sum(map(len, found.values())) < REST_BELOW:
                 await asyncio.sleep(REST_S)
+        watching.result()
 
     async def on_partitions_revoked(self, _: Iterable[TopicPartition]) -> None:
         """Give the partitions up, not in the middle of a transaction."""

@@ -119,6 +119,11 @@ class Reading:
             self.is_full.set()
 
     @property
+    def position(self) -> int | None:
+        """Where reading goes on; None while nothing is to be read: it has not begun, or so much waits that it pauses."""
+        return None if self._fold is None or self.is_full.is_set() else self._next
+
+    @property
     def is_batch_full(self) -> bool:
         """Whether enough was taken to be folded at once, and not only with the next flush."""
         return len(self._unfolded) >= BATCH_RECORDS or self._unfolded_bytes >= BATCH_BYTES
