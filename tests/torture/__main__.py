@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 
 from tests.kafka import Brokers, NoKafkaError, can_own, find_way
-from tests.torture.telling import put, table
+from tests.torture.faults import PAUSE_S, Terms
+from tests.torture.telling import marks, put, table
 from tests.torture.trial import run_trial
 
 
@@ -20,7 +21,15 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--folder", type=Path, help="where to keep everything that was written (default: nowhere)")
     parser.add_argument("--page", type=Path, help="a page into which the table is put (docs/reliability.md)")
+    parser.add_argument("--only", default="", help="these kinds of faults alone, with commas between (judge,observe)")
+    parser.add_argument("--every", type=float, default=0.0, help="seconds from one to the next (default: 1.5 to 6)")
     given = parser.parse_args()
+    if given.page is not None:
+        try:
+            marks(given.page)
+        except (OSError, ValueError) as error:
+            parser.error(f"--page: {error}")
+    terms = Terms(tuple(filter(None, given.only.split(","))), (given.every, given.every) if given.every else PAUSE_S)
     try:
         find_way()
     except NoKafkaError as error:
@@ -34,7 +43,7 @@ def main() -> int:
         folder = given.folder or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
         with Brokers.start(folder / "kafka") as brokers:
-            found = run_trial(brokers, folder, given.seed, given.kills, lambda text: print(text, flush=True))
+            found = run_trial(brokers, folder, given.seed, given.kills, lambda text: print(text, flush=True), terms)
     print(table(found))
     if given.page is not None:
         put(found, given.page)

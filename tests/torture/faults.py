@@ -34,15 +34,32 @@ class Fault(NamedTuple):
         return self.kind in KILLS
 
 
-def schedule(seed: int, kills: int, hosts: int, brokers: int) -> Iterator[Fault]:
-    """Yield faults until so many of them were kills."""
+class Terms(NamedTuple):
+    """Which faults happen (of ``only`` these kinds; all where it is empty), and how long from one to the next."""
+
+    only: tuple[str, ...] = ()
+    pause_s: tuple[float, float] = PAUSE_S
+
+
+USUAL = Terms()
+
+
+def schedule(seed: int, kills: int, hosts: int, brokers: int, terms: Terms = USUAL) -> Iterator[Fault]:
+    """
+    Yield faults until so many of them were kills.
+
+    Raises:
+        ValueError: none of those kinds kills.
+    """
     dice, done = random.Random(f"faults {seed}"), 0
-    weights = KILLS | OTHERS
+    weights = {kind: weight for kind, weight in (KILLS | OTHERS).items() if not terms.only or kind in terms.only}
+    if not weights.keys() & KILLS.keys():
+        raise ValueError(f"{', '.join(terms.only)}: nothing dies of that; kinds are {', '.join(KILLS | OTHERS)}")
     while done < kills:
         kind = dice.choices(list(weights), list(weights.values()))[0]
         who = kind if kind in WORKERS else (dice.choice(WORKERS) if kind == "sleep" else kind)
         number = dice.randrange(brokers if kind == "broker" else hosts)
         away_s = dice.uniform(*AWAY_S.get(kind, (0.0, 0.0)))
-        after_s = dice.uniform(*PAUSE_S) + (CALM_S if not done else 0.0)
+        after_s = dice.uniform(*terms.pause_s) + (CALM_S if not done else 0.0)
         done += kind in KILLS
         yield Fault(after_s, kind, who, number, away_s)

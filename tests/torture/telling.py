@@ -41,12 +41,23 @@ def put(found: Found, page: Path) -> None:
     Raises:
         ValueError: the page has no such marks.
     """
-    text = page.read_text()
-    before, mark, rest = text.partition(BEGIN)
+    before, after = marks(page)
+    page.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{after}")
+
+
+def marks(page: Path) -> tuple[str, str]:
+    """
+    Return what stands before and after the two marks of a page.
+
+    Raises:
+        OSError: there is no such page.
+        ValueError: it has no such marks.
+    """
+    before, mark, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not mark or not end:
         raise ValueError(f"{page}: there are no {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{after}")
+    return before, after
 
 
 def _counts(counted: Counter[str]) -> str:

@@ -20,7 +20,7 @@ from streams.settings import Settings
 from streams.snapshots import split_table_key, unpacked
 from tests.kafka.brokers import Brokers
 from tests.support.cluster import Cluster
-from tests.torture.faults import Fault, schedule
+from tests.torture.faults import USUAL, Fault, Terms, schedule
 from tests.torture.findings import Found, compared
 from tests.torture.hosts import Host
 from tests.torture.ledger import Ledger
@@ -37,9 +37,11 @@ REST_S = 6.0
 Say = Callable[[str], None]
 
 
-def run_trial(brokers: Brokers, folder: Path, seed: int, kills: int, say: Say = print) -> Found:
-    """Strike until so many kills, and count; takes about three seconds a kill, and a minute more."""
-    faults = list(schedule(seed, kills, HOSTS, BROKERS))
+def run_trial(
+    brokers: Brokers, folder: Path, seed: int, kills: int, say: Say = print, terms: Terms = USUAL
+) -> Found:
+    """Strike until so many kills, and count; takes about six seconds a kill, and a minute more."""
+    faults = list(schedule(seed, kills, HOSTS, BROKERS, terms))
     seconds = sum(f.after_s + (BROKER_S if f.kind == "broker" else 0.0) for f in faults) + REST_S
     story = Story(seed, seconds, flags=2 * max(round(seconds / 12.0), 2))
     say(f"{len(faults)} faults over {seconds:.0f} s, {story.flags} flags, on {brokers.bootstrap}")
