@@ -40,6 +40,7 @@ NOT_EXPOSED = frozenset({"default", "error", "disabled", "stale"})
 
 _SHOWN = 80
 """Characters of a wrong value."""
+_BITS_COUNTED = 1_000
 _RFC_3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -317,5 +318,7 @@ def _shown(value: object) -> str:
     elif isinstance(value, dict):
         value = dict(islice(value.items(), _SHOWN))
     elif isinstance(value, int) and value.bit_length() > _SHOWN:
-        return f"an integer of {value.bit_length():,} bits"
+        # Who reads may have left digits out of a number that is larger than all fields.
+        bits = min(value.bit_length(), _BITS_COUNTED)
+        return f"an integer of {'more than ' if bits == _BITS_COUNTED else ''}{bits:,} bits"
     return repr(value)[:_SHOWN]

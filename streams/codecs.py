@@ -27,6 +27,7 @@ from guardian.events import (
     read_event,
     reason,
 )
+from streams.folding.costly import made_cheap
 from streams.folding.wire import (
     DETAILED,
     PLAIN,
@@ -199,7 +200,7 @@ def read_record(value: bytes | None, headers: Headers = (), *, bare: bool = Fals
     if not value:
         raise Refused("value: is empty, should be an event")
     try:
-        document = decode_any(_unframed(value))
+        document = decode_any(made_cheap(_unframed(value)))
     except UNREADABLE as error:
         raise Refused(f"value: should be JSON: {error}") from None
     if not isinstance(document, dict):
