@@ -12,9 +12,11 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from guardian import advancing, decide, engine, flagdoc, gates, grants, intake, orders, silence, standing, watch
+from guardian import advancing, decide, engine, gates, grants, intake, orders, silence, standing, watch
 from guardian.bank import Bank
 from guardian.evidence import Breach
+from guardian.flagdoc import composing, without
+from guardian.flagdoc.rules import arguments
 from guardian.policy import Action
 from guardian.state import RolloutState
 from guardian.units import FailedUnits
@@ -204,14 +206,13 @@ def each_gets_the_whole_share() -> AbstractContextManager[Any]:
 
 def a_kill_spares_rings() -> AbstractContextManager[Any]:
     """What is killed is taken from everybody, and left to those in rings."""
-    real = flagdoc.without
 
     def sparing(flag: Any, killed: str, control: str) -> Any:
-        args = flagdoc._args(flag.get("targeting"), "if")
-        out = real(flag, killed, control)
+        args = arguments(flag.get("targeting"), "if")
+        out = without(flag, killed, control)
         return {**out, "targeting": {"if": [*args[:-1], out["targeting"]["if"][-1]]}} if args else out
 
-    return patch.object(flagdoc, "without", sparing)
+    return patch.object(composing, "without", sparing)
 
 
 MUTANTS: tuple[Mutant, ...] = (
