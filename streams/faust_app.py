@@ -20,6 +20,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from mode import Service
 from yarl import URL
@@ -43,6 +44,8 @@ GROUP_ERRORS_MOST = 5
 GROUP_ERRORS_WITHIN_S = 30.0
 COMMIT_INTERVAL_S = 1.0
 STOP_S = 2.5
+FETCH_WAIT_MOST_MS = 100
+"""What partitions a worker has been given is read with its next fetch: the one before may wait so long for changelogs alone."""
 FETCH_PAUSE_S = 0.008
 """From records to the next fetch: on a busy topic answers come fuller, and there are a few dozen instead of hundreds."""
 
@@ -185,6 +188,19 @@ class _Transport(driver.Transport):
     Consumer = _Consumer
 
 
+class _Tables(TableManager):
+    async def on_start(self) -> None:
+        """
+        Start as Faust does, at once.
+
+        It waits a second for tables that are declared late; here all are before the app starts, and whoever takes a killed
+        worker's place is waited for.
+        """
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
+
+
 class _NoWeb(BootStrategy):
     # The setting `web_enabled=False` alone still binds a port under the worker command.
     enable_web = False
@@ -229,12 +245,13 @@ def build_app(settings: Settings, name: str, *, table: type[faust.Table] | None 
         stream_wait_empty=False,
         store="memory://",
         web_enabled=False,
+        TableManager=_Tables,
         autodiscover=False,
         key_serializer="raw",
         value_serializer="raw",
         **options,
     )
-    app.fetch_wait_ms = fetch_wait_ms(settings)
+    app.fetch_wait_ms = min(fetch_wait_ms(settings), FETCH_WAIT_MOST_MS)
     return app
 
 
