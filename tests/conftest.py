@@ -1,26 +1,20 @@
-"""The brokers that tests run on, and an honest word when there is no real one."""
+"""The brokers that tests run on, and chance."""
 
 from __future__ import annotations
 
-import functools
 import json
-import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kafka import Brokers, KafkaServer, NoKafkaError, can_own, find_way, running_kafka
+from tests.kafka import Brokers, KafkaServer, running_kafka
 from tests.support.cluster import Cluster
-from tests.support.stores import togglz, unleash
 
-pytest_plugins = ["tests.clients.tier", "tests.support.alerts.tier", "tests.support.page"]
-
-_OWN = {"kafka_server", "own_kafka", "three_brokers"}
-"""Fixtures that need brokers of one's own."""
+pytest_plugins = ["tests.tiers", "tests.support.page"]
 
 
 @pytest.fixture(scope="session")
@@ -79,58 +73,3 @@ def dice() -> random.Random:
     seed = random.SystemRandom().randrange(10_000)
     print(f"seed {seed}")
     return random.Random(seed)
-
-
-# ---------------------------------------------------------------------------- without what tests need
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that ask for a real Kafka are the Kafka tier, whether they say so or not."""
-    for item in items:
-        if {"real_kafka", *_OWN} & set(getattr(item, "fixturenames", ())):
-            item.add_marker("kafka")
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Get Unleash before the first test begins: that takes longer than a test may."""
-    if any(item.get_closest_marker("unleash") for item in session.items) and not unleash.why_not():
-        unleash.installed()
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Run a tier where what it needs can be had: else it fails in CI, and elsewhere that is said at the end."""
-    for tier, why_not in _TIERS.items():
-        if item.get_closest_marker(tier) is None or not (reason := why_not(item)):
-            continue
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must run the {tier.capitalize()} tier: {reason}", pytrace=False)
-        pytest.skip(f"no real {tier.capitalize()}: {reason}")
-
-
-@functools.cache
-def _why_no_kafka(*, own: bool) -> str:
-    try:
-        way = find_way()
-    except NoKafkaError as error:
-        return str(error)
-    return "" if not own or can_own() else f"it needs a broker of its own, with Java and Maven; there is {way.value}"
-
-
-_TIERS: dict[str, Callable[[pytest.Item], str]] = {
-    "kafka": lambda item: _why_no_kafka(own=bool(_OWN & set(getattr(item, "fixturenames", ())))),
-    "togglz": lambda _: togglz.why_not(),
-    "unleash": lambda _: unleash.why_not(),
-}
-"""Marks of tests that need a real server, each with why this machine cannot run it; empty where it can."""
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The last lines of a run say what it left out, whichever worker it was left out by."""
-    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    for tier in map(str.capitalize, _TIERS):
-        not_tested = f"no real {tier}: "
-        left_out = [why.partition(not_tested)[2].rstrip("')") for why in skipped if not_tested in why]
-        if left_out:
-            terminalreporter.write_line(f"The {tier} tier was NOT tested: {len(left_out)} tests left out.", red=True, bold=True)
-            for reason in dict.fromkeys(left_out):
-                terminalreporter.write_line(f"  {reason}", red=True)
