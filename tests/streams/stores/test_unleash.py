@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from UnleashClient import UnleashClient  # type: ignore[attr-defined]
 
-from guardian.journal import Override, ReceiptEntry
+from guardian.journal import ReceiptEntry
 from guardian.ports import CommandKind, FlagCommand, StoreError, StoreUnavailable, UnknownFlag
 from streams.apps.doctor import stores
 from streams.settings import Settings, load_settings
@@ -27,12 +27,11 @@ from streams.stores.shares.flag import Change, Seen
 from streams.stores.shares.store import SharesStore
 from streams.stores.unleash.backend import EDITS, UnleashBackend
 from streams.wiring import open_flag_store
-from tests.kafka.server import free_ports
 from tests.streams.apps.doctor_support import policy, settings_of, wrong
 from tests.streams.stores.support import eventually
 from tests.streams.stores.test_orders import Judged, ends_at_what_judge_says, steps
 from tests.streams.test_noticing import Journal
-from tests.support.stores.unleash import SDK, Unleash, token, weights_of
+from tests.support.stores.unleash import SDK, Unleash, hook_port, token, weights_of
 from tests.support.stores.unleash.people import USER, VIEWER
 
 pytestmark = [pytest.mark.unleash, pytest.mark.timeout(180)]
@@ -271,43 +270,37 @@ async def test_where_more_has_happened_than_was_asked_for_any_flag_may_be_anothe
     assert flag in await watched.flags()
 
 
+def _settings(people: Unleash, folder: Path, flag: str, poll_s: float, **sections: Any) -> Settings:
+    (folder / "token").write_text(token())
+    section = {
+        "kind": "unleash", "url": people.url, "token_file": str(folder / "token"), "poll_s": poll_s, "timeout_s": 4.0,
+        "propagation_s": 40, "flags": [flag],
+    }  # fmt: skip
+    (folder / "guardian.yaml").write_text(json.dumps({"stores": {"web": section}, **sections}))
+    return load_settings(folder / "guardian.yaml", {})
+
+
+def _shares_told(journal: Journal, flag: str) -> list[tuple[float, int]]:
+    given = [entry.serves for entry in journal.entries(flag) if isinstance(entry, ReceiptEntry)]
+    return [(one.shares["treatment"], one.order) for one in given if one is not None]
+
+
 async def test_act_is_wired_to_it_by_settings(people: Unleash, tmp_path: Path):
     """
     As settings say it: commands reach the flag; what people change there comes into the journal, named, and what the flag
-    gives whom at the start and after each change, with the number of the decision in it. Unleash's own webhook says that
-    there is something to see, so that nobody waits for the next look, which is an hour away.
+    gives whom at the start and after each change, with the number of the decision in it.
     """
     flag, journal = people.flag(weights=SPLIT), Journal()
-    (tmp_path / "token").write_text(token())
-    section = {
-        "kind": "unleash", "url": people.url, "token_file": str(tmp_path / "token"), "poll_s": 3_600, "timeout_s": 4.0,
-        "propagation_s": 40, "flags": [flag],
-    }  # fmt: skip
-    (port,) = free_ports(1)
-    settings = {"stores": {"web": section}, "act": {"hook_port": port}}
-    (tmp_path / "guardian.yaml").write_text(json.dumps(settings))
-
-    def shares_told() -> list[tuple[float, int]]:
-        given = [entry.serves for entry in journal.entries(flag) if isinstance(entry, ReceiptEntry)]
-        return [(one.shares["treatment"], one.order) for one in given if one is not None]
-
-    def changes_told() -> list[Override]:
-        return [entry for entry in journal.entries(flag) if isinstance(entry, Override)]
-
-    hook = {"provider": "webhook", "enabled": True, "description": "guardian", "events": ["feature-strategy-update"]}
-    hook |= {"parameters": {"url": f"http://127.0.0.1:{port}/hooks/web"}, "projects": [], "environments": []}
-    made = people.ask("POST", "addons", hook)
     kill = command(flag, "kill")
-    try:
-        async with open_flag_store(load_settings(tmp_path / "guardian.yaml", {}), journal) as store:  # type: ignore[arg-type]
-            await eventually(lambda: shares_told() == [(0.1, 0)], within_s=30.0)
-            assert "applied" == (await store.apply(kill)).status
-            await eventually(lambda: shares_told()[1:] == [(0.0, kill.order)], within_s=30.0)
-            people.weigh(flag, {"control": 700, "treatment": 300})
-            await eventually(lambda: shares_told()[2:] == [(0.3, kill.order)], within_s=30.0)
-    finally:
-        people.ask("DELETE", f"addons/{made['id']}")
-    (changed,) = changes_told()
+
+    async with open_flag_store(_settings(people, tmp_path, flag, 0.5), journal) as store:  # type: ignore[arg-type]
+        await eventually(lambda: _shares_told(journal, flag) == [(0.1, 0)], within_s=30.0)
+        before = len(journal.changes)
+        assert "applied" == (await store.apply(kill)).status
+        await eventually(lambda: _shares_told(journal, flag)[1:] == [(0.0, kill.order)], within_s=30.0)
+        people.weigh(flag, {"control": 700, "treatment": 300})
+        await eventually(lambda: _shares_told(journal, flag)[2:] == [(0.3, kill.order)], within_s=30.0)
+    (changed,) = journal.changes[before:]
     assert ("changed", "admin") == (changed.action, changed.by)
     assert "'treatment': 300" in changed.reason
     last = journal.written[-1][2]
@@ -632,3 +625,19 @@ async def test_an_archived_flag_of_unleash_is_found():
     (one,) = wrong(await stores.look(doctors(), [policy(flag)]))
 
     assert "archived" in one.found
+
+
+async def test_its_own_webhook_says_when_to_look(people: Unleash, tmp_path: Path):
+    """
+    Whoever gives Unleash a webhook hears of a change at once, though the next look into the log is an hour away.
+    """
+    flag, journal = people.flag(weights=SPLIT), Journal()
+    settings = _settings(people, tmp_path, flag, 3_600.0, act={"hook_port": hook_port()})
+
+    async with open_flag_store(settings, journal):  # type: ignore[arg-type]
+        await eventually(lambda: _shares_told(journal, flag) == [(0.1, 0)], within_s=30.0)
+        before = len(journal.changes)
+        people.weigh(flag, {"control": 700, "treatment": 300})
+        await eventually(lambda: _shares_told(journal, flag)[1:] == [(0.3, 0)], within_s=30.0)
+    (changed,) = journal.changes[before:]
+    assert ("admin", True) == (changed.by, "'treatment': 300" in changed.reason)

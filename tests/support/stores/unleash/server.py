@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from tests.kafka.server import dies_with, free_ports
 from tests.support.stores.unleash.installed import installed, node, postgres, server
@@ -40,7 +41,32 @@ def address() -> str:
     processes.append(_database(workdir, database_port))
     processes.append(_unleash(workdir, database_port, port))
     _wait(processes, workdir, port)
+    _hook(port)
+    # It remembers for a minute which webhooks there were at its first event, and has had some.
+    first = processes.pop()
+    first.kill()
+    first.wait()
+    processes.append(_unleash(workdir, database_port, port))
+    _wait(processes, workdir, port)
     return f"http://127.0.0.1:{port}"
+
+
+@functools.cache
+def hook_port() -> int:
+    """The port at which Unleash's webhook calls the store ``web``, whether anybody listens there or not."""
+    (port,) = free_ports(1)
+    return port
+
+
+def _hook(port: int) -> None:
+    """Make the webhook."""
+    given = {
+        "provider": "webhook", "enabled": True, "description": "guardian", "projects": [], "environments": [],
+        "events": ["feature-strategy-update"], "parameters": {"url": f"http://127.0.0.1:{hook_port()}/hooks/web"},
+    }  # fmt: skip
+    headers = {"authorization": ADMIN, "content-type": "application/json"}
+    with urlopen(Request(f"http://127.0.0.1:{port}/api/admin/addons", json.dumps(given).encode(), headers), timeout=30.0):
+        pass
 
 
 def _database(workdir: Path, port: int) -> subprocess.Popen[bytes]:
