@@ -31,6 +31,8 @@ Lines = Mapping[Path, int]
 """The line (from 1) that each path of a document was written on; paths may be missing."""
 
 LONGEST_SHOWN = 80
+TOLD_MOST = 100
+"""Problems of one document that are told each; people mend the first, and look again."""
 
 
 class GuardianError(Exception):
@@ -151,18 +153,24 @@ def problems_in(
     """
     What pydantic found wrong with *document* as *model*: in our words, at the fields people wrote.
 
-    *parts* are the models of those parts of the document that have one of their own.
+    *parts* are the models of those parts of the document that have one of their own. Of very many the first are told, and
+    how many more there are.
     """
-    for detail in error.errors(include_url=False):
-        if detail["type"] in ("followed", "default_factory_not_called"):
-            continue
-        if detail["type"] == "too_short" and detail["input"]:
-            continue  # it is short only because its items are wrong, which is told of each
+    told = [detail for detail in error.errors(include_url=False) if _is_told(detail)]
+    for detail in told[:TOLD_MOST]:
         path = _written(detail, document)
         missing = detail["type"] == "missing"
         yield problem_at(
             path, None if missing else detail["input"], _right(detail, path, model, parts), file=file, lines=lines
         )
+    if len(told) > TOLD_MOST:
+        yield Problem(file, None, "", "", f"{len(told) - TOLD_MOST:,} more things are wrong; mend these first")
+
+
+def _is_told(detail: ErrorDetails) -> bool:
+    if detail["type"] == "too_short":
+        return not detail["input"]  # else it is short only because its items are wrong, which is told of each
+    return detail["type"] not in ("followed", "default_factory_not_called")
 
 
 def _written(detail: ErrorDetails, document: object) -> Path:

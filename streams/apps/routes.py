@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from streams.apps.overrides import Line, OverrideTaken, OverrideWish, Writer, Wr
 from streams.apps.policy_files import PolicyFiles
 from streams.apps.sent_policies import PolicyTaken, read_sent, write_sent
 from streams.outlet import NotDelivered
+from streams.policies import LARGEST_FILE
 
 router = APIRouter(prefix="/api")
 
@@ -135,7 +137,8 @@ async def send_policies(
     outlet = _outlet(given)
     given.policies.look()
     try:
-        found = read_sent(await request.body(), given.policies.files)
+        # In a thread: what is wrong with a large document may take a while to say, and others are asking.
+        found = await asyncio.to_thread(read_sent, await _content(request), given.policies.files)
         return await write_sent(found, by, outlet, given.journal)
     except ProblemsError as error:
         raise HTTPException(422, [str(problem) for problem in error.problems]) from None
@@ -152,6 +155,16 @@ async def events(given: Given, last_event_id: Annotated[str, Header()] = "") -> 
     """
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(given.hub.stream(last_event_id), media_type="text/event-stream", headers=headers)
+
+
+async def _content(request: Request) -> bytes:
+    """The body, or as much of it as shows that it is too large."""
+    content = bytearray()
+    async for piece in request.stream():
+        content += piece
+        if len(content) > LARGEST_FILE:
+            break
+    return bytes(content)
 
 
 def _outlet(given: Served) -> Writer:

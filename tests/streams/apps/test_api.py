@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -337,6 +338,30 @@ async def test_what_is_no_policy_is_refused(http, data, query):
     """
     async with http.post("/api/policies", params=query, data=data) as answer:
         assert 422 == answer.status
+
+
+async def test_a_flood_of_policies_is_refused_and_keeps_nobody_waiting(http):
+    """
+    A megabyte of names that no policy has: the first hundred are told, and how many more; of a body without end no more is
+    read than shows that it is too large. Meanwhile the page is answered.
+    """
+    flood = POLICY + "".join(f"nonsense{number}: 1\n" for number in range(10_000))
+    asked = asyncio.ensure_future(http.post("/api/policies", params={"by": "ada"}, data=flood.encode()))
+    while not asked.done():
+        async with asyncio.timeout(5.0), http.get("/api/feed") as answer:
+            assert 200 == answer.status
+    async with await asked as answer:
+        problems = (await answer.json())["detail"]
+    assert (422, 101) == (answer.status, len(problems))
+    assert any("9,900 more things are wrong; mend these first" in problem for problem in problems)
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"# nothing\n" * 10_000
+
+    with contextlib.suppress(aiohttp.ClientError):  # it is answered while it is still being sent
+        async with http.post("/api/policies", params={"by": "ada"}, data=endless()) as answer:
+            assert (422, True) == (answer.status, "is larger than" in (await answer.json())["detail"][0])
 
 
 async def test_the_api_leaves_to_files_what_is_in_files(embedded_kafka, tmp_path):
