@@ -15,6 +15,7 @@ from guardian.ports import StoreError, StoreUnavailable, UnknownFlag
 from streams.apps.doctor.checks import checked, together
 from streams.apps.doctor.dates import Dates
 from streams.apps.doctor.served import Known, flagd_served
+from streams.apps.doctor.unwatched import in_document, in_store, listed
 from streams.fields import StoreSection
 from streams.findings import Finding
 from streams.settings import Settings
@@ -65,12 +66,13 @@ async def _store(
         served = _served_flagd(name, settings, kept, known) if len(settings.targets) > 1 else together()
         return await together(checked(about, _document(about, settings, kept)), checked(about, served))
     async with _opened(section) as (backend, dates):
+        limit = asyncio.Semaphore(AT_ONCE)
         if kept:
-            limit = asyncio.Semaphore(AT_ONCE)
             found = await together(*(_flag(about, backend, limit, policy, (name, known)) for policy in kept))
         else:
             found = await checked(about, _without_flags(about, backend))
-        return [*merged(found), *dates.findings(about)]
+        others = checked(about, _meant(about, _unwatched(about, backend, section, settings, kept, limit)))
+        return [*merged(found), *await others, *dates.findings(about)]
 
 
 @asynccontextmanager
@@ -145,6 +147,17 @@ def _fitting(about: str, policy: Policy, seen: Seen, finest: float) -> Iterator[
             yield Finding("warning", about, said, f"the store holds multiples of {percent(finest, exact=True)}: write one")
 
 
+async def _unwatched(
+    about: str, backend: Backend, section: StoreSection, settings: Settings, kept: Sequence[Policy], limit: asyncio.Semaphore
+) -> list[Finding]:
+    """Divided flags without a policy, of a store that can say which flags it has."""
+    if settings.policies_default:
+        return []
+    watched = {policy.flag for policy in kept}
+    flags = [flag for flag in await listed(backend) if flag not in watched and section.keeps(section.environment, flag)]
+    return await in_store(about, backend, flags, limit)
+
+
 async def _without_flags(about: str, backend: Backend) -> list[Finding]:
     """Whether the store answers, where no policy says what to ask for."""
     none = "no policy names a flag of it"
@@ -184,7 +197,8 @@ async def _document(about: str, settings: Settings, kept: Sequence[Policy]) -> l
     except ValueError as error:
         return [Finding("error", about, f"{path}: {error}", "mend it: until then the document of before is served, or none")]
     said = f"{path}: {len(document['flags'])} flags"
-    return [Finding("ok", about, said), *(finding for policy in kept for finding in _unfit(about, policy, document))]
+    others = [] if settings.policies_default else in_document(about, document, {policy.flag for policy in kept})
+    return [Finding("ok", about, said), *(one for policy in kept for one in _unfit(about, policy, document)), *others]
 
 
 def _unfit(about: str, policy: Policy, document: Document) -> Iterator[Finding]:

@@ -252,6 +252,22 @@ async def test_the_flag_document_is_compared_with_policies(tmp_path: Path, edit,
     assert 1 == len(found) and says in f"{found[0].found} -> {found[0].cure}"
 
 
+async def test_divided_flags_that_no_policy_is_about_are_named(tmp_path: Path):
+    """Of three divided flags, one of them with a policy, the others are named with their shares; none if all have one."""
+    split = {"targeting": {"fractional": [["control", 90], ["treatment", 10]]}}
+    divided = {key: {**_flag(), **split} for key in ("checkout-v2", "new-search", "new-cart")}
+    document = {"flags": {**divided, "plain": _flag()}}
+    (tmp_path / "flags.json").write_text(json.dumps(document))
+    given: dict[str, Any] = {"flagd": {"document": str(tmp_path / "flags.json")}}
+    found = await stores.look(Settings.model_validate(given), [policy()])
+    all_have_one = await stores.look(Settings.model_validate({**given, "policies_default": "all.yaml"}), [policy()])
+
+    (told,) = [one for one in found if "no policy is about" in one.found]
+    assert ("ok", 2) == (told.level, told.found.count("treatment 10 %"))
+    assert "of 2 flags" in told.found and "new-cart (" in told.found and "new-search (" in told.found
+    assert "no policy" not in str(all_have_one)
+
+
 async def test_a_flag_document_that_is_not_there_is_found(tmp_path: Path):
     """Without a document there is nothing to serve; the setting that names it is said."""
     settings = Settings.model_validate({"flagd": {"document": str(tmp_path / "none.json")}})

@@ -588,9 +588,11 @@ async def test_an_unleash_that_is_well_is_ok_and_as_it_was():
     people = Unleash()
     flag = people.flag(weights=SPLIT)
     before = people.strategy(flag), people.events(flag)
-    found = await stores.look(doctors(), [policy(flag)])
+    other = people.flag(weights=SPLIT)
+    found = await stores.look(doctors(flags=[flag, other]), [policy(flag)])
 
     assert [] == wrong(found)
+    assert any(f"no policy is about: {other} (control 90 %, treatment 10 %)" in one.found for one in found)
     assert any("the token's user may change strategies" in one.found for one in found)
     assert before == (people.strategy(flag), people.events(flag))
 
