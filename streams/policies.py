@@ -9,7 +9,7 @@ is in a file: it becomes a ``Problem``.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -41,18 +41,34 @@ DEEPEST = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Home:
+    """
+    Where a flag is kept: in a *document*, where that is known, by stores that can do *store* together.
+
+    *lacking* is the field of a policy by which no store keeps its flag, empty where one does; *right* says what would be.
+    """
+
+    document: Document | None = None
+    store: StoreCapabilities | None = None
+    lacking: str = ""
+    right: str = ""
+
+
+ANYWHERE = Home()
+
+
+@dataclass(frozen=True, slots=True)
 class Beside:
     """
     What policies are compared with besides themselves.
 
     At *now*, calendars that are over are problems, but for the rollouts *known*: these may have come to their end.
-    *flags* are the flag documents by environment, *store* is what the flag store can do.
+    *home* says where the flag of an environment is kept, both by name.
     """
 
     now: datetime | None = None
     known: Container[str] = ()
-    flags: Mapping[str, Document] = field(default_factory=dict)
-    store: StoreCapabilities | None = None
+    home: Callable[[str, str], Home] = lambda _environment, _flag: ANYWHERE
 
 
 ALONE = Beside()
@@ -230,7 +246,14 @@ def _read_document(node: yaml.Node, found: _Found, *, to_run: bool, of: Mapping[
         found.problems += [
             problem_at(places.get(path, path), value, said, file=found.file, lines=document.lines) for path, value, said in past
         ]
-    found.problems += unfit(policy, beside.flags.get(policy.environment), beside.store, **written._asdict())
+    home = beside.home(policy.environment, policy.flag)
+    if home.lacking:
+        path = (home.lacking,)
+        value = getattr(policy, home.lacking)
+        found.problems.append(
+            problem_at(places.get(path, path), value, home.right, file=found.file, lines=document.lines)
+        )
+    found.problems += unfit(policy, home.document, home.store, **written._asdict())
 
 
 def _key(content: object) -> str:

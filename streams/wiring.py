@@ -9,7 +9,7 @@ import importlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from guardian.ports import FlagStore, StoreCapabilities, in_common
+from guardian.ports import FlagStore
 from streams.fields import StoreSection
 from streams.scaling import processor_of
 from streams.settings import Settings
@@ -64,11 +64,6 @@ async def open_flag_store(settings: Settings, outlet: Outlet) -> AsyncIterator[F
         ]
         await shared.hear()
         yield targets[0].store if list(settings.targets) == [""] else Targets(targets)
-
-
-def store_capabilities(settings: Settings) -> StoreCapabilities:
-    """What all of these stores can do; the slowest says how long it takes."""
-    return in_common([kind_of(section.kind).capabilities for section in settings.targets.values()])
 
 
 async def _opened(name: str, section: StoreSection, shared: _Shared, stack: contextlib.AsyncExitStack) -> FlagStore:

@@ -18,16 +18,18 @@ from pydantic.json_schema import models_json_schema
 
 from guardian.chances import Traffic, finding_notes, literal_notes
 from guardian.errors import ConfigError
+from guardian.flagdoc import Document
 from guardian.forecast import Assumed
 from guardian.policy import Policy
+from guardian.ports import in_common
 from guardian.schedule import Schedule
 from guardian.stage_notes import stage_notes
 from guardian.tempering import tempering_notes
 from streams.apps.simulate_given import Given
 from streams.apps.simulate_numbers import assumed, problems_of
-from streams.policies import Beside, PolicyFile, read_default, read_policies
+from streams.policies import Beside, Home, PolicyFile, read_default, read_policies
 from streams.settings import Settings, load_settings
-from streams.wiring import store_capabilities
+from streams.stores.kinds import kind_of
 
 DAYS_A_YEAR = 365
 
@@ -90,20 +92,32 @@ def check_settings(
 
 def besides(settings: Settings) -> Beside:
     """
-    What policies are compared with: the calendar, what the flag store can do, and flagd's document, where it is there.
+    What policies are compared with: the calendar, what the stores of each flag can do, and flagd's document, if it is there.
 
     Raises:
         ValueError: the document has problems; the text holds each.
     """
     from streams.stores.flagd.documents import checked
 
-    now, store, flags = datetime.now(UTC), store_capabilities(settings), Path(settings.flagd.document)
-    if not settings.serves_flagd or not flags.is_file():
-        return Beside(now=now, store=store)
-    try:
-        return Beside(now=now, store=store, flags={settings.flagd.environment: checked(flags.read_bytes())})
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{flags}:\n{error}") from None
+    flags, document = Path(settings.flagd.document), None
+    if settings.serves_flagd and flags.is_file():
+        try:
+            document = checked(flags.read_bytes())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{flags}:\n{error}") from None
+    return Beside(now=datetime.now(UTC), home=lambda environment, flag: _home(settings, document, environment, flag))
+
+
+def _home(settings: Settings, document: Document | None, environment: str, flag: str) -> Home:
+    keeping = [section for section in settings.targets.values() if section.keeps(environment, flag)]
+    if not keeping:
+        environments = dict.fromkeys(section.environment for section in settings.targets.values())
+        if environment not in environments:
+            return Home(lacking="environment", right=f"no flag store has this environment; there are: {', '.join(environments)}")
+        patterns = [pattern for one in settings.targets.values() if one.environment == environment for pattern in one.flags]
+        return Home(lacking="flag", right=f"no flag store keeps it; they keep {', '.join(patterns)} in {environment!r}")
+    served = any(section.kind == "flagd" for section in keeping)
+    return Home(document if served else None, in_common([kind_of(section.kind).capabilities for section in keeping]))
 
 
 def _notes(file: PolicyFile, known: Assumed, *, told: bool) -> Iterator[tuple[Policy, str]]:

@@ -6,15 +6,17 @@ import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from guardian.ports import StoreCapabilities
 from streams.apps.check import check, check_settings
 from streams.apps.reload import Reload
-from streams.policies import Beside, load_policies
+from streams.policies import Beside, Home, load_policies
 from streams.stores.flagd.adapter import FlagdStore
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -34,7 +36,13 @@ FLAGS: dict[str, Any] = {
         },
     },
 }  # fmt: skip
-BESIDE = Beside(now=NOW, flags={"production": FLAGS}, store=FlagdStore.capabilities)
+
+
+def home(environment: str, _flag: str, store: StoreCapabilities = FlagdStore.capabilities) -> Home:
+    return Home({"production": FLAGS}.get(environment), store)
+
+
+BESIDE = Beside(now=NOW, home=home)
 
 
 def told(directory: Path, text: str = POLICY, beside: Beside = BESIDE) -> list[str]:
@@ -85,7 +93,7 @@ def test_a_store_that_cannot_do_rings_is_said(tmp_path: Path):
     Where the flag store cannot target a group, a stage for a ring is a problem and not a surprise at night.
     """
     store = replace(FlagdStore.capabilities, can_target_rings=False)
-    (found,) = told(tmp_path, beside=replace(BESIDE, store=store))
+    (found,) = told(tmp_path, beside=replace(BESIDE, home=partial(home, store=store)))
 
     assert found.startswith("6: stages[0].users: 'employees': the flag store cannot give a ring a share of its own; remove")
 
@@ -105,6 +113,41 @@ def test_the_settings_name_the_flags(tmp_path: Path):
     (tmp_path / "flags.json").write_text("{")
     assert 1 == check_settings(config, out=out)
     assert "flags.json:\nthe document:" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("flag: checkout-v2", "flag: web-nav"), ""),
+        (("flag: checkout-v2", "flag: web-nav\n# ring"), ""),
+        (("flag: checkout-v2", "flag: app-nav"), "1: flag: 'app-nav': is no flag of the store"),
+        (("flag: checkout-v2", "flag: tv-nav"), "1: flag: 'tv-nav': no flag store keeps it; they keep web-*, app-*"),
+        (("production", "staging"), "2: environment: 'staging': no flag store has this environment; there are: production"),
+    ],
+)
+def test_a_policy_is_compared_with_the_stores_that_keep_its_flag(tmp_path: Path, change: tuple[str, str], problem: str):
+    """
+    Of several stores only those that keep a flag count: one of Unleash's is not looked for in the document, and stages for
+    rings are a problem where Unleash keeps it; a flag or an environment that none has is told.
+    """
+    text = POLICY.replace(*change)
+    text = text.replace("  - {ring: employees, for: 2d}\n", "") if "# ring" not in text else text
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "flags.json").write_text(json.dumps(FLAGS))
+    (tmp_path / "token").write_text("hush-hush")
+    stores = {
+        "web": {"kind": "unleash", "url": "http://unleash", "token_file": str(tmp_path / "token"), "flags": ["web-*"]},
+        "app": {"kind": "flagd", "flags": ["app-*", "checkout-v2"]},
+    }
+    document = {"document": str(tmp_path / "flags.json")}
+    settings = {"policies": [str(tmp_path / "a.yaml")], "flagd": document, "stores": stores}
+    (tmp_path / "guardian.yaml").write_text(json.dumps(settings))
+    out = io.StringIO()
+    code = check_settings(tmp_path / "guardian.yaml", out=out)
+
+    problem = problem or ("stages[0].users: 'employees': the flag store cannot give a ring" if "# ring" in text else "")
+    assert (1 if problem else 0) == code, out.getvalue()
+    assert problem in out.getvalue()
 
 
 def dated(start: datetime) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from guardian.errors import ConfigError
+from guardian.ports import in_common
 from streams.settings import load_settings
 from streams.stores.kinds import kind_of
-from streams.wiring import store_capabilities
 
 STORES = """\
 stores:
@@ -53,7 +53,8 @@ def test_each_has_the_settings_of_its_kind(tmp_path: Path, files: dict[str, str]
 
 def test_together_they_can_do_what_each_of_them_can(tmp_path: Path, files: dict[str, str]):
     """Togglz cannot compare and set, has whole percents and no rings: so have all of them together."""
-    able = store_capabilities(load_settings(written(tmp_path, STORES, files), {}))
+    found = load_settings(written(tmp_path, STORES, files), {})
+    able = in_common([kind_of(section.kind).capabilities for section in found.targets.values()])
 
     assert (False, False, 0.01) == (able.has_compare_and_set, able.can_target_rings, able.finest_share)
     assert [False, True, True] == [kind_of(kind).keeps_record for kind in ("togglz", "goff", "flipt")]
