@@ -106,11 +106,15 @@ def _getall(result: FetchResult, max_records: int | None = None) -> list[Any]:
     """Return all records that are left, or as many as wanted; the latter wrapped as always."""
     if max_records is not None:
         return FetchResult.getall(result, max_records)
-    if not result.check_assignment(result._topic_partition) or not result.has_more():
-        return []
-    found = _drain(result._partition_records)
-    result._update_position()
-    result._partition_records = None
+    records, found = result._partition_records, list[Any]()
+    if result.check_assignment(result._topic_partition) and result.has_more():
+        found = _drain(records)
+        result._update_position()
+        result._partition_records = None
+    if records is not None and not result.has_more():
+        # Without these cycles the answer, megabytes of it, is freed now, and not when the collector next looks.
+        records._records_iterator = None
+        result.__dict__.pop("getall", None)
     return found
 
 

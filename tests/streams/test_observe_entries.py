@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+import weakref
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +23,7 @@ from streams.partitioning import partition_of
 from tests.support.cluster import Cluster
 from tests.support.events import NOON_MS, outcome
 from tests.support.folds import content
+from tests.support.movers import until
 
 hashes = st.tuples(st.integers(0, 2**48), st.integers(0, 40)).map(lambda drawn: [drawn[0] + n for n in range(drawn[1])])
 arms = st.builds(
@@ -158,6 +161,37 @@ async def test_light_records_are_those_of_aiokafka(kafka, compression):
 
     assert 43 == len(found[0])
     assert found[0] == found[1]
+
+
+async def test_answers_that_were_read_are_freed_at_once(embedded_kafka, monkeypatch):
+    """
+    Nothing of an answer waits for the collector, which looks so seldom that a busy worker would hold hundreds of megabytes.
+    """
+    settings = Cluster(embedded_kafka, embedded=True).settings()
+    await ensure_topics(settings, inputs=True)
+    at, options = TopicPartition(settings.topics.outcomes[0], 0), settings.kafka.client_options()
+    made: list[weakref.ref[Any]] = []
+    begin = PartitionRecords.__init__
+
+    def begin_and_note(self: Any, *args: Any, **more: Any) -> None:
+        begin(self, *args, **more)
+        made.append(weakref.ref(self))
+
+    monkeypatch.setattr(PartitionRecords, "__init__", begin_and_note)
+    consumer = AIOKafkaConsumer(**options, auto_offset_reset="earliest", check_crcs=False)
+    await consumer.start()
+    gc.disable()
+    try:
+        light.lighten(consumer)
+        consumer.assign([at])
+        async with AIOKafkaProducer(**options) as producing:
+            for number in range(5):
+                sent = await producing.send_and_wait(at.topic, b"%d" % number, partition=at.partition)
+                await read_to(consumer, at, sent.offset)
+        await until(lambda: len(made) >= 5 and not any(one() for one in made), within_s=10, what="all are freed")
+    finally:
+        gc.enable()
+        await consumer.stop()
 
 
 @pytest.mark.kafka
