@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from guardian import advancing, decide, engine, gates, grants, intake, orders, silence, standing, watch
+from guardian import advancing, decide, engine, gates, grants, intake, orders, silence, standing, told, watch
 from guardian.bank import Bank
 from guardian.evidence import Breach
 from guardian.flagdoc import composing, without
@@ -215,6 +215,11 @@ def a_kill_spares_rings() -> AbstractContextManager[Any]:
     return patch.object(composing, "without", sparing)
 
 
+def our_own_shares_are_taken_for_peoples() -> AbstractContextManager[Any]:
+    """What the store tells after a decision was carried out is a change of people's, with budget of its own."""
+    return patch.object(told, "_take_own", lambda state, _now, now_ms: told._take_theirs(state, "", {}, now_ms))
+
+
 MUTANTS: tuple[Mutant, ...] = (
     outbox_forgets_when_it_sends_again, a_restart_pays_again, a_policy_change_revives, sources_are_kept_first,
     entries_count_again_after_a_restart, late_outcomes_are_dropped, advance_ignores_calm, nothing_advances,
@@ -222,6 +227,7 @@ MUTANTS: tuple[Mutant, ...] = (
     kills_are_given_up, edits_are_overwritten, snapshots_skip_failed_units, min_units_is_ignored,
     evidence_is_rounded_up, nothing_is_read, a_broken_pipeline_kills, nobody_is_missed, stepping_back_keeps_the_stage,
     aborted_events_are_lost, each_gets_the_whole_share, a_kill_spares_rings,
+    our_own_shares_are_taken_for_peoples,
 )  # fmt: skip
 
 

@@ -125,6 +125,8 @@ class Scene:
     by_topic: bool
     skews_ms: dict[str, int]
     deadline_s: float
+    tells: bool
+    """Whether the store tells what it serves."""
 
     @property
     def has_ratings(self) -> bool:
@@ -156,6 +158,7 @@ def scene(seed: int) -> Scene:
         skews_ms={name: dice.randrange(-800, 800) if skewed else 0 for name in names},
         # Of the times in which the store is away some are longer than that.
         deadline_s=dice.choice((2.0, 60.0)),
+        tells=random.Random(f"tells {seed}").random() < 0.4,
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from guardian.dividing import serves
 from guardian.ports import Applied, FlagCommand
+from guardian.served import Serves
 from streams.stores.base import read_state
 from streams.stores.memory import MemoryFlagStore
 from tests.simulation.scene import CONTROL, ENVIRONMENT, RING, TREATMENT, Rollout
@@ -63,6 +65,14 @@ class Shelf:
             for ring, shares in {EVERYBODY: state.weights, **rings}.items()
         }
 
+    def serves(self) -> dict[str, Serves]:
+        """What the store tells of each flag."""
+        overlays, flags = self.memory._overlays, self.memory.document["flags"]
+        return {
+            name: serves(self.written["flags"][name], flags[name], overlays.get(name), self.written["$evaluators"])
+            for name in self._rollouts
+        }
+
     def edit(self, name: str, share: float) -> None:
         """A person writes another share."""
         edited = flag(share, self._rollouts[name].variations)
@@ -70,6 +80,9 @@ class Shelf:
         self.memory.edit(self.written)
         self.edited.add(name)
         self._wishes[name] = len(self._world.ledger.wishes)
+        if self._world.scene.tells:
+            # What people change is a step of theirs, once it is told.
+            self._world.ledger.rollouts[self._rollouts[name].key].steps += 1
         self._compare(name)
 
     def stored(self, command: FlagCommand, applied: Applied) -> None:

@@ -20,9 +20,11 @@ from streams.judging import Judge
 from streams.keeper import Keeper
 from streams.observing.entries import Journalist
 from streams.snapshots import split_table_key, table_key, unpacked
+from streams.sources import Source
 from streams.topics import Topics
 from tests.simulation.logs import Log, Snapshots
 from tests.simulation.loop import Process
+from tests.simulation.scene import ENVIRONMENT
 from tests.support.movers import Message
 
 if TYPE_CHECKING:
@@ -214,6 +216,25 @@ class ActWorker:
                 position += 1
             await log.beyond(position)
             await asyncio.sleep(self._dice.uniform(0.01, 0.1))
+
+
+class Teller:
+    """The store's own process: it tells what each flag gives whom, a little after that has changed."""
+
+    is_deposed = False
+
+    def __init__(self, world: World, process: Process) -> None:
+        self.process, self._world = process, world
+        self._dice = random.Random(f"store {world.scene.seed} {process.name}")
+        outlet: Any = world.outlet(process)
+        self._source = Source(outlet, TOPICS.journal, environment=ENVIRONMENT, store="memory")
+
+    async def run(self) -> None:
+        """Look again and again, and tell what is news."""
+        while True:
+            at_ms = self._world.clock_ms("act")
+            await self._source.tell(self._world.shelf.serves(), at_ms=at_ms)
+            await asyncio.sleep(self._dice.uniform(0.02, 0.4))
 
 
 class Store:

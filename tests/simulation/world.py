@@ -27,7 +27,7 @@ from tests.simulation.people import People
 from tests.simulation.scene import Rollout, Scene, scene
 from tests.simulation.shelf import Served, Shelf
 from tests.simulation.users import Told, Users
-from tests.simulation.workers import CHANGELOG, TOPICS, ActWorker, JudgeWorker, Observe
+from tests.simulation.workers import CHANGELOG, TOPICS, ActWorker, JudgeWorker, Observe, Teller
 from tests.support.traffic import T0_MS
 
 LAST_STEPS = 30
@@ -95,7 +95,7 @@ class World:
         self.steps, self.broken = 0, ""
         self._dice = random.Random(f"faults {scene.seed}")
         self._lines: deque[str] = deque(maxlen=LAST_STEPS)
-        self._running: dict[str, tuple[Process, JudgeWorker | ActWorker | Observe]] = {}
+        self._running: dict[str, tuple[Process, JudgeWorker | ActWorker | Observe | Teller]] = {}
         self._processes: list[Process] = []
         self.loop.set_exception_handler(self._defect)
 
@@ -141,11 +141,13 @@ class World:
     def start(self, role: str) -> None:
         """Start a process in a role."""
         process = self._process(f"{role} #{len(self._processes)}")
-        worker: JudgeWorker | ActWorker | Observe
+        worker: JudgeWorker | ActWorker | Observe | Teller
         if role == "judge":
             worker = JudgeWorker(self, process)
         elif role == "act":
             worker = ActWorker(self, process)
+        elif role == "store":
+            worker = Teller(self, process)
         else:
             worker = Observe(self, process, int(role[-1]))
         self._running[role] = process, worker
@@ -322,7 +324,7 @@ class World:
     def _begin(self) -> None:
         for rollout in self.scene.rollouts:
             self.people.begin(rollout)
-        for role in ("judge", "act", "observe 0", "observe 1"):
+        for role in ("judge", "act", "observe 0", "observe 1", *(["store"] if self.scene.tells else [])):
             self.loop.call_soon(self.start, role)
         town = self._process("town")
         self.loop.call_soon(lambda: town.start(self.users.live()))
