@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import signal
 import sys
@@ -362,6 +363,12 @@ async def test_a_flood_of_policies_is_refused_and_keeps_nobody_waiting(http):
     with contextlib.suppress(aiohttp.ClientError):  # it is answered while it is still being sent
         async with http.post("/api/policies", params={"by": "ada"}, data=endless()) as answer:
             assert (422, True) == (answer.status, "is larger than" in (await answer.json())["detail"][0])
+
+
+async def test_a_wish_without_end_is_refused(http):
+    """Whatever is sent where a few words are meant, no more than two megabytes of it are read."""
+    async with http.post(f"/api/rollouts/{KEY}/override", data=io.BytesIO(b'{"reason": "' + b"x" * 3_000_000)) as answer:
+        assert (413, "more than 2,000,000 bytes are not read") == (answer.status, (await answer.json())["detail"])
 
 
 async def test_the_api_leaves_to_files_what_is_in_files(embedded_kafka, tmp_path):
