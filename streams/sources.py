@@ -16,7 +16,7 @@ from streams.clock import now_ms
 from streams.fields import StoreSection
 from streams.outlet import NotDelivered
 from streams.settings import Settings
-from streams.settings.sections import propagation_ms
+from streams.stores.kinds import propagation_ms
 
 log = structlog.get_logger()
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from streams.settings.load import DEFAULT_PATH, load_settings
-from streams.settings.sections import Settings
+from streams.settings.settings import Settings
 
 __all__ = ["DEFAULT_PATH", "Settings", "load_settings"]

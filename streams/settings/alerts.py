@@ -13,26 +13,11 @@ from guardian.errors import ConditionError, wrong
 from guardian.incidents import Schedule
 from streams.alerts.routing import Quiet, Route, Routing
 from streams.fields import Seconds, Section, Strings
-from streams.web import checked_url
-
-_NO_CHANNELS = frozenset({"quiet", "heartbeat"})
-"""Sections of ``alerts`` that are no channels."""
-
-
-def channel_names() -> tuple[str, ...]:
-    """The names of all channels that settings can name: the sections of ``alerts`` that are channels."""
-    from streams.settings.sections import Alerts
-
-    sections = Alerts.model_fields.items()
-    return tuple(
-        name
-        for name, info in sections
-        if isinstance(info.annotation, type) and issubclass(info.annotation, Section) and name not in _NO_CHANNELS
-    )
+from streams.settings.channels import Address, Channels
 
 
 def _channel(value: str) -> str:
-    known = channel_names()
+    known = Channels.model_fields
     if value not in known:
         raise wrong(f"{value!r} is no channel; write one of {', '.join(known)}")
     return value
@@ -72,26 +57,17 @@ def _zone(value: str) -> str:
     return value
 
 
-def _address(value: str) -> str:
-    try:
-        _ = value and checked_url("", value)
-    except ValueError as error:
-        raise wrong(str(error).removeprefix(": ")) from None
-    return value
-
-
-Channels = Annotated[tuple[Annotated[str, AfterValidator(_channel)], ...], BeforeValidator(_several)]
+ChannelNames = Annotated[tuple[Annotated[str, AfterValidator(_channel)], ...], BeforeValidator(_several)]
 Duration = Annotated[str, AfterValidator(_duration)]
 """Written ``90s``, ``15m``, ``1h``."""
 TimeOfDay = Annotated[str, BeforeValidator(_time)]
-Address = Annotated[str, AfterValidator(_address)]
 
 
 class RouteGiven(Section):
     """One route: each field that is written, a glob or a list of them, must match."""
 
     level: Literal["page", "chat", "log"]
-    to: Channels = ()
+    to: ChannelNames = ()
     action: Strings = ()
     environment: Strings = ()
     mode: Strings = ()
@@ -126,10 +102,10 @@ class Flow(Section):
 
     routes: tuple[RouteGiven, ...] = ()
     quiet: QuietGiven = QuietGiven()
-    stakeholders: Channels = ()
+    stakeholders: ChannelNames = ()
     stakeholders_after: Duration = "15m"
     status_every: Duration = "1h"
-    fallback: Channels = ()
+    fallback: ChannelNames = ()
     unreachable_after_s: Seconds = 30.0
     page_url: Address = ""
     heartbeat: Heartbeat = Heartbeat()
@@ -155,3 +131,7 @@ class Flow(Section):
         """The channels that each setting names."""
         routes = {f"alerts.routes[{number}].to": one.to for number, one in enumerate(self.routes)}
         return {**routes, "alerts.stakeholders": self.stakeholders, "alerts.fallback": self.fallback}
+
+
+class Alerts(Flow, Channels):
+    """Who is told."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from guardian import errors
 from guardian.errors import ConfigError, Problem, problems_in
-from streams.settings.sections import Settings
+from streams.settings.settings import Settings
 from streams.settings.source import ENVIRONMENT, STORES, Written, hides_value, is_secret, read_written, variable_for
 from streams.settings.stores import section_of
 

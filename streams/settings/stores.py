@@ -1,4 +1,4 @@
-"""The flag stores that settings name under ``stores:``, each with the settings of its kind."""
+"""The flag stores: those that settings name under ``stores:``, each as its kind asks, and the one behind an address."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, PlainValidator
+from pydantic import AfterValidator, Field, PlainValidator, SecretStr, field_validator
 
 from guardian.errors import wrong
-from streams.fields import StoreSection
+from streams.fields import Section, StoreSection, Text, as_asked
 from streams.stores.kinds import KINDS, kind_of
+from streams.web import checked_url
+from streams.webhooks import key_of
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
@@ -41,3 +43,24 @@ def _named(value: dict[str, StoreSection]) -> dict[str, StoreSection]:
 
 
 Stores = Annotated[dict[str, Annotated[StoreSection, PlainValidator(_store)]], AfterValidator(_named)]
+
+
+class WebhookStore(Section):
+    """A flag store of one's own behind an address; used where ``store`` says so."""
+
+    url: str = ""
+    secret: SecretStr = SecretStr("")
+    secret_file: str = ""
+    environment: Text = "production"
+    timeout_s: float = Field(1.5, ge=0.05, le=4.0)
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        return as_asked(value, checked_url)
+
+    @field_validator("secret")
+    @classmethod
+    def _of_standard_webhooks(cls, value: SecretStr) -> SecretStr:
+        as_asked(value.get_secret_value(), key_of)
+        return value

@@ -63,3 +63,8 @@ def kind_of(name: str) -> Kind:
     """
     kind: Kind = importlib.import_module(KINDS[name]).KIND
     return kind
+
+
+def propagation_ms(store: StoreSection) -> int:
+    """Return how long the slowest clients of a store take to follow a change: as it is set, or as is usual for its kind."""
+    return round(store.propagation_s * 1_000 or kind_of(store.kind).capabilities.slowest_propagation_ms)

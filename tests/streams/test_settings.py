@@ -24,7 +24,7 @@ from streams.apps.run import processors
 from streams.keys import new_private, private_pem
 from streams.rights import rights_of
 from streams.settings import Settings, load_settings
-from streams.settings.sections import TopicNames
+from streams.settings.topics import TopicNames
 from streams.topics import Topics
 
 DOCUMENTED = Path(__file__).parents[2] / "config" / "guardian.yaml"
