@@ -24,8 +24,8 @@ class Section(BaseModel):
     )
 
 
-def _items(value: Any) -> Any:
-    """A list, or a text with commas, as the environment can only give."""
+def items(value: Any) -> Any:
+    """A list, also of a text with commas, as the environment can only give; anything else as it is."""
     if isinstance(value, str):
         return [item.strip() for item in value.split(",") if item.strip()]
     return value
@@ -66,7 +66,7 @@ def _topic(value: str) -> str:
     return value
 
 
-Strings = Annotated[tuple[str, ...], BeforeValidator(_items)]
+Strings = Annotated[tuple[str, ...], BeforeValidator(items)]
 Text = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 """0 is any free port: for tests."""
@@ -76,7 +76,7 @@ Servers = Annotated[str, BeforeValidator(_servers), AfterValidator(_checked_serv
 ExistingFile = Annotated[str, AfterValidator(_existing)]
 """A file that can be read later; empty for none."""
 TopicName = Annotated[str, AfterValidator(_topic)]
-TopicList = Annotated[tuple[TopicName, ...], BeforeValidator(_items)]
+TopicList = Annotated[tuple[TopicName, ...], BeforeValidator(items)]
 
 
 class StoreSection(Section):

@@ -12,7 +12,7 @@ from guardian.conditions import parse_duration
 from guardian.errors import ConditionError, wrong
 from guardian.incidents import Schedule
 from streams.alerts.routing import Quiet, Route, Routing
-from streams.fields import Seconds, Section, Strings
+from streams.fields import Seconds, Section, Strings, items
 from streams.settings.channels import Address, Channels
 
 
@@ -20,12 +20,6 @@ def _channel(value: str) -> str:
     known = Channels.model_fields
     if value not in known:
         raise wrong(f"{value!r} is no channel; write one of {', '.join(known)}")
-    return value
-
-
-def _several(value: Any) -> Any:
-    if isinstance(value, str):
-        return [item.strip() for item in value.split(",") if item.strip()]
     return value
 
 
@@ -57,7 +51,7 @@ def _zone(value: str) -> str:
     return value
 
 
-ChannelNames = Annotated[tuple[Annotated[str, AfterValidator(_channel)], ...], BeforeValidator(_several)]
+ChannelNames = Annotated[tuple[Annotated[str, AfterValidator(_channel)], ...], BeforeValidator(items)]
 Duration = Annotated[str, AfterValidator(_duration)]
 """Written ``90s``, ``15m``, ``1h``."""
 TimeOfDay = Annotated[str, BeforeValidator(_time)]
