@@ -15,7 +15,8 @@ STAGES = ("summed", "judged", "sent", "seen")
 """
 summed   from the last failure in Kafka to the summary that decided (the clock of its flush)
 judged   from there to the decision's record: the transaction, the journal, the tests
-sent     from there to the flag's new state: the decision's topic, what act plans
+sent     from there to the flag's new state: the decision's topic, what act plans; where the store keeps its state itself, to the
+         receipt, which is written when the change was read back
 seen     from there to the client that evaluates control: the store, its push
 """
 
@@ -47,6 +48,11 @@ async def stages(bootstrap: str, kills: Iterable[Kill]) -> dict[str, dict[str, f
         data = json.loads(record.value)["data"]
         if data.get("killed"):
             changed.setdefault(data["flag_key"], record.timestamp)
+    if not changed:
+        for record in await everything(bootstrap, "guardian.receipts.v1"):
+            data = json.loads(record.value)["data"]
+            if (data["action"], data["status"]) == ("kill", "applied"):
+                changed.setdefault(data["flag_key"], record.timestamp)
     rows = [
         np.diff([kill.harmed_ms, *decided[kill.flag], changed[kill.flag], kill.seen_ms])
         for kill in kills
