@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
@@ -58,6 +59,7 @@ class Outlet:
         self._producer = producer
         self._timeout_s = timeout_s
         self._failing_from_s: float | None = None
+        self._turns: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
     def failing_s(self) -> float:
@@ -95,18 +97,35 @@ class Outlet:
         """
         Put one record in line, and return the task that ends when it is kept, or with ``NotDelivered``.
 
-        Records posted one after the other by one task keep their order in each partition.
+        Records posted one after the other by one task keep their order in each partition. Where nobody leads a partition,
+        what is for it waits, and whoever posts does not.
         """
-        raw = key.encode() if isinstance(key, str) else key
         name = key if isinstance(key, str) else (key or b"").decode(errors="replace")
         try:
-            async with asyncio.timeout(self._timeout_s):
-                if partition is None:
+            if partition is None:
+                async with asyncio.timeout(self._timeout_s):
                     partition = partition_of(name, await self.partitions(topic))
-                delivery = await self._producer.send(topic, value, key=raw, partition=partition, headers=list(headers) or None)
         except (TimeoutError, KafkaError) as error:
             return asyncio.ensure_future(self._refused(topic, name, error))
-        return asyncio.ensure_future(self._delivered(topic, name, delivery))
+        raw = key.encode() if isinstance(key, str) else key
+        return asyncio.ensure_future(self._in_turn(topic, partition, name, (raw, value, headers)))
+
+    async def _in_turn(
+        self, topic: str, partition: int, name: str, record: tuple[bytes | None, bytes | None, Headers]
+    ) -> None:
+        """
+        Hand a record to the producer after those that were posted to its partition before, and wait until it is kept.
+
+        After a refused batch aiokafka takes nothing more for its partition until that is sent again.
+        """
+        key, value, headers = record
+        try:
+            async with asyncio.timeout(self._timeout_s), self._turns[topic, partition]:
+                delivery = await self._producer.send(topic, value, key=key, partition=partition, headers=list(headers) or None)
+        except (TimeoutError, KafkaError) as error:
+            await self._refused(topic, name, error)
+        else:
+            await self._delivered(topic, name, delivery)
 
     async def send_all(self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes]]) -> None:
         """
