@@ -175,7 +175,7 @@ def test_check_reads_the_default_policy_too(tmp_path):
     """``guardian check --default`` lints it, and ``guardian check`` alone lints all that the settings name."""
     path, config, policies = tmp_path / "default.yaml", tmp_path / "guardian.yaml", tmp_path / "policies"
     policies.mkdir()
-    (policies / "a.yaml").write_text("flag: a\nenvironment: production\n" + DEFAULT)
+    (policies / "a.yaml").write_text("flag: checkout-v2\nenvironment: production\n" + DEFAULT)
     path.write_text(DEFAULT)
     config.write_text(json.dumps({"policies": [str(policies)], "policies_default": str(path)}))
     fine = CliRunner().invoke(app, ["check", "--config", str(config)])
