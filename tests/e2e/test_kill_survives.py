@@ -70,6 +70,7 @@ async def test_act_dies_between_the_store_and_the_receipt(guardian):
         await one.assert_survived({"already"})
 
 
+@pytest.mark.long
 async def test_judge_dies_again_while_it_recovers(guardian):
     """Killed twice more with its partitions assigned and its table not yet recovered, judge loses and adds nothing."""
     async with rollout(guardian, "recovery-dies") as one:

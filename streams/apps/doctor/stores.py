@@ -71,7 +71,7 @@ async def _store(
             found = await together(*(_flag(about, backend, limit, policy, (name, known)) for policy in kept))
         else:
             found = await checked(about, _without_flags(about, backend))
-        others = checked(about, _meant(about, _unwatched(about, backend, section, settings, kept, limit)))
+        others = checked(about, _unwatched(about, backend, section, settings, kept, limit))
         return [*merged(found), *await others, *dates.findings(about)]
 
 
@@ -150,11 +150,14 @@ def _fitting(about: str, policy: Policy, seen: Seen, finest: float) -> Iterator[
 async def _unwatched(
     about: str, backend: Backend, section: StoreSection, settings: Settings, kept: Sequence[Policy], limit: asyncio.Semaphore
 ) -> list[Finding]:
-    """Divided flags without a policy, of a store that can say which flags it has."""
+    """Divided flags without a policy, of a store that can say which flags it has; why it does not is told by all else."""
     if settings.policies_default:
         return []
     watched = {policy.flag for policy in kept}
-    flags = [flag for flag in await listed(backend) if flag not in watched and section.keeps(section.environment, flag)]
+    try:
+        flags = [flag for flag in await listed(backend) if flag not in watched and section.keeps(section.environment, flag)]
+    except StoreError:
+        return []
     return await in_store(about, backend, flags, limit)
 
 
