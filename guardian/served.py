@@ -48,6 +48,10 @@ class Serves(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
         return "; ".join([_percents(self.shares) or "not known", *rings])
 
 
+NOT_KNOWN = Serves(apart=True)
+"""Of a flag that is gone, or served in a way that is no shares."""
+
+
 class Known(msgspec.Struct, array_like=True, gc=False):
     """What one store serves, when it said so (its clock), and how long its slowest clients take to follow (0: not told)."""
 

@@ -21,8 +21,8 @@ from streams.clock import now_ms
 from streams.outlet import NotDelivered, Outlet
 from streams.sources import Source
 from streams.stores.shares.backend import Edit, Watched
-from streams.stores.shares.flag import Malformed, Seen
-from streams.stores.shares.told import NOT_KNOWN, serves
+from streams.stores.shares.flag import Seen
+from streams.stores.shares.told import given
 
 log = structlog.get_logger()
 
@@ -117,17 +117,15 @@ class Noticing:
             # What is read is at least as new as this, so of two workers the one that read later is believed.
             at_ms, some = now_ms(), waiting[start : start + TOGETHER]
             found = dict(zip(some, await asyncio.gather(*map(self._given, some)), strict=True))
-            given = {flag_key: one for flag_key, one in found.items() if one is not None}
-            changes = {flag_key: self._unread[flag_key] for flag_key in given}
-            if await self._source.tell(given, changes, at_ms=at_ms):
-                for flag_key in given:
+            told = {flag_key: one for flag_key, one in found.items() if one is not None}
+            changes = {flag_key: self._unread[flag_key] for flag_key in told}
+            if await self._source.tell(told, changes, at_ms=at_ms):
+                for flag_key in told:
                     del self._unread[flag_key]
 
     async def _given(self, flag_key: str) -> Serves | None:
         """What a flag gives whom; ``None`` where the store does not say it now."""
         try:
-            return serves(await self._read(flag_key))
+            return await given(self._read, flag_key)
         except StoreUnavailable:
             return None
-        except (StoreError, Malformed):
-            return NOT_KNOWN

@@ -109,7 +109,7 @@ def besides(settings: Settings) -> Beside:
 
 
 def _home(settings: Settings, document: Document | None, environment: str, flag: str) -> Home:
-    keeping = [section for section in settings.targets.values() if section.keeps(environment, flag)]
+    keeping = settings.keeping(environment, flag).values()
     if not keeping:
         environments = dict.fromkeys(section.environment for section in settings.targets.values())
         if environment not in environments:

@@ -90,19 +90,21 @@ class Settings(Section):
 
         return {"": WebhookSection(kind="webhook", **self.webhook_store.model_dump())}
 
+    def keeping(self, environment: str, flag_key: str) -> dict[str, StoreSection]:
+        """Return those of ``targets`` that keep a flag."""
+        return {name: target for name, target in self.targets.items() if target.keeps(environment, flag_key)}
+
     def stores_of(self, environment: str, flag_key: str) -> str:
         """Return which stores keep a flag, as receipts call them: by their names, with a plus between, or by kind."""
-        keeping = [(name, target) for name, target in self.targets.items() if target.keeps(environment, flag_key)]
-        return "+".join(name or target.kind for name, target in keeping)
+        return "+".join(name or target.kind for name, target in self.keeping(environment, flag_key).items())
 
     def propagation_ms(self, environment: str, flag_key: str) -> int:
         """Return how long the slowest clients of the stores that keep a flag take to follow a change; 0: a few seconds."""
-        keeping = [target for target in self.targets.values() if target.keeps(environment, flag_key)]
-        return max(map(propagation_ms, keeping), default=0)
+        return max(map(propagation_ms, self.keeping(environment, flag_key).values()), default=0)
 
     def is_told_by_all(self, environment: str, flag_key: str) -> bool:
         """Say whether every store that keeps a flag tells what it gives whom."""
-        return all(kind_of(one.kind).tells for one in self.targets.values() if one.keeps(environment, flag_key))
+        return all(kind_of(one.kind).tells for one in self.keeping(environment, flag_key).values())
 
     @property
     def serves_flagd(self) -> bool:

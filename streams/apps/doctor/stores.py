@@ -43,7 +43,7 @@ async def look(settings: Settings, policies: Sequence[Policy]) -> list[Finding]:
 
 def _kept_nowhere(settings: Settings, policies: Sequence[Policy]) -> Iterator[Finding]:
     for policy in policies:
-        if not any(section.keeps(policy.environment, policy.flag) for section in settings.targets.values()):
+        if not settings.keeping(policy.environment, policy.flag):
             stores = settings.targets.items()
             there = ", ".join(f"{name or one.kind} ({one.environment}: {', '.join(one.flags)})" for name, one in stores)
             cure = f"mend environment: or flag: in the policy, or the settings of a store; there are: {there}"

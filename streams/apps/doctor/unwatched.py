@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator, Mapping
 
-from guardian.dividing import serves as served_by
+from guardian.dividing import serves
 from guardian.flagdoc import Document
-from guardian.ports import StoreError
-from guardian.served import Serves
+from guardian.ports import StoreUnavailable
+from guardian.served import NOT_KNOWN, Serves
 from streams.findings import Finding
 from streams.stores.shares.backend import Backend, Watched
-from streams.stores.shares.flag import Malformed
-from streams.stores.shares.told import serves
+from streams.stores.shares.told import given
 
 MOST_READ = 100
 """Flags of one store that are looked at."""
@@ -22,21 +21,21 @@ MOST_NAMED = 10
 def in_document(about: str, document: Document, watched: Collection[str]) -> list[Finding]:
     """Find them among the flags of a valid document, but for those that are *watched*."""
     evaluators, flags = document.get("$evaluators"), document["flags"]
-    return _found(about, {key: served_by(flags[key], flags[key], None, evaluators) for key in flags if key not in watched})
+    return _found(about, {key: serves(flags[key], flags[key], None, evaluators) for key in flags if key not in watched})
 
 
 async def in_store(about: str, backend: Backend, flags: Collection[str], limit: asyncio.Semaphore) -> list[Finding]:
     """Find them among *flags* of a store; one that cannot be read as shares is none."""
 
-    async def given(flag_key: str) -> Serves:
+    async def read(flag_key: str) -> Serves:
         async with limit:
             try:
-                return serves(await backend.read(flag_key))
-            except (StoreError, Malformed):
-                return Serves(apart=True)
+                return await given(backend.read, flag_key)
+            except StoreUnavailable:
+                return NOT_KNOWN
 
     some = sorted(flags)[:MOST_READ]
-    return _found(about, dict(zip(some, await asyncio.gather(*map(given, some)), strict=True)))
+    return _found(about, dict(zip(some, await asyncio.gather(*map(read, some)), strict=True)))
 
 
 async def listed(backend: Backend) -> list[str]:
@@ -49,8 +48,8 @@ async def listed(backend: Backend) -> list[str]:
     return await backend.flags() if isinstance(backend, Watched) else []
 
 
-def _found(about: str, given: Mapping[str, Serves]) -> list[Finding]:
-    divided = {key: one for key, one in given.items() if one.is_divided}
+def _found(about: str, told: Mapping[str, Serves]) -> list[Finding]:
+    divided = {key: one for key, one in told.items() if one.is_divided}
     if not divided:
         return []
     named = ", ".join(_named(divided))

@@ -7,16 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from guardian.dividing import serves
-from guardian.served import Serves
+from guardian.served import NOT_KNOWN, Serves
 from streams.stores.flagd.documents import Documents
 
 CHUNK = 50
 """Flags that are looked at before others have their turn: a kill waits no longer than these take, some milliseconds."""
 AGAIN_S = 1.0
 """From what was not kept to the next try."""
-NOBODY = Serves(apart=True)
-"""What a flag gives that is no longer in the document."""
-
 Tell = Callable[[Mapping[str, Serves]], Awaitable[bool]]
 """Tells by flag what each gives whom; says whether that is kept. A repeat does no harm."""
 
@@ -64,5 +61,5 @@ def _is_same(one: tuple[Any, Any], other: tuple[Any, Any] | None) -> bool:
 def _serves(documents: Documents, key: str) -> Serves:
     base, served = documents.flag(key)
     if base is None or served is None:
-        return NOBODY
+        return NOT_KNOWN
     return serves(base, served, documents.overlay(key), documents.evaluators)

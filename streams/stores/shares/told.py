@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from guardian.names import sequence_of
-from guardian.served import Serves
-from streams.stores.shares.flag import Seen
+from collections.abc import Awaitable, Callable
 
-NOT_KNOWN = Serves(apart=True)
-"""Of a flag that is gone, or served in a way that is no shares."""
+from guardian.names import sequence_of
+from guardian.ports import StoreError, StoreUnavailable
+from guardian.served import NOT_KNOWN, Serves
+from streams.stores.shares.flag import Malformed, Seen
+
+
+async def given(read: Callable[[str], Awaitable[Seen]], flag_key: str) -> Serves:
+    """
+    *Read* a flag and return what it gives whom; where that cannot be said of it, that it is not known.
+
+    Raises:
+        StoreUnavailable: the store does not say it now.
+    """
+    try:
+        return serves(await read(flag_key))
+    except StoreUnavailable:
+        raise
+    except (StoreError, Malformed):
+        return NOT_KNOWN
 
 
 def serves(found: Seen) -> Serves:

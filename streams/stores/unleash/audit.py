@@ -82,10 +82,11 @@ def news_in(body: bytes, *, at: str, after: int, since: datetime, most: int) -> 
         msgspec.DecodeError: it is no list of events.
     """
     events = msgspec.json.decode(body, type=_Events).events
-    new = [one for one in reversed(events) if one.id > after and one.environment in (at, None)]
+    unread = [one for one in reversed(events) if one.id > after]
+    new = [one for one in unread if one.environment in (at, None)]
     edits = [edit for one in new if one.created_at >= since for edit in _edit(one)]
     touched = [one.feature for one in new]
-    is_any = not after or None in touched or len([one for one in events if one.id > after]) >= most
+    is_any = not after or None in touched or len(unread) >= most
     newest = max((one.id for one in events), default=after)
     return newest, News(edits, None if is_any else frozenset(filter(None, touched)))
 
