@@ -24,7 +24,7 @@ from bench.rivals.ours import Guardian
 from bench.rivals.reading import Floats, Judge, Tick
 from bench.rivals.rules import argo, flagger
 from bench.rivals.zscore import NaiveZ
-from tests.calibration.tables import write
+from tests.support.pages import write
 
 ALPHA, ROLLOUTS, SECONDS = 0.01, 1_000, 1_200
 """One false kill in a hundred rollouts is what the statistical methods are asked for; each rollout lasts 20 minutes."""

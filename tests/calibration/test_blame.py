@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from guardian.decisions import Decision
-from tests.calibration.tables import table, write
+from tests.support.pages import table, write
 from tests.support.two_flags import OURS, THEIRS, TwoFlags, by, judged
 
 RUNS = 40

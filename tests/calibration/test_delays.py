@@ -13,7 +13,7 @@ import pytest
 from guardian.sequential import DEFAULT_GRID, advance, information, samples_bound, two_sample_blocks
 from guardian.sequential.checks import Floats
 from tests.calibration.lab import KEEP, Delay, delays, mean_of
-from tests.calibration.tables import table, write
+from tests.support.pages import table, write
 
 ALPHA, RATIO_MAX, REGRET_MAX, JUMP_MAX, LATE_MAX = 1e-4, 1.25, 2.5, 1.35, 1.12
 #: Units of treatment and control a tick.

@@ -14,7 +14,7 @@ from scipy.stats import binom
 from guardian.decisions import Interval
 from guardian.estimates import ESTIMATE_ALPHA, Estimates
 from guardian.sequential import DifferenceScan, Onset, RatioScan, two_sample_block
-from tests.calibration.tables import table, write
+from tests.support.pages import table, write
 
 
 class Gathered:

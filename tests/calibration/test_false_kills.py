@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.calibration.lab import LEVELS, Peeking, Stage, kills, most_kills, ticks
-from tests.calibration.tables import table, write
+from tests.support.pages import table, write
 
 #: Units a tick, so that the smaller arm gets about ten.
 SPLITS = {"50/50": (20, 0.5), "10/90": (100, 0.1), "1/99": (1_000, 0.01), "90/10": (100, 0.9), "99/1": (1_000, 0.99)}

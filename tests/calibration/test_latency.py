@@ -17,7 +17,7 @@ from guardian.sequential import DEFAULT_GRID, DEFAULT_TAUS, slowness_blocks, two
 from guardian.sequential.checks import Floats
 from guardian.sequential.latency import gamma
 from tests.calibration.lab import KEEP, Delay, kills, mean_of, most_kills
-from tests.calibration.tables import table, write
+from tests.support.pages import table, write
 
 Change = Callable[[np.random.Generator, Floats], Floats]
 

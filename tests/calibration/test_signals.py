@@ -22,7 +22,7 @@ from guardian.sequential import (
 )
 from guardian.sequential.checks import Floats
 from tests.calibration.lab import KEEP, Delay, kills, mean_of, most_kills
-from tests.calibration.tables import table, write
+from tests.support.pages import table, write
 
 ALPHA = 1e-3
 LEVELS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])

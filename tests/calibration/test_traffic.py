@@ -17,7 +17,7 @@ from scipy.special import ndtr
 from guardian.sequential import advance, count_blocks, two_sample_blocks
 from guardian.sequential.checks import Floats
 from tests.calibration.lab import mean_of, most_kills
-from tests.calibration.tables import table, write
+from tests.support.pages import table, write
 
 USERS, WINDOWS, BROKEN, FAILS = 20_000, 10, 0.01, 0.6
 

@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 
 from tests.kafka import Brokers, NoKafkaError, can_own, find_way
+from tests.support.pages import check, write
 from tests.torture.faults import PAUSE_S, Terms
-from tests.torture.telling import marks, put, table
+from tests.torture.telling import NAME, table
 from tests.torture.trial import run_trial
 
 
@@ -26,7 +27,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.page is not None:
         try:
-            marks(given.page)
+            check(NAME, given.page)
         except (OSError, ValueError) as error:
             parser.error(f"--page: {error}")
     terms = Terms(tuple(filter(None, given.only.split(","))), (given.every, given.every) if given.every else PAUSE_S)
@@ -46,7 +47,7 @@ def main() -> int:
             found = run_trial(brokers, folder, given.seed, given.kills, lambda text: print(text, flush=True), terms)
     print(table(found))
     if given.page is not None:
-        put(found, given.page)
+        write(NAME, table(found), given.page)
     return 1 if found.wrong or found.slow else 0
 
 

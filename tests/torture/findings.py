@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tests.torture.ledger import Ledger
 from tests.torture.story import Story, Totals
 from tests.torture.striking import Striker, Struck
+
+Heard = Mapping[str, list[float]]
+"""When each thing was heard of, seconds by the clock, in order."""
 
 LATE_MOST_S, STORE_MOST_S, TAKEOVER_MOST_S = 10.0, 15.0, 10.0
 
@@ -33,6 +37,7 @@ class Found:
     late_s: list[float]
     in_store_s: list[float]
     takeover_s: dict[str, list[float]]
+    recovery_s: list[float]
     wrong: list[str] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)
 
@@ -62,17 +67,19 @@ def compared(story: Story, calm: Ledger, struck: Ledger, striker: Striker, seed:
     slow = [f"a verdict {late:.1f} s late" for late in late_s if late > LATE_MOST_S]
     in_store_s = struck.in_store_after_s()
     slow += [f"a kill in the store after {took:.1f} s" for took in in_store_s if took > STORE_MOST_S]
-    takeover_s = {worker: takeovers(struck.heard_s(worker), strikes, worker) for worker in ("observe", "judge")}
+    heard_s = {worker: struck.heard_s(worker) for worker in ("observe", "judge")}
+    takeover_s = {worker: takeovers(of, strikes, worker) for worker, of in heard_s.items()}
     slow += [
         f"{worker} took over after {took:.1f} s"
         for worker, times in takeover_s.items() for took in times if took > TAKEOVER_MOST_S
     ]  # fmt: skip
+    everything = {f"{worker} {name}": times for worker, of in heard_s.items() for name, times in of.items()}
     sent = sum(times for (*_, kind), times in story.totals.items() if kind != "errors")
     counted = sum(times for (*_, kind), times in struck.summed().items() if kind != "errors")
     kills, missed = sum(one.fault.is_kill for one in strikes), sum(fault.is_kill for fault in striker.missed)
     return Found(
         seed, kills, missed, strikes, sent, len(struck.dead()), counted, lost, doubled, len(again), late_s, in_store_s,
-        takeover_s, wrong, slow,
+        takeover_s, recoveries(everything, strikes), wrong, slow,
     )  # fmt: skip
 
 
@@ -92,17 +99,28 @@ def differences(expected: Totals, found: Totals) -> tuple[int, int, list[str]]:
     return less, more, texts
 
 
-def takeovers(heard_s: dict[str, list[float]], strikes: list[Struck], worker: str) -> list[float]:
+def takeovers(heard_s: Heard, strikes: list[Struck], worker: str) -> list[float]:
     """
     Return for each kill of the worker, or of a host, how long it took until everything it is in charge of was heard of.
 
     A kill that is followed by another one, or by a broker's, before that is left out: it cannot be told whose wait it was.
     """
-    kills = sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host"))
     others = sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host", "broker", "leave", "sleep"))
     found = []
-    for at_s in kills:
-        again_s = [times[at] for times in heard_s.values() if (at := bisect_right(times, at_s)) < len(times)]
-        if len(again_s) == len(heard_s) and not any(at_s < other <= max(again_s) for other in others):
-            found.append(max(again_s) - at_s)
+    for at_s in sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host")):
+        again_s = heard_again(heard_s, at_s)
+        if again_s is not None and not any(at_s < other <= again_s for other in others):
+            found.append(again_s - at_s)
     return found
+
+
+def recoveries(heard_s: Heard, strikes: list[Struck]) -> list[float]:
+    """Return for each death of a broker, or from the last fault of the time, how long it took until everything was heard of."""
+    again = [heard_again(heard_s, one.at_s) for one in strikes if one.fault.kind == "broker"]
+    return [again_s - due(0.0, again_s, strikes) for again_s in again if again_s is not None]
+
+
+def heard_again(heard_s: Heard, at_s: float) -> float | None:
+    """Return when everything was heard of after that; ``None`` where it never was."""
+    again_s = [times[at] for times in heard_s.values() if (at := bisect_right(times, at_s)) < len(times)]
+    return max(again_s) if len(again_s) == len(heard_s) else None

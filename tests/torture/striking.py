@@ -49,7 +49,7 @@ class Striker:
             time.sleep(fault.after_s)
             did = self._strike(fault)
             (self.struck.append(Struck(fault, time.time())) if did else self.missed.append(fault))
-            said(f"{fault.who} {fault.number}: {fault.kind}{'' if did else ' (was not there)'}")
+            said(f"{time.strftime('%H:%M:%S')} {fault.who} {fault.number}: {fault.kind}{'' if did else ' (was not there)'}")
 
     def mend(self) -> None:
         """Wait until everything that lasts is undone, and start what is still away."""

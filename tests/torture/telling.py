@@ -1,15 +1,16 @@
-"""A trial's findings as a table for people, put where docs/reliability.md keeps it."""
+"""A trial's findings as a table for people."""
 
 from __future__ import annotations
 
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
+from tests.support.pages import table as markdown
 from tests.torture.findings import LATE_MOST_S, STORE_MOST_S, TAKEOVER_MOST_S, Found
 
-BEGIN, END = "<!-- torture: begin -->", "<!-- torture: end -->"
+NAME = "torture"
+"""What a page calls the place of the table."""
 
 
 def table(found: Found) -> str:
@@ -27,37 +28,11 @@ def table(found: Found) -> str:
         ("a verdict later than undisturbed, or than the last fault before it", _spread(found.late_s), f"{LATE_MOST_S:.0f} s"),
         ("a kill in the store after its decision", _spread(found.in_store_s), f"{STORE_MOST_S:.0f} s"),
         *((f"{worker} taken over", _spread(times), f"{TAKEOVER_MOST_S:.0f} s") for worker, times in found.takeover_s.items()),
+        ("all heard of again after a broker's death, or the last fault after it", _spread(found.recovery_s), ""),
         ("what was wrong", "; ".join(found.wrong) or "nothing", "nothing"),
         ("what was slow", "; ".join(found.slow) or "nothing", "nothing"),
     ]
-    lines = [f"| {what} | {said} | {limit} |" for what, said, limit in rows]
-    return "\n".join([f"| seed {found.seed} | measured | limit |", "|---|---|---|", *lines])
-
-
-def put(found: Found, page: Path) -> None:
-    """
-    Put the table between its two marks on a page.
-
-    Raises:
-        ValueError: the page has no such marks.
-    """
-    before, after = marks(page)
-    page.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{after}")
-
-
-def marks(page: Path) -> tuple[str, str]:
-    """
-    Return what stands before and after the two marks of a page.
-
-    Raises:
-        OSError: there is no such page.
-        ValueError: it has no such marks.
-    """
-    before, mark, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise ValueError(f"{page}: there are no {BEGIN} and {END}")
-    return before, after
+    return markdown([f"seed {found.seed}", "measured", "limit"], rows)
 
 
 def _counts(counted: Counter[str]) -> str:

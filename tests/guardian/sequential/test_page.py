@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import guardian.sequential
-from tests.calibration.tables import PAGE, table, write
+from tests.support.pages import PAGE, table, write
 
 TEXT = PAGE.read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
