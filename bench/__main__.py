@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench._stores import STORES
+from tests.support.pages import check, write
 
 
 def main(arguments: list[str]) -> int:
@@ -19,13 +20,22 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("name", choices=names)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--page", type=Path, help="a page of docs/ that has a place for what this one measures: poison, soak")
     parser.add_argument("--store", choices=STORES, help="kill: the flag store that kills are carried out at (flagd)")
     chosen = parser.parse_args(arguments)
     if chosen.store and chosen.name != "kill":
         parser.error("--store goes with kill")
     given = {"store": chosen.store} if chosen.store else {}
-    found: dict[str, Any] = importlib.import_module(f"bench.{chosen.name}").run(**given)
+    measuring = importlib.import_module(f"bench.{chosen.name}")
+    if chosen.page:
+        try:
+            check(chosen.name, chosen.page)
+        except (OSError, ValueError) as error:
+            parser.error(f"--page: {error}")
+    found: dict[str, Any] = measuring.run(**given)
     print(json.dumps(found) if chosen.json else table(found))
+    if chosen.page:
+        write(chosen.name, measuring.markdown(found), chosen.page)
     return 0
 
 

@@ -24,6 +24,7 @@ from bench.observe import JOURNAL_PARTITIONS, PARTITIONS, measure
 from tests.kafka import running_kafka
 from tests.support.events import outcome
 from tests.support.hostile import hostile
+from tests.support.pages import table
 
 GOOD = int(os.environ.get("BENCH_EVENTS", "400000"))
 EVERY = int(os.environ.get("BENCH_POISON_EVERY", "10"))
@@ -56,6 +57,17 @@ def run() -> dict[str, Any]:
         "poison": poison,
         "cpu": {"ours": cpu["poisoned"], "limit": cpu["clean"], "ratio_to_limit": cpu["poisoned"] / cpu["clean"]},
     }
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Return the figures as a table."""
+    header = [f"{found['good']:,} good messages", "good events/s on one core, by the clock", "by processor time"]
+    rows = [
+        ("none is poison", f"{found['limit']:,.0f}", f"{found['cpu']['limit']:,.0f}"),
+        (f"every {EVERY}th is ({found['poison']:,})", f"{found['ours']:,.0f}", f"{found['cpu']['ours']:,.0f}"),
+        ("the part that is left", f"{found['ratio_to_limit']:.2f}", f"{found['cpu']['ratio_to_limit']:.2f}"),
+    ]
+    return table(header, rows)
 
 
 def _topic(bootstrap: str) -> str:

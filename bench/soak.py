@@ -28,6 +28,7 @@ from demo.ports import free_ports
 from streams.admin import ensure_topics
 from streams.settings import Settings, load_settings
 from tests.kafka import KafkaServer
+from tests.support.pages import table
 from tests.support.started import children
 
 SECONDS = float(os.environ.get("SOAK_S", "1800"))
@@ -81,6 +82,22 @@ async def _run() -> dict[str, Any]:
         "load_events_s": LOAD_PART * capacity,
         "seconds": SECONDS,
     }
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Return the figures as two tables: of each worker, and of the run."""
+    one_of = {"MB": "{mb:.0f}", "MB a minute": "{mb_per_minute:.2f}", **{what: f"{{{what}:.0f}}" for what in GROWN_MOST}}
+    workers = [(name, *(form.format(**found[name]) for form in one_of.values())) for name in found["ours"]]
+    took = "median {p50_ms:.0f} ms, p99 {p99_ms:.0f} ms, at most {max_ms:.0f} ms".format(**found["kills"])
+    of_run = [
+        ("seconds, and outcomes a second", f"{found['seconds']:,.0f}, {found['load_events_s']:,.0f}", ""),
+        ("what grew", found["grown"], f"nothing ({FLAT_MB_PER_MINUTE:g} MB a minute)"),
+        ("workers that started again", str(found["restarts"]), "0"),
+        ("kills, and those that were missed", f"{found['kills']['n']}, {found['missed']}", "none missed"),
+        ("from the decisive event to the client", took, ""),
+        ("events behind at the end", f"{found['lag_events']:,.0f}", ""),
+    ]
+    return f"{table(['worker', *one_of], workers)}\n\n{table(['the run', 'measured', 'limit'], of_run)}"
 
 
 async def _kill_all_the_time(bootstrap: str, client: Any) -> tuple[int, list[Kill]]:

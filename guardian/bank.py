@@ -5,22 +5,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
+from guardian.answers import take_receipt
+from guardian.config import JudgeConfig, Now, lag_of
 from guardian.decisions import Decision, RolloutView
+from guardian.due import is_due, is_waiting
 from guardian.effects import Decide, Effect
-from guardian.engine import (
-    JudgeConfig,
-    Now,
-    advance_time,
-    is_due,
-    is_waiting,
-    lag_of,
-    take_override,
-    take_policy,
-    take_receipt,
-    take_sums,
-)
+from guardian.engine import advance_time, take_policy, take_sums
 from guardian.journal import NOTICED, Entry, Override, PolicyEntry, ReceiptEntry, Summary, is_lesson, serves_of
 from guardian.keepsakes import begin_from, begin_held
+from guardian.listening import is_heard, note_unheard
 from guardian.names import Millis
 from guardian.served import Known
 from guardian.sources import Sources
@@ -29,6 +22,7 @@ from guardian.storm import kills_before
 from guardian.summaries import FlagSums
 from guardian.told import take_serves
 from guardian.views import view
+from guardian.wishes import take_override
 
 __all__ = ["Bank", "JudgeConfig"]
 
@@ -162,6 +156,8 @@ class Bank:
             return False
         if state.offset >= offset:
             return False
+        if not is_heard(state.policy, entry.source):
+            return note_unheard(state, entry.source)
         take_sums(state, entry.source, entry.offsets, sums, now, self.config)
         return True
 

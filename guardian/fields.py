@@ -54,6 +54,12 @@ def _environment(value: str) -> str:
     return value
 
 
+def _topic(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value):
+        raise wrong("is no topic name; write up to 249 letters, digits, dots, dashes and underscores")
+    return value
+
+
 def _attribute(value: str) -> str:
     if "=" in value:
         raise wrong("name the attribute alone, such as country: each of its values is a segment")
@@ -148,6 +154,8 @@ def _one_or_several(conditions: tuple[Condition, ...] | None) -> str | list[str]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Key = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_name)]
 Environment = Annotated[Key, AfterValidator(_environment)]
+Topic = Annotated[StrictStr, AfterValidator(_topic)]
+"""The name of a Kafka topic."""
 Word = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 Attribute = Annotated[Word, AfterValidator(_attribute)]
 Budget = Annotated[StrictFloat, Field(gt=0, le=0.5, allow_inf_nan=False, examples=[0.001])]

@@ -28,6 +28,7 @@ from guardian.fields import (
     Reading,
     Share,
     Switch,
+    Topic,
     share_of,
     signal_name,
 )
@@ -108,6 +109,9 @@ class Terms(Document):
     )
     signals: dict[Annotated[StrictStr, AfterValidator(signal_name)], Declaration] = Field(
         default_factory=dict
+    )
+    topics: tuple[Topic, ...] = Field(
+        (), examples=[["checkout.events.v1"]], description="Input topics whose events count for this rollout; none: all"
     )
     min_units: Annotated[StrictInt, Field(ge=1, examples=[3])] = Field(
         3, description="Distinct units that must have failed under a variation before any kill of it"

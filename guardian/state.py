@@ -101,7 +101,8 @@ class RolloutState(msgspec.Struct, gc=False):
     the journal time at which telemetry last came; budget drips only between
     such times. ``segments`` are those watched, by attribute, as they were
     first heard of. ``met`` are the variations whose telemetry is taken, ``strangers`` some of those for which there is no
-    room. ``document`` is the policy, as MessagePack. ``company`` is what is known of the other flags that its
+    room, ``unheard`` some topics that hold events of it which do not count. ``document`` is the policy, as MessagePack.
+    ``company`` is what is known of the other flags that its
     requests ran under. ``courses`` is how far each variation has come, ``joins`` the status with which another one begins.
     ``heard`` is kept for guardrails on silence, ``silent`` names what is
     silent and was told. ``hindsights`` are the kills of shadow mode.
@@ -136,6 +137,7 @@ class RolloutState(msgspec.Struct, gc=False):
     segments: dict[str, list[str]] = {}
     met: list[str] = []
     strangers: list[str] = []
+    unheard: list[str] = []
     heard: dict[str, Heard] = {}
     silent: list[str] = []
     changes: list[str] = []

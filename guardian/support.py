@@ -55,7 +55,7 @@ ACTIONS = frozenset(
 STAGE_FIELDS = frozenset({"share", "for", "until", "approval", "start", "name", "users", "size"})
 POLICY_FIELDS = frozenset(
     {"flag", "environment", "control", "variations", "owner", "mode", "false_kills", "guardrails", "stages"}
-    | {"signals", "min_units", "unit_cluster", "segments", "cooldown", "freeze", "hours", "hold_back"}
+    | {"signals", "min_units", "unit_cluster", "segments", "cooldown", "freeze", "hours", "hold_back", "topics"}
     | {"min_starts", "false_advances", "accelerate"}
 )
 

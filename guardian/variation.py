@@ -7,9 +7,10 @@ import msgspec
 from guardian.estimates import Estimates
 from guardian.line_watch import LineWatch
 from guardian.names import Millis
+from guardian.policy import Policy
 from guardian.rule import Rule
 from guardian.sequential import ControlRate
-from guardian.watch import CONTROL_HALF_LIFE_S, Block, Guesses, Watch
+from guardian.watch import CONTROL_HALF_LIFE_S, Block, Guesses, Watch, tested
 
 
 class VariationWatch(msgspec.Struct, gc=False):
@@ -64,6 +65,15 @@ class VariationWatch(msgspec.Struct, gc=False):
     def is_quiet(self) -> bool:
         """Whether no literal rule is broken."""
         return not any(rule.since_ms for rule in self.rules.values())
+
+    def renew(self, policy: Policy) -> None:
+        """New terms: accounts are opened anew, and what was offered until now was offered under others."""
+        self.guardrails = [Watch.begin(g.when) for g in tested(policy)]
+        self.lines, self.rules, self.renewed = {}, {}, self.offered
+        for held in self.guardrails:
+            for lane in (held.full, held.fast):
+                if lane is not None:
+                    lane.offered = self.offered
 
     def reset(self) -> None:
         """Empty all accounts; what was deposited is spent. Whoever has spoken may speak again."""

@@ -11,6 +11,7 @@ from guardian.gates import waits
 from guardian.history import RECENT_MS
 from guardian.line_reading import configured_share, part_of_budget
 from guardian.lines import is_literal
+from guardian.listening import unheard
 from guardian.names import Millis, iso, split_rollout_key
 from guardian.policy import Policy
 from guardian.population import Cell, Cells
@@ -47,6 +48,8 @@ def view(
         notes.append(f"what was before {iso(state.kept_ms)} is known no more")
     if state.strangers:
         notes.append(f"it has too many variations; left out are {', '.join(map(clean, state.strangers))} and maybe more")
+    if ignored := unheard(state, policy):
+        notes.append(f"what {', '.join(map(clean, ignored))} says of it does not count, as its policy names the topics that do")
     environment, flag_key = split_rollout_key(state.key)
     tested = {*policy.variations, *state.variations, *state.courses} - {policy.control}
     names = [policy.control, *sorted(tested)]

@@ -57,7 +57,7 @@ async def run_act(settings: Settings, status: Status, open_store: OpenStore) -> 
 
 def _connect(app: GuardianApp, acting: Acting, decisions: str) -> None:
     async def carry_out(stream: Any) -> None:
-        async for event in stream.noack().events():
+        async for event in app.in_sequence.events(stream.noack()):
             acting.take(event)
 
     async def revoked(*_: Any, **__: Any) -> None:

@@ -13,6 +13,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import faust
@@ -27,6 +28,7 @@ from yarl import URL
 
 from guardian.errors import GuardianError
 from streams.environment import WORKER_VARIABLE
+from streams.in_sequence import InSequence, Numbered
 from streams.loops import new_loop
 from streams.reading import FETCH_WAIT_MS, fetch_wait_ms
 from streams.settings import Settings
@@ -57,6 +59,10 @@ class FaustCrashed(GuardianError):
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     _rested_s = 0.0
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.numbered = Numbered()
+
     async def _fetch_records(self, consumer: AIOKafkaConsumer, active_partitions: Any, *args: Any, **options: Any) -> Any:
         """
         Fetch as Faust does, with a rest after each fetch that brought something; the first record never waits.
@@ -76,6 +82,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
                 consumer.seek(at, found.pop(at)[0].offset)
         if found:
             self._rested_s = clock_s() + FETCH_PAUSE_S
+        for at, records in found.items():
+            self.numbered.number(at, records)
         return found
 
     async def seek_to_committed(self) -> Any:
@@ -83,11 +91,17 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         return await self.call_thread(self._seek_to_committed)
 
     async def _seek_to_committed(self) -> Any:
-        consumer = self._ensure_consumer()
-        committed = await consumer.seek_to_committed()
-        fresh = [at for at, offset in committed.items() if not offset and not self.consumer._is_changelog_tp(at)]
-        if fresh:
-            await consumer.seek_to_beginning(*fresh)
+        consumer, committed = self._ensure_consumer(), {}
+        for at in consumer.assignment():
+            if self.consumer._is_changelog_tp(at):
+                continue
+            committed[at] = offset = await consumer.committed(at)
+            # Numbers begin anew in the same moment: what is fetched from now on comes from there.
+            self.numbered.set_back(at, offset or 0)
+            if offset:
+                consumer.seek(at, offset)
+            else:
+                await consumer.seek_to_beginning(at)
         return committed
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
@@ -135,8 +149,8 @@ class _Consumer(driver.Consumer):
     """
     Reads a partition only after it was set back to what is committed, and commits up to the newest acknowledged event.
 
-    After a recovery Faust resumes partitions first and sets them back then: records from where some earlier fetch had
-    ended could come before those from where the commits end, and what lies between was lost.
+    After a recovery Faust resumes partitions first and sets them back then, and empties its buffers at last: records from
+    where some earlier fetch had ended could come before those from where the commits end, or be thrown away.
 
     All that is read here is acknowledged in its order, so whatever comes before that event is done, and gaps (the
     markers of transactions are offsets, too) need no book-keeping: Faust's own took a fifth of a busy judge's time.
@@ -145,18 +159,48 @@ class _Consumer(driver.Consumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._not_set_back: set[Any] = set()
+        self._set_back: set[Any] = set()
+
+    @property
+    def times_set_back(self) -> int:
+        """How often partitions were set back so far."""
+        return self._thread.numbered.times if self._thread else 0
+
+    def pause_partitions(self, tps: Iterable[Any]) -> None:
+        """Pause; what waited to be resumed waits no more."""
+        self._not_set_back -= set(tps)
+        self._set_back -= set(tps)
+        super().pause_partitions(tps)
 
     def resume_partitions(self, tps: Iterable[Any]) -> None:
-        """Resume changelogs; let all others wait for ``perform_seek``, which Faust calls next."""
+        """Resume changelogs; let all others wait for ``perform_seek`` and ``resume_flow``, which Faust calls next."""
         others = {tp for tp in tps if not self._is_changelog_tp(tp)}
         self._not_set_back |= others
         super().resume_partitions(set(tps) - others)
 
     async def perform_seek(self) -> None:
-        """Go back to what is committed, and then resume what waits for that."""
+        """Go back to what is committed."""
+        waiting = set(self._not_set_back)
         await super().perform_seek()
-        waiting, self._not_set_back = self._not_set_back, set()
+        self._set_back |= waiting & self._not_set_back
+        self._not_set_back -= waiting
+
+    def resume_flow(self) -> None:
+        """Let records come, and resume what was set back."""
+        super().resume_flow()
+        waiting, self._set_back = self._set_back, set()
         super().resume_partitions(waiting & self.assignment())
+
+    async def begin_again(self) -> None:
+        """Read every partition again from what is committed; nothing where a rebalance does so anyway."""
+        if self.app.rebalancing:
+            return
+        mine = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        self.pause_partitions(mine)
+        self.resume_partitions(mine)
+        await self.perform_seek()
+        if not self.app.rebalancing:
+            self.resume_flow()
 
     async def verify_all_partitions_active(self) -> None:
         """
@@ -217,6 +261,17 @@ class GuardianApp(faust.App):
 
     def _create_directories(self) -> None:
         """Nothing is kept on disk."""
+
+    @cached_property
+    def in_sequence(self) -> InSequence:
+        """What agents read their streams through: every record in its order, from a rebalance on what is committed."""
+
+        async def revoked(*_: Any, **__: Any) -> None:
+            made.restart()
+
+        made = InSequence(lambda: self.consumer.times_set_back, self.consumer.begin_again)
+        self.on_partitions_revoked.connect(revoked, weak=False)
+        return made
 
 
 def build_app(settings: Settings, name: str, *, table: type[faust.Table] | None = None) -> GuardianApp:

@@ -19,9 +19,7 @@ from guardian.summaries import TICK_MS, FlagSums
 from streams.codecs import EXPOSURE, FEEDBACK, OUTCOME, Codec, Event, Message, Record
 from streams.deadletters import DeadLetter, dead_letter
 from streams.folding.admission import FLAGS, SERVICES, VARIATIONS, Known
-from streams.folding.ahead import Ahead
-from streams.folding.cadence import FLUSHES, resumed
-from streams.folding.chunk import Chunk, joined
+from streams.folding.chunk import Chunk
 from streams.folding.columns import Batch, columns_of, read
 from streams.folding.keyed import keyed
 from streams.folding.memory import Memory
@@ -31,6 +29,7 @@ from streams.folding.serving import Proofs, Serving
 from streams.folding.sights import UNIT_SHIFT, Sights
 from streams.folding.state import Counts, FoldConfig, Savepoint
 from streams.folding.sums import sums
+from streams.folding.waiting import Waiting
 
 __all__ = ["Batch", "Counts", "Fold", "FoldConfig", "Savepoint"]
 
@@ -60,22 +59,18 @@ class Fold:
         self.source = source
         self.config = config
         self.counts = Counts()
-        self._cadence = resumed(position, note)
+        self._waiting = Waiting(position, note, config.rows_max)
         self._resume = position
-        self._next = min(*self._cadence.sent, position if back_to is None else back_to)
+        self._next = min(self._waiting.sent, position if back_to is None else back_to)
         self.reached_ms: Millis = 0
         self._codec = Codec(bare=config.bare)
         self._repeats = Memory(config.duplicates_window)
         self._planned = Planned(config.units_max)
         self._serving = Serving()
-        self._open: list[Chunk] = []
-        self._held: Chunk | None = None
-        self._ahead = Ahead()
         self._can_roll_back = False
         self._known: Known = {}
         self._settings: Settings
         self._sights: Sights
-        self._cycle: Int64s
         self._forget_names()
 
     @property
@@ -138,7 +133,7 @@ class Fold:
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits for a flush."""
-        return not self._open and self._held is None and self._ahead.is_empty
+        return self._waiting.is_empty
 
     def take(self, records: Sequence[Record], arrival_ms: Millis | Int64s) -> list[DeadLetter]:
         """
@@ -211,17 +206,14 @@ class Fold:
         """Return the sums since the last flush, sorted by flag key; the same events always give the same sums."""
         if not self.is_due:
             return []
-        ahead = self._ahead.next()
-        self._sights.tell(ahead.told)
-        chunks = [chunk for chunk in (self._held, *self._open, *ahead.chunks) if chunk is not None]
-        self._open, self._held = [], None
         names = self._settings.names
-        if self._cycle.size < names.flag_hash.size:
-            self._cycle = np.concatenate((self._cycle, np.zeros(names.flag_hash.size - self._cycle.size, dtype=np.int64)))
-        found = self._sum(joined(chunks)) if chunks else []
-        self._cadence = self._cadence.after(self._next, self._cycle, names.flag_hash, self.config.rows_max)
-        if self._cadence.flush == 0:
-            self._cycle[:] = 0
+        due = self._waiting.flush(self._next, names)
+        self._sights.tell(due.told)
+        found: list[FlagSums] = []
+        if due.chunk is not None:
+            chunk, fresh_shifts = self._planned.thin(due.chunk, names)
+            found = sums(chunk, names, due.ticks_of_flag, fresh_shifts)
+            self._sights.hand_over(found)
         if names.is_full and self.is_empty:
             self._forget_names()
         if not self._can_roll_back:
@@ -242,27 +234,25 @@ class Fold:
     def rollback(self, point: Savepoint) -> None:
         """Go back to ``point``: the events since then will be read again, and are then no repeats."""
         self.counts = copy(point.counts)
-        self._cadence, self._held, self._cycle = point.cadence, point.held, point.cycle.copy()
         self._settings, self._sights = point.settings, point.sights
         self._settings.follow(_watched(self.plans))
         self._settings.names.admission.follow(self._known)
         self._sights.undo(point.sights_mark)
         self._repeats.undo(point.repeats_mark)
         self._planned.undo(point.planned_mark)
-        self._open, self._ahead = [], Ahead()
+        self._waiting.undo(point.waiting_mark)
         self._next, self.reached_ms = point.position, point.reached_ms
 
     def _savepoint(self) -> Savepoint:
         return Savepoint(
-            copy(self.counts), self._cadence.note(), self._next, self.reached_ms, self._cadence, self._held, self._cycle.copy(),
-            self._settings, self._sights, self._sights.mark(), self._repeats.mark(),
-            self._planned.mark(),
+            copy(self.counts), self._waiting.note, self._next, self.reached_ms, self._settings, self._sights,
+            self._waiting.mark(), self._sights.mark(), self._repeats.mark(), self._planned.mark(),
         )  # fmt: skip
 
     def _forget_names(self) -> None:
         self._settings = Settings(Names(self._known), _watched(self.plans))
         self._sights = Sights(self._settings.names, self.config.units_max)
-        self._cycle = np.zeros(0, dtype=np.int64)
+        self._waiting.forget_names()
 
     def _add(
         self, batch: Batch, arrival_ms: Millis | Int64s, offsets: Int64s | None = None, flush: Int64s | None = None
@@ -337,10 +327,9 @@ class Fold:
             company=self._settings.company[batch.setting],
             event=pairs.event, arm=pairs.arm, marks=pairs.marks, pair=pairs.pair, column=pairs.column, place=pairs.place,
         )  # fmt: skip
-        if flush is not None:
-            self._ahead.put(chunk, flush)
-        else:
-            self._open.append(chunk if offsets is None else chunk.choose(self._unsent(offsets[chunk.event], chunk.arm)))
+        if offsets is not None:
+            chunk = chunk.choose(self._unsent(offsets[chunk.event], chunk.arm))
+        self._waiting.put(chunk, flush)
 
     def _see(
         self, batch: Batch, start_ms: Int64s, event: Int64s, arm: Int64s, again: Bools | None, offsets: Int64s | None,
@@ -359,33 +348,10 @@ class Fold:
         if flush is None:
             self._sights.tell(told)
         elif told:
-            self._ahead.tell(told, flush[seen])
-
-    def _classes(self) -> Int64s:
-        return self._cadence.classes(self._settings.names.flag_hash)
+            self._waiting.tell(told, flush[seen])
 
     def _unsent(self, offset: Int64s, arm: Int64s) -> Bools:
-        """Return which pairs had not been sent before the restart."""
-        flag_class = self._classes()[self._settings.names.flag_of_arm[arm]]
-        unsent: Bools = offset >= np.array(self._cadence.sent)[flag_class]
-        return unsent
-
-    def _sum(self, chunk: Chunk) -> list[FlagSums]:
-        names, ticks_of_flag = self._settings.names, None
-        if self._cadence.crowded:
-            flag_class = self._classes()
-            ticks_of_flag = FLUSHES[flag_class]
-            due = self._cadence.due()[flag_class][names.flag_of_arm[chunk.arm]]
-            if not due.all():
-                self._held = chunk.choose(~due).compact()
-                chunk = chunk.choose(due)
-        if names.flag_hash.size > self.config.rows_max:
-            whole = chunk.arm[~names.is_part[chunk.arm]]
-            self._cycle += np.bincount(names.flag_of_arm[whole], minlength=self._cycle.size)
-        chunk, fresh_shifts = self._planned.thin(chunk, names)
-        found = sums(chunk, names, ticks_of_flag, fresh_shifts)
-        self._sights.hand_over(found)
-        return found
+        return self._waiting.unsent(offset, arm, self._settings.names)
 
 
 def _watched(plans: Mapping[str, Plan]) -> frozenset[str]:

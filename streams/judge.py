@@ -93,13 +93,18 @@ async def _same_partitions(outlet: Outlet, topics: Topics, changelog: str) -> in
 
 def _connect(app: GuardianApp, judge: Judge, table: SnapshotTable, journal: str) -> None:
     async def entries(stream: Any) -> None:
-        async for event in stream.noack().events():
-            await judge.take(event)
+        async for event in app.in_sequence.events(stream.noack()):
+            if judge.is_behind(event.message):
+                # The group has gone on without this worker, which is about to hear of it.
+                app.in_sequence.restart()
+            else:
+                await judge.take(event)
 
     async def revoked(*_: Any, **__: Any) -> None:
         judge.revoked()
 
     async def recovered() -> None:
+        app.in_sequence.restart()
         mine = {held.partition for held in app.consumer.assignment() if held.topic == journal}
         try:
             judge.recovered(mine, lambda held: held.load(table))

@@ -48,6 +48,7 @@ from guardian.errors import GuardianError
 from guardian.journal import Entry, decode
 from guardian.names import RolloutKey, rollout_key
 from streams.cloudevents import CONTENT_TYPE, to_event
+from streams.in_sequence import Place
 from streams.keeper import Owed, Partition
 from streams.keys import UNSIGNED, Keys
 from streams.lessons import teach
@@ -185,6 +186,21 @@ class Judge:
             for decision in held.bank.outbox():
                 if decision.decision_id in unanswered:
                     await self._decide(decision)
+
+    def is_behind(self, message: Any) -> bool:
+        """
+        Say whether entries before this one were acknowledged that memory has not seen: by another worker, meanwhile.
+
+        It happens to whoever sleeps between reading the snapshots and being set back, and must not go on from there.
+        """
+        place, held = message.checksum, self._held.get(message.partition)
+        if not isinstance(place, Place) or place.number or held is None or message.partition not in (self._assigned or ()):
+            return False
+        is_whole = not (held.unreadable or held.is_missing or held.bank.is_partial)
+        is_behind = is_whole and place.start - 1 > held.bank.sources.offset
+        if is_behind:
+            log.warning("judged_by_others", partition=held.number, known=held.bank.sources.offset, committed=place.start)
+        return is_behind
 
     async def take(self, event: Any) -> None:
         """Take one record of the journal into account and hand its effects to Kafka; never raises for its content."""

@@ -13,12 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 
-from guardian.journal import Override, encode
-from guardian.names import rollout_key
 from guardian.ports import StoreError, StoreUnavailable
 from guardian.served import Serves
 from streams.clock import now_ms
-from streams.outlet import NotDelivered, Outlet
+from streams.outlet import NotDelivered
 from streams.sources import Source
 from streams.stores.shares.backend import Edit, Watched
 from streams.stores.shares.flag import Seen
@@ -34,25 +32,20 @@ TOGETHER = 8
 
 class Noticing:
     """
-    Looks into the log of *backend* and writes what is news into the *journal*: of the flags that the store called *store* keeps.
+    Looks into the log of *backend*, and has the *source* tell what is news of the flags that the store *keeps*.
 
-    *read* reads a flag with the guardian's record beside it; *source* tells what it gives whom.
+    *read* reads a flag with the guardian's record beside it.
     """
 
     def __init__(
         self,
         backend: Watched,
         read: Callable[[str], Awaitable[Seen]],
-        outlet: Outlet,
         source: Source,
         *,
-        journal: str,
-        environment: str,
-        store: str,
         keeps: Callable[[str], bool] = lambda _flag: True,
     ) -> None:
-        self._backend, self._read, self._outlet, self._source = backend, read, outlet, source
-        self._journal, self._environment, self._store, self._keeps = journal, environment, store, keeps
+        self._backend, self._read, self._source, self._keeps = backend, read, source, keeps
         self._nudged = asyncio.Event()
         self._edits: list[Edit] = []
         self._unread: dict[str, str] = {}
@@ -78,10 +71,10 @@ class Noticing:
             try:
                 await self._look()
             except (StoreError, NotDelivered) as error:
-                log.warning("changes_unknown", store=self._store, error=str(error))
+                log.warning("changes_unknown", store=self._source.store, error=str(error))
             except Exception:
                 # A defect here must not keep act from acting, nor this from looking again.
-                log.exception("changes_not_looked_at", store=self._store)
+                log.exception("changes_not_looked_at", store=self._source.store)
             await asyncio.sleep(LEAST_S)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._nudged.wait(), max(self._backend.poll_s - LEAST_S, 0.0))
@@ -95,20 +88,13 @@ class Noticing:
             self._unread.setdefault(flag_key, "")
         self._unread.update({edit.flag_key: edit.id for edit in self._edits})
         while self._edits:
-            await self._tell(self._edits[0])
+            await self._source.tell_edit(self._edits[0])
             self._edits.pop(0)
         if self._is_all_unread:
             for flag_key in filter(self._keeps, await self._backend.flags()):
                 self._unread.setdefault(flag_key, "")
             self._is_all_unread = False
         await self._read_all()
-
-    async def _tell(self, edit: Edit) -> None:
-        key, where = rollout_key(self._environment, edit.flag_key), f" in {self._store}" if self._store else ""
-        said = f"{edit.by} changed the flag{where}: {edit.what}"
-        entry = Override(at_ms=now_ms(), key=key, action="changed", by=edit.by, reason=said, id=edit.id)
-        await self._outlet.send(self._journal, key, encode(entry))
-        log.info("flag_edited", rollout=key, by=edit.by, what=edit.what, store=self._store)
 
     async def _read_all(self) -> None:
         """Tell what those flags give that were not read since they were changed; what cannot be read now, is next time."""

@@ -56,14 +56,14 @@ def register(app: Any, reporter: Reporter, topics: Topics, keys: Keys = UNSIGNED
     @app.agent(raw_topic(app, topics.decisions), name="report_decisions")
     async def decisions(stream: Any) -> None:
         stream = stream.noack()
-        async for event in stream.events():
+        async for event in app.in_sequence.events(stream):
             work = read(event, Decision, DECISION_TYPE, reporter.handle_decision, reporter, keys)
             await in_order.handle(stream, event, work)
 
     @app.agent(raw_topic(app, topics.receipts), name="report_receipts")
     async def receipts(stream: Any) -> None:
         stream = stream.noack()
-        async for event in stream.events():
+        async for event in app.in_sequence.events(stream):
             work = read(event, Receipt, RECEIPT_TYPE, reporter.handle_receipt, reporter, keys)
             await in_order.handle(stream, event, work)
 

@@ -1,4 +1,8 @@
-"""What a store serves, told to judge through the journal: each flag at the start, and again when its shares are others."""
+"""
+What a store serves, told to judge through the journal: each flag at the start, and again when its shares are others.
+
+What people change there is told too, where the store says who.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from guardian.journal import SERVES, ReceiptEntry, encode
+from guardian.journal import SERVES, Override, ReceiptEntry, encode
 from guardian.names import Millis, rollout_key
 from guardian.served import Serves
 from streams.clock import now_ms
@@ -17,6 +21,7 @@ from streams.fields import StoreSection
 from streams.outlet import NotDelivered
 from streams.settings import Settings
 from streams.stores.kinds import propagation_ms
+from streams.stores.shares.backend import Edit
 
 log = structlog.get_logger()
 
@@ -33,7 +38,7 @@ class Writer(Protocol):
 
 class Source:
     """
-    One environment of the store called *store*, whose shares are written into the *journal* where they are news.
+    One environment of the *store*, as it is called in receipts, whose shares are written into the *journal* where they are news.
 
     Of flags that another store keeps as well which does not tell (*is_shared*) the parts of all traffic are not known.
     Its slowest clients take *propagation_ms* to follow a change.
@@ -50,7 +55,7 @@ class Source:
         propagation_ms: int = 0,
     ) -> None:
         self._outlet, self._journal, self._propagation_ms = outlet, journal, propagation_ms
-        self._environment, self._store, self._is_shared = environment, store, is_shared
+        self._environment, self.store, self._is_shared = environment, store, is_shared
         self._told: dict[str, Serves] = {}
 
     async def tell(
@@ -79,10 +84,23 @@ class Source:
                 self._told[flag_key] = serves
         return is_kept
 
+    async def tell_edit(self, edit: Edit) -> None:
+        """
+        Write what somebody has changed; judge knows it by its id, whoever tells it again.
+
+        Raises:
+            NotDelivered: it may not be kept.
+        """
+        key = rollout_key(self._environment, edit.flag_key)
+        said = f"{edit.by} changed the flag in {self.store}: {edit.what}"
+        entry = Override(at_ms=now_ms(), key=key, action="changed", by=edit.by, reason=said, id=edit.id)
+        await (await self._outlet.post(self._journal, key, encode(entry)))
+        log.info("flag_edited", rollout=key, by=edit.by, what=edit.what, store=self.store)
+
     async def _post(self, flag_key: str, serves: Serves, change: str, at_ms: Millis) -> asyncio.Task[None]:
         key = rollout_key(self._environment, flag_key)
         entry = ReceiptEntry(
-            at_ms=at_ms, key=key, decision_id="", status=SERVES, store=self._store, serves=serves, change=change,
+            at_ms=at_ms, key=key, decision_id="", status=SERVES, store=self.store, serves=serves, change=change,
             propagation_ms=self._propagation_ms,
         )  # fmt: skip
         return await self._outlet.post(self._journal, key, encode(entry))

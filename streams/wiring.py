@@ -103,11 +103,8 @@ class _Shared:
 
         if not isinstance(made, Watched):
             return
-        settings, environment = self._settings, section.environment
-        noticing = Noticing(
-            made, backend.read, self._outlet, source_of(settings, self._outlet, name, section), journal=settings.topics.journal,
-            environment=environment, store=name, keeps=functools.partial(section.keeps, environment),
-        )  # fmt: skip
+        source = source_of(self._settings, self._outlet, name, section)
+        noticing = Noticing(made, backend.read, source, keeps=functools.partial(section.keeps, section.environment))
         await self._stack.enter_async_context(noticing.looking())
         self._nudges[name] = noticing.nudge
 

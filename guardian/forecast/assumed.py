@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from guardian.engine import JudgeConfig
+from guardian.config import JudgeConfig
 from guardian.intake import DRIP_GAP_MS
 from guardian.lag import DELAY_GAMMA, LEARNED_AT, UNKNOWN_MS, delay_bucket
 

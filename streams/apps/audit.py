@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from guardian.bank import Bank, decisions_of
 from guardian.chain import Break, Chain, Place, millis
+from guardian.config import JudgeConfig
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt
-from guardian.engine import JudgeConfig
 from guardian.errors import EventError
 from guardian.journal import decode
 from streams.cloudevents import from_event

@@ -20,6 +20,7 @@ from guardian.chances import Traffic, finding_notes, literal_notes
 from guardian.errors import ConfigError
 from guardian.flagdoc import Document
 from guardian.forecast import Assumed
+from guardian.listening import topic_notes
 from guardian.policy import Policy
 from guardian.ports import in_common
 from guardian.schedule import Schedule
@@ -57,13 +58,14 @@ def check(
         out.writelines(f"{problem}\n" for problem in wrong)
         return 2
     known = assumed(given)
-    files = read_policies(paths, beside=beside or Beside(now=datetime.now(UTC)))
+    beside = beside or Beside(now=datetime.now(UTC))
+    files = read_policies(paths, beside=beside)
     files += [read_default(default)] if default is not None else []
     for file in files:
         out.writelines(f"{problem}\n" for problem in file.problems)
         if not file.problems:
             out.write(f"{file.file}: OK, {_count(len(file.policies), 'policy', 'policies')}\n")
-            notes = _notes(file, known, told=bool(traffic or rate))
+            notes = _notes(file, known, beside.exposures, told=bool(traffic or rate))
             out.writelines(f"{file.file}: note: {policy.flag}: {note}\n" for policy, note in notes)
     problems = sum(len(file.problems) for file in files)
     out.write(f"{_budget(files)}\n")
@@ -105,7 +107,10 @@ def besides(settings: Settings) -> Beside:
             document = checked(flags.read_bytes())
         except (OSError, ValueError) as error:
             raise ValueError(f"{flags}:\n{error}") from None
-    return Beside(now=datetime.now(UTC), home=lambda environment, flag: _home(settings, document, environment, flag))
+    return Beside(
+        now=datetime.now(UTC), home=lambda environment, flag: _home(settings, document, environment, flag),
+        inputs=settings.topics.inputs, exposures=settings.topics.exposures,
+    )  # fmt: skip
 
 
 def _home(settings: Settings, document: Document | None, environment: str, flag: str) -> Home:
@@ -120,10 +125,11 @@ def _home(settings: Settings, document: Document | None, environment: str, flag:
     return Home(document if served else None, in_common([kind_of(section.kind).capabilities for section in keeping]))
 
 
-def _notes(file: PolicyFile, known: Assumed, *, told: bool) -> Iterator[tuple[Policy, str]]:
+def _notes(file: PolicyFile, known: Assumed, exposures: tuple[str, ...], *, told: bool) -> Iterator[tuple[Policy, str]]:
     traffic = Traffic(known.requests_per_s, known.rate)
     for policy in file.policies:
         notes = [*tempering_notes(policy), *stage_notes(policy), *literal_notes(policy, traffic)]
+        notes += topic_notes(policy, exposures)
         yield from ((policy, note) for note in [*notes, *(finding_notes(policy, traffic) if told else ())])
 
 

@@ -56,6 +56,7 @@ class Report:
     complaints: list[str] = field(default_factory=list)
     unwatched: dict[str, int] = field(default_factory=dict)
     hindsight: list[HindsightView] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def complain(self, place: str, why: str) -> None:
         """Count an unreadable line; the first twenty are named."""
@@ -180,7 +181,12 @@ class Replay:
         self._report.hindsight = [one for _, state in sorted(self._bank.rollouts.items()) for one in hindsight(state)]
 
     def _begin(self, at_ms: Millis) -> Iterator[Decision]:
-        for policy in self._policies:
+        for given in self._policies:
+            if given.topics:
+                named = ", ".join(given.topics)
+                self._report.notes.append(f"{given.key}: live only events of {named} count; here all that was read")
+            # Of what was recorded all counts: it is for who replays it to choose.
+            policy = given.model_copy(update={"topics": ()})
             document, hashed = policy.to_document(), policy_hash(policy)
             yield from self._apply(PolicyEntry(at_ms=at_ms, key=policy.key, hash=hashed, document=document))
 
@@ -263,6 +269,7 @@ def summary(report: Report) -> str:
     text += [f"  {complaint}" for complaint in report.complaints]
     if report.unreadable > len(report.complaints):
         text.append(f"  ... and {report.unreadable - len(report.complaints):,} more")
+    text += [f"  {said}" for said in report.notes]
     for key, count in sorted(report.unwatched.items())[:10]:
         text.append(f"  no policy for {key}: {count:,} events not judged")
     return "\n".join(text) + "\n"

@@ -19,7 +19,6 @@ from streams.apps.overrides import Line, OverrideTaken, OverrideWish, Writer, Wr
 from streams.apps.policy_files import PolicyFiles
 from streams.apps.sent_policies import PolicyTaken, read_sent, write_sent
 from streams.outlet import NotDelivered
-from streams.policies import LARGEST_FILE
 
 router = APIRouter(prefix="/api")
 
@@ -138,7 +137,7 @@ async def send_policies(
     given.policies.look()
     try:
         # In a thread: what is wrong with a large document may take a while to say, and others are asking.
-        found = await asyncio.to_thread(read_sent, await _content(request), given.policies.files)
+        found = await asyncio.to_thread(read_sent, await request.body(), given.policies.files)
         return await write_sent(found, by, outlet, given.journal)
     except ProblemsError as error:
         raise HTTPException(422, [str(problem) for problem in error.problems]) from None
@@ -155,16 +154,6 @@ async def events(given: Given, last_event_id: Annotated[str, Header()] = "") -> 
     """
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(given.hub.stream(last_event_id), media_type="text/event-stream", headers=headers)
-
-
-async def _content(request: Request) -> bytes:
-    """The body, or as much of it as shows that it is too large."""
-    content = bytearray()
-    async for piece in request.stream():
-        content += piece
-        if len(content) > LARGEST_FILE:
-            break
-    return bytes(content)
 
 
 def _outlet(given: Served) -> Writer:

@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 from msgspec.structs import astuple
 
 from guardian.names import Millis
-from streams.folding.cadence import Cadence
-from streams.folding.chunk import Chunk
 from streams.folding.names import Settings
 from streams.folding.sights import Sights
-
-Int64s = npt.NDArray[np.int64]
+from streams.folding.waiting import Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +70,9 @@ class Savepoint:
     note: str
     position: int
     reached_ms: Millis
-    cadence: Cadence
-    held: Chunk | None
-    cycle: Int64s
     settings: Settings
     sights: Sights
+    waiting_mark: Mark
     sights_mark: Any
     repeats_mark: int
     planned_mark: Any

@@ -33,12 +33,15 @@ class Beside:
     What policies are compared with besides themselves.
 
     At *now*, calendars that are over are problems, but for the rollouts *known*: these may have come to their end.
-    *home* says where the flag of an environment is kept, both by name.
+    *home* says where the flag of an environment is kept, both by name. *inputs* are the topics that are read, ``None`` where
+    that is not known, and *exposures* those of them that are meant for exposures.
     """
 
     now: datetime | None = None
     known: Container[str] = ()
     home: Callable[[str, str], Home] = lambda _environment, _flag: ANYWHERE
+    inputs: tuple[str, ...] | None = None
+    exposures: tuple[str, ...] = ()
 
 
 ALONE = Beside()

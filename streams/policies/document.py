@@ -72,6 +72,10 @@ def read_document(node: yaml.Node, found: Found, *, to_run: bool, of: Mapping[st
         found.problems.append(
             problem_at(places.get(path, path), value, home.right, file=found.file, lines=values.lines)
         )
+    for at, topic in enumerate(policy.topics):
+        if beside.inputs is not None and topic not in beside.inputs:
+            said = f"is no topic that events are read from; there are: {', '.join(beside.inputs)}"
+            found.problems.append(problem_at(("topics", at), topic, said, file=found.file, lines=values.lines))
     found.problems += unfit(policy, home.document, home.store, **written._asdict())
 
 

@@ -10,7 +10,7 @@ from guardian.errors import wrong
 from streams.fields import Port, Seconds, Section, Text, TopicList
 
 if TYPE_CHECKING:
-    from guardian.engine import JudgeConfig
+    from guardian.config import JudgeConfig
 
 
 class Observe(Section):
@@ -48,7 +48,7 @@ class Judge(Section):
 
     def config(self) -> JudgeConfig:
         """What the engine is told of it; a bound of propagation that somebody set stands, whatever is learned."""
-        from guardian.engine import JudgeConfig
+        from guardian.config import JudgeConfig
 
         set_ms = round(self.propagation_s * 1000)
         bounds = {"propagation_ms": set_ms, "propagation_max_ms": set_ms} if set_ms else {}

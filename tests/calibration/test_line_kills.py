@@ -15,7 +15,7 @@ import pytest
 from scipy.stats import binom
 
 from guardian.plan import NPS, RATING, THUMB
-from tests.calibration import tables
+from tests.support import pages
 from tests.support.sums import RATINGS, World
 from tests.support.traffic import judged, policy
 
@@ -88,7 +88,7 @@ def test_no_signal_alarms_more_often_than_allowed_long() -> None:
     rows = [(f"`{when}`", f"{alarms(when, runs=runs, first_seed=10_000) / runs:.3f}") for when in SCENES]
     limit = float(binom.ppf(0.99, runs, NOMINAL)) / runs
     rows.append(("allowed by the limit", f"{limit:.3f}"))
-    tables.write("signals through the engine", tables.table(("guardrail", "alarms"), rows))
+    pages.write("signals through the engine", pages.table(("guardrail", "alarms"), rows))
 
 
 def alarms(when: str, *, runs: int, first_seed: int) -> int:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardian import company, mixing, strangers, units
+from guardian import company, listening, mixing, strangers, units
 from guardian.bank import UNWATCHED_MAX, Bank, JudgeConfig
 from guardian.company import COMPANIONS_MAX
 from guardian.effects import Decide
@@ -171,7 +171,7 @@ def test_a_source_that_is_gone_is_forgotten() -> None:
         ("units that failed", units.UNITS_MAX), ("mixed units", mixing.UNITS_MAX), ("variations of a rollout", VARIATIONS_MAX),
         ("other flags beside it", COMPANIONS_MAX), ("variations of another flag", company.VARIATIONS_MAX),
         ("values of a segment", SEGMENTS_MAX), ("flags without a policy", UNWATCHED_MAX),
-        ("strangers named", strangers.NAMED_MAX),
+        ("strangers named", strangers.NAMED_MAX), ("topics that are not heard", listening.NAMED_MAX),
     ],
 )  # fmt: skip
 def test_the_documented_bound_is_that_of_the_code(what: str, bound: int) -> None:

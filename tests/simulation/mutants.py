@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from guardian import advancing, decide, engine, gates, grants, intake, orders, silence, standing, told, watch
+from guardian import advancing, decide, due, engine, gates, grants, intake, orders, silence, standing, told, watch
 from guardian.bank import Bank
 from guardian.evidence import Breach
 from guardian.flagdoc import composing, without
@@ -31,7 +31,7 @@ Mutant = Callable[[], AbstractContextManager[Any]]
 
 def outbox_forgets_when_it_sends_again() -> AbstractContextManager[Any]:
     """A decision that is sent again is no longer waited for."""
-    real = engine.resend
+    real = due.resend
 
     def forgetful(state: RolloutState, now: Any, config: Any) -> Any:
         sent = real(state, now, config)
@@ -39,7 +39,7 @@ def outbox_forgets_when_it_sends_again() -> AbstractContextManager[Any]:
         state.outbox = [pending for pending in state.outbox if pending.decision_id not in ids]
         return sent
 
-    return patch.object(engine, "resend", forgetful)
+    return patch("guardian.engine.resend", forgetful)
 
 
 def a_restart_pays_again() -> AbstractContextManager[Any]:

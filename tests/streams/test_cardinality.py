@@ -11,9 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from guardian.bank import Bank
+from guardian.config import JudgeConfig
 from guardian.decisions import Decision
 from guardian.effects import Decide
-from guardian.engine import JudgeConfig
 from guardian.events import NAME_LENGTH_MAX, parse_time
 from guardian.journal import PolicyEntry, Summary, encode
 from guardian.plan import Plan

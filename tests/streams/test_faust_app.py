@@ -40,7 +40,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Any, list[bytes], a
     app.agent(raw_topic(app, settings.topics.decisions), name="note")(note)
     run = asyncio.ensure_future(run_app(app))
     try:
-        await until(lambda: app.started and _assigned(app), within_s=30, what="partitions are assigned")
+        await until(lambda: app.started and _assigned(app) and not app.rebalancing, within_s=30, what="it reads")
         yield app, read, run
     finally:
         run.cancel()
@@ -81,7 +81,10 @@ async def test_failing_to_join_once_is_not_the_end(settings, refuse_joins):
 
 
 async def test_partitions_are_read_only_after_they_are_set_back(settings):
-    """What Faust resumes before it seeks stays unread till the seek is done: a later record first would be a loss."""
+    """
+    What Faust resumes before it seeks stays unread till that is done, and its buffers were emptied: a later record first, or
+    one that is thrown away, would be a loss.
+    """
     async with running(settings) as (app, _, _):
         mine = app.consumer.assignment()
         app.consumer.pause_partitions(mine)
@@ -89,9 +92,65 @@ async def test_partitions_are_read_only_after_they_are_set_back(settings):
         app.consumer.resume_partitions(mine)
         before = set(app.consumer._get_active_partitions())
         await app.consumer.perform_seek()
+        between = set(app.consumer._get_active_partitions())
+        app.consumer.resume_flow()
 
-        assert set() == before
+        assert set() == before == between
         assert mine == app.consumer._get_active_partitions()
+
+
+async def test_what_is_paused_anew_is_not_resumed(settings):
+    """A rebalance pauses what an unfinished recovery was about to resume: it is for the next one to do so."""
+    async with running(settings) as (app, _, _):
+        mine = app.consumer.assignment()
+        app.consumer.resume_partitions(mine)
+        await app.consumer.perform_seek()
+
+        app.consumer.pause_partitions(mine)
+        app.consumer.resume_flow()
+
+        assert set() == app.consumer._get_active_partitions()
+
+
+class Dropping:
+    """A stream that drops the first record of this content, as Faust may in a rebalance."""
+
+    def __init__(self, stream: Any, value: bytes) -> None:
+        self._stream, self._left = stream, [value]
+
+    async def events(self) -> AsyncIterator[Any]:
+        async for event in self._stream.events():
+            if event.value in self._left:
+                self._left.remove(event.value)
+            else:
+                yield event
+
+
+async def test_what_is_dropped_on_the_way_is_read_again(settings):
+    """A record that Faust drops is read after all, before those that stand behind it; what is committed is not read again."""
+    await ensure_topics(settings)
+    app, read = build_app(settings, "test"), list[bytes]()
+
+    async def note(stream: Any) -> None:
+        async for event in app.in_sequence.events(Dropping(stream.noack(), b"three")):
+            read.append(event.value)
+            event.ack()
+
+    app.agent(raw_topic(app, settings.topics.decisions), name="note")(note)
+    run = asyncio.ensure_future(run_app(app))
+    try:
+        async with producer(settings) as producing:
+            for value in (b"one", b"two"):
+                await producing.send_and_wait(settings.topics.decisions, value, partition=0)
+            await until(lambda: read == [b"one", b"two"], within_s=30, what="two records are read")
+            await app.consumer.commit()
+            for value in (b"three", b"four", b"five"):
+                await producing.send_and_wait(settings.topics.decisions, value, partition=0)
+
+            await until(lambda: read[2:] == [b"three", b"four", b"five"], within_s=20, what="the others are read in order")
+    finally:
+        run.cancel()
+        await asyncio.wait({run})
 
 
 async def test_looking_whether_partitions_move_crashes_nobody(settings, monkeypatch):
@@ -163,6 +222,7 @@ async def test_loop_beside_the_app_that_fails_ends_both(settings):
     """A loop that raises takes the app down with it: half a processor would look alive."""
     await ensure_topics(settings)
     app = build_app(settings, "test")
+    app.agent(raw_topic(app, settings.topics.decisions), name="note")(_ignore)
 
     async def fails() -> None:
         await until(lambda: app.started, within_s=30)

@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from guardian.bank import Bank
+from guardian.config import JudgeConfig
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision, Receipt, RolloutView
-from guardian.engine import JudgeConfig
 from guardian.errors import EventError, ProblemsError
 from guardian.journal import Beat, Summary, encode
 from guardian.plan import Plan

@@ -81,8 +81,7 @@ class Journal:
 
 def noticing(log: Log, journal: Journal, **given: Any) -> Noticing:
     source = Source(journal, "journal", environment="production", store="web", propagation_ms=20_000)
-    words = {"journal": "journal", "environment": "production", "store": "web", **given}
-    return Noticing(log, log.read, journal, source, **words)  # type: ignore[arg-type]
+    return Noticing(log, log.read, source, **given)
 
 
 def edit(number: int, flag_key: str = "checkout") -> Edit:

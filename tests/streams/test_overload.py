@@ -19,8 +19,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from guardian.bank import Bank
+from guardian.config import JudgeConfig
 from guardian.effects import Decide
-from guardian.engine import JudgeConfig
 from guardian.journal import PolicyEntry, encode
 from guardian.policy import parse_policy, policy_hash
 from streams.admin import ensure_topics

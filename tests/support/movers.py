@@ -83,16 +83,15 @@ class CountingBank(Bank):
     def __init__(self, config: Any = None) -> None:
         super().__init__(config or JudgeConfig())
         self.count = 0
-        self.offset = -1
         self.pending: dict[str, Decision] = {}
         self.padding = 0
         self._unsaved = False
         self._seen_at = ""
 
     def apply(self, offset: int, entry: Entry) -> list[Effect]:
-        if offset <= self.offset:
+        if offset <= self.sources.offset:
             return []
-        self.offset, self._unsaved = offset, True
+        self.sources.offset, self._unsaved = offset, True
         if isinstance(entry, ReceiptEntry):
             self.pending.pop(entry.decision_id, None)
             return []
@@ -128,16 +127,16 @@ class CountingBank(Bank):
             return {}
         self._unsaved = False
         pending = [one.model_dump(mode="json") for one in self.pending.values()]
-        snapshot = msgspec.json.encode([self.offset, self.count, pending])
+        snapshot = msgspec.json.encode([self.sources.offset, self.count, pending])
         # What cannot be made small shows the largest size that is kept.
         noise = b"" if not self.padding else random.Random(1).randbytes(self.padding)
         return {"rollout": snapshot + noise, self.SOURCES: snapshot}
 
     def load(self, part: str, snapshot: bytes) -> bool:  # noqa: ARG002
         offset, count, pending = msgspec.json.decode(snapshot)
-        if offset <= self.offset:
+        if offset <= self.sources.offset:
             return False
-        self.offset, self.count = offset, count
+        self.sources.offset, self.count = offset, count
         self.pending = {one["decision_id"]: Decision(**one) for one in pending}
         return True
 

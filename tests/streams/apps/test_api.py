@@ -343,8 +343,8 @@ async def test_what_is_no_policy_is_refused(http, data, query):
 
 async def test_a_flood_of_policies_is_refused_and_keeps_nobody_waiting(http):
     """
-    A megabyte of names that no policy has: the first hundred are told, and how many more; of a body without end no more is
-    read than shows that it is too large. Meanwhile the page is answered.
+    A megabyte of names that no policy has: the first hundred are told, and how many more; what is larger than any policy is
+    said to be; a body without end is not read on. Meanwhile the page is answered.
     """
     flood = POLICY + "".join(f"nonsense{number}: 1\n" for number in range(10_000))
     asked = asyncio.ensure_future(http.post("/api/policies", params={"by": "ada"}, data=flood.encode()))
@@ -360,9 +360,11 @@ async def test_a_flood_of_policies_is_refused_and_keeps_nobody_waiting(http):
         while True:
             yield b"# nothing\n" * 10_000
 
+    async with http.post("/api/policies", params={"by": "ada"}, data=io.BytesIO(b"# nothing\n" * 150_000)) as answer:
+        assert (422, True) == (answer.status, "is larger than" in (await answer.json())["detail"][0])
     with contextlib.suppress(aiohttp.ClientError):  # it is answered while it is still being sent
         async with http.post("/api/policies", params={"by": "ada"}, data=endless()) as answer:
-            assert (422, True) == (answer.status, "is larger than" in (await answer.json())["detail"][0])
+            assert (413, "more than 2,000,000 bytes are not read") == (answer.status, (await answer.json())["detail"])
 
 
 async def test_a_wish_without_end_is_refused(http):

@@ -81,6 +81,22 @@ def test_what_the_store_does_not_have_is_told(tmp_path: Path, change: tuple[str,
     assert found.startswith(problem)
 
 
+def test_a_topic_that_nobody_reads_is_told(tmp_path: Path):
+    """
+    A topic that the settings do not name as an input would never be heard: a problem at its line, with those that there are.
+    """
+    beside = replace(BESIDE, inputs=("flag.exposures.v1", "shop.events.v1"), exposures=("flag.exposures.v1",))
+    written = POLICY.replace("flag:", "topics: [shop.events.v1, shop.event.v1]\nflag:", 1)
+
+    (found,) = told(tmp_path, written, beside)
+    (tmp_path / "a.yaml").write_text(written.replace(", shop.event.v1", ""))
+    check([tmp_path], out=(out := io.StringIO()), beside=beside)
+
+    right = "is no topic that events are read from; there are: flag.exposures.v1, shop.events.v1"
+    assert f"1: topics[1]: 'shop.event.v1': {right}" == found
+    assert "note: checkout-v2: topics names none of those for exposures (flag.exposures.v1)" in out.getvalue()
+
+
 def test_another_environments_flags_are_not_compared(tmp_path: Path):
     """
     A policy of an environment whose flags are not known is compared with none.
