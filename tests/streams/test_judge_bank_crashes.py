@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -45,14 +46,14 @@ async def judging(status: Status, settings: Settings) -> None:
     await run_judge(settings, status)
 
 
-def rollout(flag: str, seed: int) -> Iterator[Entry]:
+def rollout(flag: str, seed: int, seconds: float) -> Iterator[Entry]:
     """A rollout's part of the journal: its policy, then what observe saw of its users."""
     key, (rate, from_s) = f"production|{flag}", ERRORS[flag]
     guardrails = [{"when": "error_rate > 1.2x control", "then": "kill"}]
     policy = parse_policy({"flag": flag, "environment": "production", "guardrails": guardrails})
     yield PolicyEntry(at_ms=T0_MS, key=key, hash=policy_hash(policy), document=policy.to_document())
     traffic = Traffic(
-        seconds=SECONDS, rps=100, share=lambda s: 0.3, seed=seed,
+        seconds=seconds, rps=100, share=lambda s: 0.3, seed=seed,
         error=lambda variation, s: rate if variation == "treatment" and s > from_s else 0.01,
     )  # fmt: skip
     for entry in entries(traffic.requests(), exposures=True):
@@ -104,9 +105,9 @@ class Journal:
         kept = await self.producing.send_and_wait(self.topic, encode(entry), partition=at)
         self.ends[at] = kept.offset
 
-    async def play(self, dice: random.Random) -> None:
+    async def play(self, dice: random.Random, seconds: float = SECONDS) -> None:
         """All rollouts beside each other, at an even pace."""
-        for entries_now in zip_longest(*(rollout(flag, dice.randrange(1_000)) for flag in ERRORS)):
+        for entries_now in zip_longest(*(rollout(flag, dice.randrange(1_000), seconds) for flag in ERRORS)):
             for flag, entry in zip(ERRORS, entries_now, strict=True):
                 if entry is not None:
                     await self.write(flag, entry)
@@ -160,6 +161,46 @@ async def test_killed_again_and_again_it_decides_and_keeps_the_same(real_cluster
     kept = await calm.snapshots()
     assert {f"production|{flag}" for flag in ERRORS} < {part for _, part in kept}
     assert kept == await killed.snapshots()
+
+
+@pytest.mark.long
+@pytest.mark.kafka
+@pytest.mark.timeout(400)
+async def test_others_come_and_go_while_it_recovers(real_cluster, tmp_path, dice):
+    """Rebalances begin at any moment of a recovery, again and again: no entry is skipped, and none counted twice."""
+    calm = Judge(real_cluster.settings(judge={"snapshot_s": 0.5}))
+    topics = real_cluster.settings().topic_names.model_dump() | {"journal": calm.settings.topics.journal}
+    struck = Judge(real_cluster.settings(judge={"snapshot_s": 0.5}, topics=topics))
+    partitions = await ensure_topics(calm.settings)
+    await ensure_topics(struck.settings)
+    async with producer(calm.settings) as producing:
+        journal = Journal(producing, calm.settings.topics.journal, partitions)
+        with (
+            Killable(judging, tmp_path / "calm", calm.settings, worker="calm"),
+            Killable(judging, tmp_path / "one", struck.settings, worker="one") as one,
+            Killable(judging, tmp_path / "two", struck.settings, worker="two") as two,
+        ):
+            playing = asyncio.ensure_future(journal.play(dice, seconds=200.0))
+            rounds = 0
+            while not playing.done():
+                await one.ready()
+                one.kill()
+                two.signal(signal.SIGINT)
+                await asyncio.to_thread(two.process.join, 5.0)
+                two.kill()
+                first, second = (one, two) if dice.random() < 0.5 else (two, one)
+                first.start()
+                await asyncio.sleep(dice.uniform(0.0, 0.6))
+                second.start()
+                await asyncio.sleep(dice.uniform(0.0, 1.0))
+                rounds += 1
+            playing.result()
+            await seen_by(calm, journal)
+            await seen_by(struck, journal)
+
+    assert rounds >= 10
+    assert await calm.decisions() == await struck.decisions()
+    assert await calm.snapshots() == await struck.snapshots()
 
 
 async def seen_by(judge: Judge, journal: Journal) -> None:
