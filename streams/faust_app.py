@@ -48,6 +48,8 @@ COMMIT_INTERVAL_S = 1.0
 STOP_S = 2.5
 FETCH_WAIT_MOST_MS = 100
 """What partitions a worker has been given is read with its next fetch: the one before may wait so long for changelogs alone."""
+TABLE_FETCH = 4 << 20
+"""Bytes of a partition in one answer: the more of a changelog comes together, the less of it is handed on (``shortened``)."""
 FETCH_PAUSE_S = 0.008
 """From records to the next fetch: on a busy topic answers come fuller, and there are a few dozen instead of hundreds."""
 
@@ -83,7 +85,10 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         if found:
             self._rested_s = clock_s() + FETCH_PAUSE_S
         for at, records in found.items():
-            self.numbered.number(at, records)
+            if self.consumer._is_changelog_tp(at):
+                found[at] = self.app.shortened(records)
+            else:
+                self.numbered.number(at, records)
         return found
 
     async def seek_to_committed(self) -> Any:
@@ -255,6 +260,8 @@ class GuardianApp(faust.App):
 
     BootStrategy = _NoWeb
     fetch_wait_ms = FETCH_WAIT_MS
+    shortened: Callable[[Sequence[Any]], list[Any]] = list
+    """What of a changelog's records, as they were fetched together, its table has to be given."""
 
     def _new_transport(self) -> _Transport:
         return _Transport(self.conf.broker_consumer, self)
@@ -280,7 +287,7 @@ def build_app(settings: Settings, name: str, *, table: type[faust.Table] | None 
 
     *table* is the class that ``app.Table(...)`` makes.
     """
-    options: dict[str, Any] = {} if table is None else {"Table": table}
+    options: dict[str, Any] = {} if table is None else {"Table": table, "consumer_max_fetch_size": TABLE_FETCH}
     if credentials := settings.kafka.faust_credentials():
         options["broker_credentials"] = credentials
     if worker := os.environ.get(WORKER_VARIABLE):

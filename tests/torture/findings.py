@@ -42,8 +42,8 @@ class Found:
     slow: list[str] = field(default_factory=list)
 
 
-def compared(story: Story, calm: Ledger, struck: Ledger, striker: Striker, seed: int) -> Found:
-    """Compare what came of the same events with and without faults."""
+def compared(story: Story, calm: Ledger, struck: Ledger, judge_s: Heard, striker: Striker, seed: int) -> Found:
+    """Compare what came of the same events with and without faults; *judge_s* is when the struck judge was heard of."""
     wrong: list[str] = []
     strikes = striker.struck
     lost = doubled = 0  # of the last, which is the struck one
@@ -67,7 +67,7 @@ def compared(story: Story, calm: Ledger, struck: Ledger, striker: Striker, seed:
     slow = [f"a verdict {late:.1f} s late" for late in late_s if late > LATE_MOST_S]
     in_store_s = struck.in_store_after_s()
     slow += [f"a kill in the store after {took:.1f} s" for took in in_store_s if took > STORE_MOST_S]
-    heard_s = {worker: struck.heard_s(worker) for worker in ("observe", "judge")}
+    heard_s = {"observe": struck.heard_s(), "judge": judge_s}
     takeover_s = {worker: takeovers(of, strikes, worker) for worker, of in heard_s.items()}
     slow += [
         f"{worker} took over after {took:.1f} s"

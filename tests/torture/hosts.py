@@ -12,6 +12,7 @@ from typing import Any
 
 from demo.ports import free_ports
 from streams.settings import Settings
+from tests.kafka.server import dies_with
 from tests.support.started import STOP_S, children, command, end_process, write_flags
 
 WORKERS = "store,observe,judge,act"
@@ -36,7 +37,8 @@ class Host:
         """Start it, and do not wait for it."""
         assert self._process is None, f"{self.name} runs already"
         with self.said.open("ab") as said:
-            self._process = subprocess.Popen(self._command, stdout=said, stderr=said)
+            command = [*dies_with(os.getpid()), *self._command]
+            self._process = subprocess.Popen(command, stdout=said, stderr=said)
 
     def children(self) -> dict[str, dict[str, Any]]:
         """What its supervisor says of its workers; nothing where none answers."""

@@ -161,17 +161,11 @@ class Ledger:
 
     # ------------------------------------------------------------------ who works when
 
-    def heard_s(self, worker: str) -> dict[str, list[Seconds]]:
-        """When each thing that a worker is in charge of was heard of: observe's sources, judge's journal partitions."""
+    def heard_s(self) -> dict[str, list[Seconds]]:
+        """When each of observe's sources was heard of."""
         found: dict[str, list[Seconds]] = {}
-        if worker == "observe":
-            for record in self.records[self.settings.topics.journal]:
-                entry = decode(record.value)
-                if isinstance(entry, Summary | Beat):
-                    found.setdefault(entry.source, []).append(record.timestamp / 1_000)
-        elif worker == "judge":
-            for record in self.records[changelog_topic(self.settings)]:
-                partition, part = split_table_key(record.key)
-                if part == Bank.SOURCES:
-                    found.setdefault(str(partition), []).append(record.timestamp / 1_000)
+        for record in self.records[self.settings.topics.journal]:
+            entry = decode(record.value)
+            if isinstance(entry, Summary | Beat):
+                found.setdefault(entry.source, []).append(record.timestamp / 1_000)
         return {name: sorted(times) for name, times in found.items()}

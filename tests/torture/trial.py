@@ -26,6 +26,7 @@ from tests.torture.hosts import Host
 from tests.torture.ledger import Ledger
 from tests.torture.story import Story, Written
 from tests.torture.striking import Striker
+from tests.torture.watching import Watching
 
 HOSTS, BROKERS = 2, 3
 LIGHT = {"partitions": 2, "observe": {"flush_ms": 200}}
@@ -70,6 +71,7 @@ class Trial:
         self._witness = Host(self.calm, places["calm"], "calm", story.names)
         hosts = [Host(self.struck, places["struck"], f"host-{number}", story.names) for number in range(HOSTS)]
         self._striker = Striker(brokers, hosts)
+        self._watching = Watching()
 
     @property
     def _all(self) -> list[Host]:
@@ -91,17 +93,18 @@ class Trial:
     def go(self, faults: list[Fault]) -> None:
         """Tell the story while the faults happen; return once both are over, and what was broken is mended."""
         telling = threading.Thread(target=self._tell, name="story")
-        telling.start()
-        self._striker.strike_all(faults, self._say)
-        telling.join()
-        self._striker.mend()
-        self._wait(SETTLE_S)
+        with self._watching.of(self.struck):
+            telling.start()
+            self._striker.strike_all(faults, self._say)
+            telling.join()
+            self._striker.mend()
+            self._wait(SETTLE_S)
 
     def end(self, seed: int) -> Found:
         """Wait until everything written was read and judged; count."""
         asyncio.run(self._settled())
         calm, struck = (asyncio.run(Ledger.read(settings)) for settings in (self.calm, self.struck))
-        return compared(self._story, calm, struck, self._striker, seed)
+        return compared(self._story, calm, struck, self._watching.heard_s, self._striker, seed)
 
     def _wait(self, within_s: float) -> None:
         deadline_s = time.monotonic() + within_s

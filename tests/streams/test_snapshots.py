@@ -1,0 +1,51 @@
+"""What of a changelog has to be handed on, so that a table knows what it would know after all of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.snapshots import newest, packed
+from tests.support.movers import MemoryTable
+
+SPOILT = b"z spoilt"
+
+
+def offset_of(snapshot: bytes) -> int:
+    return int(snapshot)
+
+
+def record(at: int, key: str, seen: int | None) -> Any:
+    value = SPOILT if seen is None else packed(f"{seen:08}".encode())
+    return SimpleNamespace(offset=at, key=key.encode(), value=value, partition=0)
+
+
+def known(batches: list[list[Any]]) -> tuple[dict[bytes, bytes], set[bytes]]:
+    """What a table knows after these, and of which keys it knows that they cannot be read."""
+    store = MemoryTable(offset_of).snapshots
+    for batch in batches:
+        store.apply_changelog_batch([SimpleNamespace(message=one) for one in batch], None, None)
+    return dict(store.data), set(store.unreadable)
+
+
+written = st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 9)), min_size=1, max_size=20)
+
+
+@given(st.lists(written, min_size=1, max_size=4))
+def test_a_table_knows_the_same_after_less(batches: list[list[tuple[str, int | None]]]):
+    """Whatever was written, and however it comes together: the same snapshots, and the same is known not to be readable."""
+    given_ = [[record(at, key, seen) for at, (key, seen) in enumerate(batch)] for batch in batches]
+    shorter = [newest(batch, offset_of) for batch in given_]
+
+    assert known(given_) == known(shorter)
+    assert [batch[-1] for batch in given_] == [batch[-1] for batch in shorter]
+
+
+def test_one_record_of_a_key_is_enough():
+    """Of a hundred rounds of ten parts ten records are handed on."""
+    rounds = [record(10 * turn + part, f"part-{part}", turn) for turn in range(100) for part in range(10)]
+
+    assert rounds[-10:] == newest(rounds, offset_of)
