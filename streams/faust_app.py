@@ -87,9 +87,14 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         for at, records in found.items():
             if self.consumer._is_changelog_tp(at):
                 found[at] = self.app.shortened(records)
-            else:
-                self.numbered.number(at, records)
+            self.numbered.number(at, found[at])
         return found
+
+    async def _seek_wait(self, consumer: AIOKafkaConsumer, partitions: Any) -> None:
+        """Seek as Faust does, to what of changelogs was read last; numbers begin anew, behind that, in the same moment."""
+        for at, offset in partitions.items():
+            self.numbered.set_back(at, offset + 1 if offset > 0 else 0)
+        await super()._seek_wait(consumer, partitions)
 
     async def seek_to_committed(self) -> Any:
         """Seek as Faust does; a partition without a committed offset begins again, where Faust leaves it."""

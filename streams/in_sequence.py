@@ -45,13 +45,18 @@ class Numbered:
         self._next[at] = Place(self.times, 0, start)
 
     def number(self, at: Any, records: Iterable[Any]) -> None:
-        """Write its place to each record of a partition that was ever set back: into ``checksum``, which nobody uses."""
+        """
+        Write its place to each record of a partition that was ever set back: into ``checksum``, which nobody uses.
+
+        What lies before the start, as it is known, has none.
+        """
         if (place := self._next.get(at)) is None:
             return
         time, number, start = place
         for record in records:
-            record.checksum = Place(time, number, start)
-            number += 1
+            if record.offset >= start:
+                record.checksum = Place(time, number, start)
+                number += 1
         self._next[at] = Place(time, number, start)
 
 

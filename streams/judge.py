@@ -18,7 +18,7 @@ from guardian.bank import Bank
 from guardian.errors import ConfigError, Problem
 from streams.changelog import changelog_topic
 from streams.faust_app import GuardianApp, build_app, raw_topic, run_beside
-from streams.judging import Judge, NewerState
+from streams.judging import Judge, LeftBehind, NewerState
 from streams.keeper import Keeper, Partition
 from streams.keepsakes import Keepsakes
 from streams.outlet import Outlet, open_outlet
@@ -56,6 +56,7 @@ async def run_judge(settings: Settings, status: Status, bank: type[Bank] = Bank)
     Raises:
         FaustCrashed: Faust gave up.
         StoodStill: nothing is read though entries come.
+        LeftBehind: what this worker knows is not what is committed.
         ConfigError: the changelog is not partitioned as the journal.
         PolicyError: the default policy cannot be used.
     """
@@ -73,7 +74,7 @@ async def run_judge(settings: Settings, status: Status, bank: type[Bank] = Bank)
         _connect(app, judge, table, topics.journal)
         beside = [_saving(judge, keeper, settings.judge.snapshot_s), _showing(judge), _saying(judge, outlet, status)]
         beside += [judge.until_left(), _keeping(judge, Keepsakes(outlet, topics.journal))]
-        beside += [until_standstill(judge.reads, ends_by(settings))]
+        beside += [until_standstill(judge.reads, ends_by(settings)), judge.until_behind()]
         if settings.policies_default:
             default = load_default(Path(settings.policies_default))
             beside.append(_noticing(judge, Registry(default, outlet, topics.journal)))
@@ -95,8 +96,9 @@ def _connect(app: GuardianApp, judge: Judge, table: SnapshotTable, journal: str)
     async def entries(stream: Any) -> None:
         async for event in app.in_sequence.events(stream.noack()):
             if judge.is_behind(event.message):
-                # The group has gone on without this worker, which is about to hear of it.
+                # In a moment it hears that the group has gone on without it; or its snapshots are not the newest.
                 app.in_sequence.restart()
+                judge.leave_behind()
             else:
                 await judge.take(event)
 
@@ -106,6 +108,9 @@ def _connect(app: GuardianApp, judge: Judge, table: SnapshotTable, journal: str)
     async def recovered() -> None:
         app.in_sequence.restart()
         mine = {held.partition for held in app.consumer.assignment() if held.topic == journal}
+        if gaps := mine & table.snapshots.gaps:
+            await app.crash(LeftBehind(f"snapshots of {sorted(gaps)} were dropped on the way"))
+            return
         try:
             judge.recovered(mine, lambda held: held.load(table))
         except Exception as error:  # noqa: BLE001

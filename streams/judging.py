@@ -66,12 +66,17 @@ FOUND_SHOWN = 20
 """Flags that nobody watches and that are named at ``/readyz``."""
 RESEND_AFTER_S = 1.0
 """From an assignment to the outbox: most receipts that the snapshot has not seen are read within it."""
+BEHIND_S = 2.0
 STALE_S = 5.0
 """Beats come every second; without any entry for this long nothing is judged."""
 
 
 class NewerState(GuardianError):
     """Workers of a newer version have written the state of a partition; this one can neither read nor replace it."""
+
+
+class LeftBehind(GuardianError):
+    """Others have judged what this worker would go on from; it has to begin again from what they know."""
 
 
 class Judge:
@@ -104,6 +109,7 @@ class Judge:
         """Set with each decision: a snapshot should follow at once."""
         self._left = asyncio.Event()
         self._why_left = ""
+        self._behind = asyncio.Event()
 
     @property
     def partitions(self) -> list[Partition]:
@@ -127,6 +133,7 @@ class Judge:
         Where a newer version has written any of it, none are taken, and ``until_left`` ends.
         """
         self._assigned = frozenset(partitions)
+        self._behind.clear()
         taken = 0
         for held in self.partitions:
             held.applied_at_s = time.monotonic()
@@ -201,6 +208,23 @@ class Judge:
         if is_behind:
             log.warning("judged_by_others", partition=held.number, known=held.bank.sources.offset, committed=place.start)
         return is_behind
+
+    def leave_behind(self) -> None:
+        """Nothing of it is judged: unless the group gives partitions anew at once, ``until_behind`` ends."""
+        self._behind.set()
+
+    async def until_behind(self) -> NoReturn:
+        """
+        Wait until this worker has known less than is committed for longer than its group takes to tell it why.
+
+        Raises:
+            LeftBehind: it has.
+        """
+        while True:
+            await self._behind.wait()
+            await asyncio.sleep(BEHIND_S)
+            if self._behind.is_set():
+                raise LeftBehind("entries were acknowledged that are in none of the snapshots which were read")
 
     async def take(self, event: Any) -> None:
         """Take one record of the journal into account and hand its effects to Kafka; never raises for its content."""

@@ -5,6 +5,8 @@ uvloop raises ``RuntimeError`` where something is written to a connection that w
 loops say nothing, and aiokafka counts on that. It does not expect the error, so the task that keeps its view of the
 cluster up to date ended by it, silently. From then on the client knew no new leader and found no coordinator: after a
 broker's crash a worker read nothing any more, and waited for ever.
+
+And aiokafka as such: a coordinator that cannot say now what is committed has not said that nothing is.
 """
 
 from __future__ import annotations
@@ -17,10 +19,17 @@ import aiokafka.conn
 import structlog
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    KafkaConnectionError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 
 log = structlog.get_logger()
 
+OFFSET_FETCH = 9
 AGAIN_S = 0.5
 """From one failure to keep the view of the cluster up to date to the next try."""
 
@@ -53,7 +62,27 @@ async def _synchronize(client: AIOKafkaClient) -> None:
 _md_synchronizer = AIOKafkaClient._md_synchronizer
 
 
+async def _send_to_coordinator(coordinator: GroupCoordinator, request: Any) -> Any:
+    """
+    Send as aiokafka does; where the answer to what is committed is an error as a whole, that is the error.
+
+    aiokafka looks for errors of single partitions alone, and takes such an answer, which holds none, for "nothing was ever
+    committed": whoever began to read then, began at the beginning.
+    """
+    answer = await _send_req(coordinator, request)
+    if getattr(answer, "API_KEY", None) == OFFSET_FETCH and (code := getattr(answer, "error_code", 0)):
+        error = for_code(code)()
+        if isinstance(error, NotCoordinatorForGroupError | GroupCoordinatorNotAvailableError):
+            coordinator.coordinator_dead()
+        raise error
+    return answer
+
+
+_send_req = GroupCoordinator._send_req
+
+
 def mend() -> None:
     """Let every client of this process that is made from now on be so."""
     aiokafka.conn.AIOKafkaConnection = _Connection
     AIOKafkaClient._md_synchronizer = _synchronize
+    GroupCoordinator._send_req = _send_to_coordinator

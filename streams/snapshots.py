@@ -18,6 +18,7 @@ from faust.stores import memory
 
 from streams.changelog import TABLE, changelog_topic
 from streams.faust_app import GuardianApp
+from streams.in_sequence import Place
 
 SHRINK_OVER = 64_000
 LARGEST = 900_000
@@ -109,6 +110,9 @@ class SnapshotStore(memory.Store[bytes, bytes]):
         super().__post_init__()
         self.unreadable: dict[bytes, str] = {}
         """Keys of records that could not be read, and why; a part that is written again leaves it."""
+        self.gaps: set[int] = set()
+        """Partitions of which records of the changelog are missing here."""
+        self._next: dict[int, tuple[int, int]] = {}
 
     def put(self, partition: int, key: bytes, value: bytes) -> bool:
         """
@@ -133,6 +137,7 @@ class SnapshotStore(memory.Store[bytes, bytes]):
         """Take records of the changelog, in any order, any number of times."""
         for event in batch:
             message = event.message
+            self._follow(message)
             if message.key is None or message.value is None:
                 continue
             try:
@@ -140,6 +145,18 @@ class SnapshotStore(memory.Store[bytes, bytes]):
             except Exception as error:  # noqa: BLE001 - whatever a bank makes of bytes that it cannot read
                 # One unreadable record must not keep every rollout of the partition unwatched.
                 self.unreadable[message.key] = f"offset {message.offset}: {error!r}"
+
+    def _follow(self, message: Any) -> None:
+        """Notice where Faust has dropped records on the way (`in_sequence`); when all is read from its start, all is there."""
+        if not isinstance(place := getattr(message, "checksum", None), Place):
+            return
+        time, number = self._next.get(message.partition, (0, 0))
+        if place.time > time and place.number == 0:
+            if place.start == 0:
+                self.gaps.discard(message.partition)
+        elif (place.time, place.number) != (time, number):
+            self.gaps.add(message.partition)
+        self._next[message.partition] = (place.time, place.number + 1)
 
     def _seen(self, value: bytes) -> int:
         return self.offset_of(unpacked(value))

@@ -6,10 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.admin import ApiVersionRequest
+from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
 from streams import reconnecting
 from streams.loops import new_loop
@@ -21,6 +24,7 @@ def mended(monkeypatch):
     pytest.importorskip("uvloop")
     monkeypatch.setattr("aiokafka.conn.AIOKafkaConnection", AIOKafkaConnection)
     monkeypatch.setattr(AIOKafkaClient, "_md_synchronizer", AIOKafkaClient._md_synchronizer)
+    monkeypatch.setattr(GroupCoordinator, "_send_req", GroupCoordinator._send_req)
     reconnecting.mend()
 
 
@@ -85,3 +89,30 @@ def test_the_view_of_the_cluster_is_renewed_after_any_failure(mended, monkeypatc
             task.cancel()
 
     assert [False, False, True] == on_uvloop(renew())
+
+
+async def test_an_answer_that_is_an_error_does_not_say_that_nothing_is_committed(mended, monkeypatch):
+    """
+    A coordinator that has just moved answers with an error as a whole: it is asked again, and another one if it says so,
+    until it tells what is committed.
+    """
+    at, moved = TopicPartition("journal", 0), []
+    whole = [OffsetFetchResponse_v3(0, [], code) for code in (14, 16, 15)]
+    answers = [*whole, OffsetFetchResponse_v3(0, [("journal", [(0, 42, "note", 0)])], 0)]
+
+    class Client:
+        async def send(self, *_: Any, **__: Any) -> Any:
+            return answers.pop(0)
+
+    coordinator: Any = GroupCoordinator.__new__(GroupCoordinator)
+    coordinator.group_id, coordinator.coordinator_id, coordinator._retry_backoff_ms = "observe", 1, 1
+    coordinator._client = Client()
+
+    async def known() -> None:
+        coordinator.coordinator_id = 1
+
+    monkeypatch.setattr(coordinator, "ensure_coordinator_known", known, raising=False)
+    monkeypatch.setattr(coordinator, "coordinator_dead", lambda: moved.append(1), raising=False)
+
+    assert {at: (42, "note")} == await coordinator.fetch_committed_offsets([at])
+    assert 2 == len(moved)

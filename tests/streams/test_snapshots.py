@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.in_sequence import Numbered
 from streams.snapshots import newest, packed
 from tests.support.movers import MemoryTable
 
@@ -49,3 +50,21 @@ def test_one_record_of_a_key_is_enough():
     rounds = [record(10 * turn + part, f"part-{part}", turn) for turn in range(100) for part in range(10)]
 
     assert rounds[-10:] == newest(rounds, offset_of)
+
+
+def test_what_is_dropped_on_the_way_is_noticed():
+    """Records of a changelog that never came are known to be missing, until all of it is read again."""
+    store, numbered = MemoryTable(offset_of).snapshots, Numbered()
+
+    def read_from(start: int, *kept: int) -> None:
+        numbered.set_back(0, start)
+        records = [record(at, "a", at) for at in range(start, 6)]
+        numbered.number(0, records)
+        store.apply_changelog_batch([SimpleNamespace(message=one) for one in records if one.offset in kept], None, None)
+
+    told = []
+    for start, kept in [(0, {0, 1, 2, 3, 4, 5}), (3, {3, 4, 5}), (3, {4, 5}), (4, {4, 5}), (0, {0, 1, 2, 3, 4, 5}), (0, {0, 2})]:
+        read_from(start, *kept)
+        told.append(set(store.gaps))
+
+    assert [set(), set(), {0}, {0}, set(), {0}] == told
