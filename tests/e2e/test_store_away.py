@@ -37,7 +37,7 @@ WATCHED = 150
 def guardian(folder: Path, store: ReceiverProcess, pages: EventsApi, health: int) -> Iterator[Path]:
     """``guardian run --embedded`` that changes flags in *store* and pages through *pages*; what it says goes to the file."""
     write_flags(folder, [FLAG])
-    settings = Settings.model_validate({"kafka": {"embedded": True}})
+    settings = Settings.model_validate({"kafka": {"embedded": True}, "observe": {"workers": 1}})
     started = command(settings, folder, "guardian", ",".join(WORKERS), store=0, health=health)
     secret, said = folder / "secret", folder / "said"
     secret.write_text(SECRET)
