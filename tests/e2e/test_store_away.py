@@ -115,7 +115,6 @@ async def test_a_kill_waits_for_a_store_that_is_down_and_arrives_once(tmp_path: 
                 await store.until_killed(FLAG)
                 await records.until(lambda: "effective" in _statuses(records, settings), "seen to be effective")
                 await until(lambda: len(paged(pages)) >= 3, what="somebody was told that it arrived")
-                # Where the machine is busy another observe may join meanwhile, and the embedded broker takes its time for it.
                 await until(lambda: _are_ready(health, *WORKERS), within_s=40.0, what="all are ready again")
                 await records.to_end()
 
