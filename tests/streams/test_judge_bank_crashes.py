@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
@@ -30,6 +31,7 @@ from streams.reading import newest_values
 from streams.settings import Settings
 from streams.snapshots import split_table_key, unpacked
 from streams.status import Status
+from tests.support.cluster import Cluster
 from tests.support.installation import written
 from tests.support.processes import Killable, producer
 from tests.support.traffic import T0_MS, Traffic, entries
@@ -122,17 +124,23 @@ class Journal:
         await self.write(decision.flag_key, entry)
 
 
+@asynccontextmanager
+async def two_judges(cluster: Cluster) -> AsyncIterator[tuple[Judge, Judge, Journal]]:
+    """Two that read one journal, which is written to for as long as the block runs."""
+    first = Judge(cluster.settings(judge={"snapshot_s": 0.5}))
+    topics = cluster.settings().topic_names.model_dump() | {"journal": first.settings.topics.journal}
+    second = Judge(cluster.settings(judge={"snapshot_s": 0.5}, topics=topics))
+    partitions = await ensure_topics(first.settings)
+    await ensure_topics(second.settings)
+    async with producer(first.settings) as producing:
+        yield first, second, Journal(producing, first.settings.topics.journal, partitions)
+
+
 @pytest.mark.kafka
 @pytest.mark.timeout(150)
 async def test_killed_again_and_again_it_decides_and_keeps_the_same(real_cluster, tmp_path, dice):
     """Killed at any moment, starting and recovering too, judge takes the same decisions and keeps the same snapshots."""
-    calm = Judge(real_cluster.settings(judge={"snapshot_s": 0.5}))
-    topics = real_cluster.settings().topic_names.model_dump() | {"journal": calm.settings.topics.journal}
-    killed = Judge(real_cluster.settings(judge={"snapshot_s": 0.5}, topics=topics))
-    partitions = await ensure_topics(calm.settings)
-    await ensure_topics(killed.settings)
-    async with producer(calm.settings) as producing:
-        journal = Journal(producing, calm.settings.topics.journal, partitions)
+    async with two_judges(real_cluster) as (calm, killed, journal):
         with (
             Killable(judging, tmp_path / "calm", calm.settings, worker="calm"),
             Killable(judging, tmp_path / "killed", killed.settings, worker="killed") as victim,
@@ -168,13 +176,7 @@ async def test_killed_again_and_again_it_decides_and_keeps_the_same(real_cluster
 @pytest.mark.timeout(400)
 async def test_others_come_and_go_while_it_recovers(real_cluster, tmp_path, dice):
     """Rebalances begin at any moment of a recovery, again and again: no entry is skipped, and none counted twice."""
-    calm = Judge(real_cluster.settings(judge={"snapshot_s": 0.5}))
-    topics = real_cluster.settings().topic_names.model_dump() | {"journal": calm.settings.topics.journal}
-    struck = Judge(real_cluster.settings(judge={"snapshot_s": 0.5}, topics=topics))
-    partitions = await ensure_topics(calm.settings)
-    await ensure_topics(struck.settings)
-    async with producer(calm.settings) as producing:
-        journal = Journal(producing, calm.settings.topics.journal, partitions)
+    async with two_judges(real_cluster) as (calm, struck, journal):
         with (
             Killable(judging, tmp_path / "calm", calm.settings, worker="calm"),
             Killable(judging, tmp_path / "one", struck.settings, worker="one") as one,
