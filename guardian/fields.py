@@ -54,7 +54,8 @@ def _environment(value: str) -> str:
     return value
 
 
-def _topic(value: str) -> str:
+def topic_name(value: str) -> str:
+    """The name of a Kafka topic as it is; a problem for one that cannot be."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value):
         raise wrong("is no topic name; write up to 249 letters, digits, dots, dashes and underscores")
     return value
@@ -154,7 +155,7 @@ def _one_or_several(conditions: tuple[Condition, ...] | None) -> str | list[str]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Key = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_name)]
 Environment = Annotated[Key, AfterValidator(_environment)]
-Topic = Annotated[StrictStr, AfterValidator(_topic)]
+Topic = Annotated[StrictStr, AfterValidator(topic_name)]
 """The name of a Kafka topic."""
 Word = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 Attribute = Annotated[Word, AfterValidator(_attribute)]

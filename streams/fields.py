@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from guardian.errors import wrong
+from guardian.fields import topic_name
 
 _SERVER = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
-_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 class Section(BaseModel):
@@ -60,12 +60,6 @@ def _existing(value: str) -> str:
     return value
 
 
-def _topic(value: str) -> str:
-    if not _TOPIC.fullmatch(value):
-        raise wrong("is no topic name; write up to 249 letters, digits, dots, dashes and underscores")
-    return value
-
-
 Strings = Annotated[tuple[str, ...], BeforeValidator(items)]
 Text = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -75,7 +69,7 @@ Servers = Annotated[str, BeforeValidator(_servers), AfterValidator(_checked_serv
 """``host:port``, several with commas between them."""
 ExistingFile = Annotated[str, AfterValidator(_existing)]
 """A file that can be read later; empty for none."""
-TopicName = Annotated[str, AfterValidator(_topic)]
+TopicName = Annotated[str, AfterValidator(topic_name)]
 TopicList = Annotated[tuple[TopicName, ...], BeforeValidator(items)]
 
 
