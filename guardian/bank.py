@@ -75,7 +75,7 @@ class Bank:
                 self.sources.tick(entry.at_ms)
                 self._find(entry)
             else:
-                self.sources.hear(entry.source, entry.at_ms, entry.passed_ms)
+                self.sources.hear(entry.source, entry.at_ms, entry.passed_ms, self.config.idle_source_ms)
         swept, looked = self.sources.sweep(SWEEP_MS), self.sources.look(LOOK_MS)
         now = Now(
             self.sources.now_ms,

@@ -14,15 +14,30 @@ SOURCE_TTL_MS = 24 * 3_600_000
 """Who has said nothing for so long is forgotten: a partition of a topic that is read no more."""
 FOUND_MAX = 1_000
 """Flags without a policy of which is remembered what stores serve; beyond, later ones are not, until there is room."""
+CATCH_UP_MS = 15_000
+"""After all sources were silent at once, those that catch up are waited for no longer while others have caught up."""
 _BARE = range(0x80, 0x90)
 """How the first format began, which had no version: as MessagePack writes a small map."""
 
 
 class Source(msgspec.Struct, array_like=True):
-    """What one input partition last said: its clock, and the event time that it has passed."""
+    """
+    What one input partition last said: its clock, and the event time that it has passed.
+
+    After a silence of all it is waited for until it has caught up, and at most until ``awaited_to_ms``.
+    """
 
     at_ms: Millis
     passed_ms: Millis
+    awaited_to_ms: Millis = 0
+
+    def is_talking(self, floor_ms: Millis) -> bool:
+        """Whether it has been heard of since then."""
+        return self.at_ms >= floor_ms
+
+    def keeps_up(self, floor_ms: Millis) -> bool:
+        """Whether it has been heard of, and has passed what was then."""
+        return self.at_ms >= floor_ms and self.passed_ms >= floor_ms
 
 
 class Sources(msgspec.Struct):
@@ -33,7 +48,7 @@ class Sources(msgspec.Struct):
     ``found`` are the flags that no policy is about and of which people get more than one variation: what each store serves.
 
     The clock is the latest ``at_ms`` of any entry: it never runs backwards,
-    whatever the clocks of the workers do.
+    whatever the clocks of the workers do. ``heard_ms`` is the latest of a source's.
     """
 
     offset: int = -1
@@ -43,6 +58,7 @@ class Sources(msgspec.Struct):
     known: dict[str, Source] = {}
     propagation: Propagation = msgspec.field(default_factory=Propagation)
     found: dict[str, dict[str, Known]] = {}
+    heard_ms: Millis = 0
 
     def snapshot(self) -> bytes:
         """Return the sources as bytes (`packing.pack`)."""
@@ -64,16 +80,33 @@ class Sources(msgspec.Struct):
             return msgspec.msgpack.decode(raw, type=cls)
         raise refused(raw, " of the sources", (FORMAT,))
 
-    def hear(self, source: str, at_ms: Millis, passed_ms: Millis) -> None:
-        """Take a source's word; neither its clock nor its progress runs backwards."""
+    def hear(self, source: str, at_ms: Millis, passed_ms: Millis, idle_ms: Millis) -> None:
+        """
+        Take a source's word; neither its clock nor its progress runs backwards.
+
+        Where none had been heard of for ``idle_ms``, all that were until then are awaited from now on.
+        """
+        if self.heard_ms and at_ms - self.heard_ms > idle_ms:
+            self._wake(at_ms, idle_ms)
+        self.heard_ms = max(self.heard_ms, at_ms)
+        self.tick(at_ms)
         passed_ms = min(passed_ms, at_ms)
         held = self.known.get(source)
         if held is None:
             self.known[source] = Source(at_ms, passed_ms)
-        else:
-            held.at_ms = max(held.at_ms, at_ms)
-            held.passed_ms = max(held.passed_ms, passed_ms)
-        self.tick(at_ms)
+            return
+        held.at_ms = max(held.at_ms, at_ms)
+        held.passed_ms = max(held.passed_ms, passed_ms)
+        if held.keeps_up(self.now_ms - idle_ms):
+            held.awaited_to_ms = 0
+
+    def _wake(self, at_ms: Millis, idle_ms: Millis) -> None:
+        for held in self.known.values():
+            if held.is_talking(self.heard_ms - idle_ms):
+                held.awaited_to_ms = at_ms + CATCH_UP_MS
+            elif held.awaited_to_ms > self.heard_ms:
+                # A silence takes nothing from its patience, and gives none anew: who is gone for good holds nobody for ever.
+                held.awaited_to_ms += at_ms - self.heard_ms
 
     def tick(self, at_ms: Millis) -> None:
         """Let the journal's clock reach ``at_ms``."""
@@ -107,16 +140,19 @@ class Sources(msgspec.Struct):
 
     def passed_ms(self, idle_ms: Millis) -> Millis:
         """
-        Return the event time that every live source has passed; 0 where none is live.
+        Return the event time that every source that is waited for has passed; 0 where there is none.
 
-        A source that has been silent, or behind, for longer than ``idle_ms``
-        is left out: what it brings later is late, and still counted.
+        A source that has been silent, or behind, for longer than ``idle_ms`` is not waited for: what it brings later is late,
+        and still counted. But after all of them were silent each has what the others are judged by, and no say who catches up
+        first: for ``CATCH_UP_MS`` all are waited for. While none keeps up, those that are heard of set the pace.
         """
-        floor_ms = self.now_ms - idle_ms
-        live = [s.passed_ms for s in self.known.values() if s.at_ms >= floor_ms and s.passed_ms >= floor_ms]
-        return min(live, default=0)
+        return min((source.passed_ms for source in self._waited_for(idle_ms).values()), default=0)
 
     def left_out(self, idle_ms: Millis) -> list[str]:
         """Return the names of the sources that the watermark does not wait for."""
-        floor_ms = self.now_ms - idle_ms
-        return sorted(n for n, s in self.known.items() if s.at_ms < floor_ms or s.passed_ms < floor_ms)
+        return sorted(self.known.keys() - self._waited_for(idle_ms).keys())
+
+    def _waited_for(self, idle_ms: Millis) -> dict[str, Source]:
+        now_ms, floor_ms = self.now_ms, self.now_ms - idle_ms
+        found = {name: one for name, one in self.known.items() if one.keeps_up(floor_ms) or now_ms <= one.awaited_to_ms}
+        return found or {name: one for name, one in self.known.items() if one.is_talking(floor_ms)}

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from demo.ports import free_ports
 from streams.admin import ensure_topics
 from tests.kafka import KafkaServer
-from tests.kafka.server import free_ports
 from tests.support.cluster import Cluster
 from tests.support.installation import Installation
 from tests.support.movers import until

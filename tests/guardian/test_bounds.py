@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import re
 import tracemalloc
@@ -19,7 +20,7 @@ from guardian.effects import Decide
 from guardian.journal import Entry, PolicyEntry, Summary
 from guardian.plan import SEGMENTS_MAX
 from guardian.policy import Policy, policy_hash
-from guardian.sources import SOURCE_TTL_MS
+from guardian.sources import CATCH_UP_MS, SOURCE_TTL_MS
 from guardian.strangers import VARIATIONS_MAX
 from guardian.summaries import TICK_MS, Arm, FlagSums, MixedUnit, Sight, Tick
 from tests.support.traffic import KEY, T0_MS, Traffic, entries, policy
@@ -86,6 +87,7 @@ def test_ever_new_names_leave_the_state_as_large_as_it_was(dice: random.Random) 
     try:
         for step in range(41, 81):
             flush(step)
+        gc.collect()
         grown = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -161,7 +163,9 @@ def test_a_source_that_is_gone_is_forgotten() -> None:
     bank.apply(1, Summary(source="old/0", at_ms=T0_MS, passed_ms=T0_MS))
     for hour in (1, 23, 25):
         at_ms = T0_MS + hour * 3_600_000
-        bank.apply(1 + hour, Summary(source="new/0", at_ms=at_ms, passed_ms=at_ms))
+        for after_ms in range(0, CATCH_UP_MS + 2_001, 2_000):
+            offset = 1_000 * hour + after_ms // 100
+            bank.apply(offset, Summary(source="new/0", at_ms=at_ms + after_ms, passed_ms=at_ms + after_ms))
         assert (["old/0"] if at_ms - T0_MS <= SOURCE_TTL_MS else []) == bank.sources.left_out(5_000)
 
 

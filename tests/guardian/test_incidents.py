@@ -185,7 +185,7 @@ def test_when_a_status_is_due(minutes, number):
     assert number == (found.number if found else None)
 
 
-@given(st.lists(st.floats(0, 3 * 86_400), max_size=40), st.floats(60, 7_200), st.floats(60, 7_200))
+@given(st.lists(st.integers(0, 3 * 86_400), max_size=40), st.integers(60, 7_200), st.integers(60, 7_200))
 def test_each_status_is_told_once_and_none_is_missed(looks, after_s, every_s):
     """
     Whenever one looks, no status is due twice, each has its own identity, and of those that are past the last is due.

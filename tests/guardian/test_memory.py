@@ -14,7 +14,6 @@ from guardian.mixing import Mixing
 from guardian.moved import look
 from guardian.population import Cell, Population, cell_of
 from guardian.rollout import TRANSITIONS, Event, Status, after
-from guardian.sources import Sources
 from guardian.summaries import SIGHT_MS, Arm, MixedUnit, Sight, Tick, add_ticks
 from guardian.units import FailedUnits
 
@@ -98,31 +97,6 @@ def test_sights_are_kept_as_long_as_they_may_be_compared() -> None:
 
         assert len(mixing.cohort) <= 40
     assert {T0_MS + 28 * SIGHT_MS, T0_MS + 29 * SIGHT_MS} == {sight.from_ms for sight in mixing.cohort.values()}
-
-
-def test_the_watermark_waits_for_live_sources_only() -> None:
-    """The slowest live source holds the watermark; one that fell silent or far behind does not."""
-    sources = Sources()
-    sources.hear("a/0", T0_MS + 1_000, T0_MS + 1_000)
-    sources.hear("b/0", T0_MS + 1_000, T0_MS + 400)
-
-    assert T0_MS + 400 == sources.passed_ms(5_000)
-    sources.hear("a/0", T0_MS + 9_000, T0_MS + 9_000)
-    assert T0_MS + 9_000 == sources.passed_ms(5_000)
-    assert ["b/0"] == sources.left_out(5_000)
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-5_000, 5_000), st.integers(-5_000, 5_000)), max_size=40))
-def test_no_clock_runs_backwards(words: list[tuple[int, int, int]]) -> None:
-    """Whatever the clocks of the workers do, the journal's clock and no source's progress ever run backwards."""
-    sources = Sources()
-    before: tuple[int, dict[str, int]] = (0, {})
-    for name, at_ms, passed_ms in words:
-        sources.hear(f"s/{name}", T0_MS + at_ms, T0_MS + passed_ms)
-        now = (sources.now_ms, {n: s.passed_ms for n, s in sources.known.items()})
-        assert now[0] >= before[0]
-        assert all(now[1][n] >= passed for n, passed in before[1].items())
-        before = now
 
 
 def test_the_lag_follows_the_slower_variation() -> None:

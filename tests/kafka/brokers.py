@@ -12,7 +12,8 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.kafka.server import KafkaServer, free_ports, new_cluster_id
+from demo.ports import free_ports
+from tests.kafka.server import KafkaServer, new_cluster_id
 
 HEAP_MB = 320
 SYNC_S = 60.0

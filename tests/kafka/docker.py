@@ -8,8 +8,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from demo.ports import free_ports
 from tests.kafka.jars import VERSION
-from tests.kafka.server import READY_S, free_ports, takes_requests
+from tests.kafka.server import READY_S, takes_requests
 
 IMAGE = f"apache/kafka:{VERSION}"
 PULL_S = 600.0

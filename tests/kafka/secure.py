@@ -18,9 +18,10 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from demo.ports import free_ports
 from streams.rights import Right
 from tests.kafka.authority import Authority
-from tests.kafka.server import KafkaServer, free_ports
+from tests.kafka.server import KafkaServer
 
 WAIT_S = 15.0
 _KINDS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from demo.ports import free_ports
 from tests.kafka.jars import jars
 
 READY_S = 60.0
@@ -198,15 +198,6 @@ def takes_requests(bootstrap: str = "", **options: str) -> bool:
         return bool(client.list_topics(timeout=ASK_S).brokers)
     except KafkaException:
         return False
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 _DIES_WITH = """

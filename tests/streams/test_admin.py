@@ -9,10 +9,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from structlog.testing import capture_logs
 
+from demo.ports import free_ports
 from streams.admin import TopicsError, ensure_topics
 from streams.broker.embedded import EmbeddedBroker
 from streams.changelog import KEPT, changelog_topic
-from tests.kafka.server import free_ports
 from tests.support.cluster import Cluster
 
 DEADLINE_S = 30.0

@@ -56,16 +56,18 @@ class Audit:
         """Who made the newest change."""
         return self._events[0].created_by if self._events else ""
 
-    def lost(self, strategy: Strategy, replaced: Strategy) -> str:
+    def lost(self, strategy: Strategy, replaced: Strategy) -> str | None:
         """
         What the guardian's change of *replaced* to *strategy* has overwritten without having read it; empty for nothing.
 
         Unleash compares before its transaction begins, so a change that came in those milliseconds is not refused. But the
-        log holds each change in its order: the one before the guardian's must have left what the guardian has read.
+        log holds each change in its order: the one before the guardian's must have left what the guardian has read. ``None``
+        where the log does not tell: it has the guardian's not yet, or not as the newest, as of two changes at once the one
+        that began first may have been made last.
         """
         own = [one for one in self._events if one.data and one.data.get("id") == strategy.id]
         if len(own) < 2 or not _is_of(own[0].data, strategy):
-            return ""
+            return None
         last = own[1]
         if _served(last.data) == _served(msgspec.to_builtins(replaced)):
             return ""

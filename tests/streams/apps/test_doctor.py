@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from demo.ports import free_ports
 from streams.apps.cli import app
 from streams.apps.doctor import running
 from streams.apps.doctor.checks import CHECK_S, checked
@@ -19,7 +20,6 @@ from streams.findings import Finding
 from streams.health import Health
 from streams.settings import Settings
 from streams.supervisor import Supervisor
-from tests.kafka.server import free_ports
 from tests.support.cluster import Cluster
 from tests.support.page import now_ms
 from tests.support.published import rollout

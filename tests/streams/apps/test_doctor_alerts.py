@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from demo.ports import free_ports
 from streams.apps.doctor import alerts
 from streams.findings import Finding
 from streams.settings import Settings
-from tests.kafka.server import free_ports
 from tests.streams.apps.doctor_support import wrong
 from tests.support.alerts import alertmanager, grafana, slack, smtp
 from tests.support.alerts.api import serving

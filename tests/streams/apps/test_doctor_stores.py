@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from demo.ports import free_ports
 from streams.apps.doctor import stores
 from streams.apps.doctor.checks import CHECK_S
 from streams.apps.doctor.dates import Dates
 from streams.settings import Settings
-from tests.kafka.server import free_ports
 from tests.streams.apps.doctor_support import launchdarkly, policy, settings_of, wrong
 from tests.support.receiver import SECRET, receiving
 from tests.support.stores import flagsmith as fs

@@ -17,6 +17,7 @@ import pytest
 from aiohttp import ClientSession
 from pydantic import ValidationError
 
+from demo.ports import free_ports
 from guardian.ports import CommandKind, FlagCommand, StoreError, StoreUnavailable, UnknownFlag
 from streams.stores.goff.document import changed, read_flag
 from streams.stores.goff.file import change_text
@@ -25,7 +26,6 @@ from streams.stores.http import open_session
 from streams.stores.shares.backend import NotTaken
 from streams.stores.shares.flag import FORM, Change, Kept, Malformed
 from streams.stores.shares.store import SharesStore
-from tests.kafka.server import free_ports
 from tests.support.stores.goff import KEY, USERS_KEY, Relay, relaying
 
 FILE = """\

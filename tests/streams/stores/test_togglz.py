@@ -11,13 +11,13 @@ import pytest
 from aiohttp import ClientSession
 from pydantic import ValidationError
 
+from demo.ports import free_ports
 from guardian.ports import Applied, CommandKind, FlagCommand, StoreUnavailable, UnknownFlag
 from streams.stores.http import open_session
 from streams.stores.shares.backend import NotTaken
 from streams.stores.shares.flag import FORM, Change, Kept
 from streams.stores.shares.store import SharesStore
 from streams.stores.togglz import TogglzBackend, TogglzSection
-from tests.kafka.server import free_ports
 from tests.support.remembered import remembered
 from tests.support.stores import togglz
 from tests.support.stores.togglz import edit, percent, section, treated

@@ -16,8 +16,9 @@ from urllib.request import urlopen
 
 import aiohttp
 
+from demo.ports import free_ports
 from streams.stores.togglz import TogglzSection
-from tests.kafka.server import dies_with, free_ports
+from tests.kafka.server import dies_with
 from tests.kafka.ways import why_no_java
 from tests.support.maven import cached, copied
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from tests.kafka.server import dies_with, free_ports
+from demo.ports import free_ports
+from tests.kafka.server import dies_with
 from tests.support.stores.unleash.installed import installed, node, postgres, server
 
 ADMIN = "*:*.tests0admin0tests0admin0tests0admin"
