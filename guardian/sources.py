@@ -16,6 +16,8 @@ FOUND_MAX = 1_000
 """Flags without a policy of which is remembered what stores serve; beyond, later ones are not, until there is room."""
 CATCH_UP_MS = 15_000
 """After all sources were silent at once, those that catch up are waited for no longer while others have caught up."""
+APART_MS = 120_000
+"""So far ahead of the slowest the fastest may be: all that it brings meanwhile waits in memory and in snapshots."""
 _BARE = range(0x80, 0x90)
 """How the first format began, which had no version: as MessagePack writes a small map."""
 
@@ -144,9 +146,11 @@ class Sources(msgspec.Struct):
 
         A source that has been silent, or behind, for longer than ``idle_ms`` is not waited for: what it brings later is late,
         and still counted. But after all of them were silent each has what the others are judged by, and no say who catches up
-        first: for ``CATCH_UP_MS`` all are waited for. While none keeps up, those that are heard of set the pace.
+        first: for ``CATCH_UP_MS`` all are waited for. While none keeps up, those that are heard of set the pace. Whoever is more
+        than ``APART_MS`` behind the fastest holds nobody.
         """
-        return min((source.passed_ms for source in self._waited_for(idle_ms).values()), default=0)
+        passed_ms = [source.passed_ms for source in self._waited_for(idle_ms).values()]
+        return max(min(passed_ms), max(passed_ms) - APART_MS) if passed_ms else 0
 
     def left_out(self, idle_ms: Millis) -> list[str]:
         """Return the names of the sources that the watermark does not wait for."""

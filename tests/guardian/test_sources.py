@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from guardian.sources import CATCH_UP_MS, Sources
-from tests.support.traffic import T0_MS
+from guardian.journal import Beat, Entry, Summary
+from guardian.sources import APART_MS, CATCH_UP_MS, Sources
+from guardian.summaries import Arm, FlagSums, Tick
+from tests.support.traffic import T0_MS, Traffic, entries, judged
 
 IDLE_MS = 5_000
 MINUTE_MS = 60_000
+
+
+AWAY_S, BACK_S = 10, 70
+BUG = Traffic(
+    seconds=90, rps=60, share=lambda s: 0.5, error=lambda v, s: 0.3 if v == "treatment" and 15 < s < 45 else 0.01, seed=3
+)
 
 
 class Heard:
@@ -95,6 +107,16 @@ def test_who_was_away_before_is_not_waited_for() -> None:
     assert 70_000 == heard.at(70_000, a=0)
 
 
+def test_what_waits_for_the_slowest_is_bounded() -> None:
+    """After a silence of hours the fastest is held by the others for two minutes of its events, not for hours of them."""
+    heard = Heard()
+    back_ms = heard.while_all_was_well() + 60 * MINUTE_MS
+
+    assert back_ms - 30 * MINUTE_MS - APART_MS == heard.at(back_ms, a=30 * MINUTE_MS)
+    assert back_ms + 1_000 - APART_MS == heard.at(back_ms + 1_000, a=0, b=60 * MINUTE_MS)
+    assert back_ms + 2_000 - 90_000 == heard.at(back_ms + 2_000, a=0, b=90_000)
+
+
 def test_while_none_keeps_up_those_that_read_set_the_pace() -> None:
     """All behind is late, not blind: verdicts come as the slowest of those that are heard of gets on."""
     heard = Heard()
@@ -103,6 +125,48 @@ def test_while_none_keeps_up_those_that_read_set_the_pace() -> None:
         passed_ms = heard.at(at_ms, a=20_000, b=21_000)
 
     assert 39_000 - 21_000 == passed_ms
+
+
+@pytest.mark.parametrize("first", ["exposures", "outcomes"])
+@pytest.mark.parametrize("apart_s", [0, 5, 12])
+def test_a_silence_of_all_changes_no_verdict(first: str, apart_s: int) -> None:
+    """A rollout that began, did harm and was mended while nobody read is killed all the same, whichever topic is read first."""
+    made = [one for one in BUG.requests() if one.start_ms > T0_MS + AWAY_S * 1_000 - 300]
+    said = list(entries(made, exposures=True))
+    calm = judged(_merged(said, dict.fromkeys(("exposures", "outcomes"))))
+    late = judged(_merged(said, {name: 0 if name == first else apart_s for name in ("exposures", "outcomes")}))
+
+    assert ["kill"] == [one.action for one in calm]
+    assert [one.decision_id for one in calm] == [one.decision_id for one in late]
+
+
+def _merged(said: list[Entry], back_s: Mapping[str, int | None]) -> list[Entry]:
+    """The same, said by two sources; with a number one is away for a minute, and that much later than then catches up."""
+    return sorted(
+        (again for name, late_s in back_s.items() for again in _said(said, name, late_s)), key=lambda one: one.at_ms
+    )
+
+
+def _said(said: list[Entry], name: str, late_s: int | None) -> Iterator[Entry]:
+    nth = 0
+    for one in said:
+        assert isinstance(one, Summary | Beat)
+        at_ms = one.at_ms
+        if late_s is not None and T0_MS + AWAY_S * 1_000 <= at_ms < T0_MS + (BACK_S + late_s + 1) * 1_000:
+            nth += 1
+            at_ms = T0_MS + (BACK_S + late_s) * 1_000 + nth
+        own = replace(one, source=name, at_ms=at_ms)
+        yield replace(own, flags=[_of_kind(sums, name) for sums in own.flags]) if isinstance(own, Summary) else own
+
+
+def _of_kind(sums: FlagSums, name: str) -> FlagSums:
+    if name == "outcomes":
+        return replace(sums, ticks=[_with(tick, lambda arm: replace(arm, exposures=0)) for tick in sums.ticks])
+    return FlagSums(key=sums.key, ticks=[_with(tick, lambda arm: Arm(exposures=arm.exposures)) for tick in sums.ticks])
+
+
+def _with(tick: Tick, change: Callable[[Arm], Arm]) -> Tick:
+    return replace(tick, arms={variation: change(arm) for variation, arm in tick.arms.items()})
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-9_000, 9_000), st.integers(-9_000, 9_000)), max_size=40))
