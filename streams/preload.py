@@ -18,6 +18,7 @@ import guardian.bank
 import guardian.decisions
 import guardian.journal
 import streams.faust_app
+import streams.judge
 import streams.outlet
 import streams.telemetry
 import streams.wiring

@@ -50,7 +50,7 @@ class Brokers:
         cluster = new_cluster_id()
         brokers = cls([
             KafkaServer(
-                workdir / f"broker-{number}", ports=pair, cluster=cluster, heap_mb=HEAP_MB,
+                workdir / f"broker-{number}", ports=pair, cluster=cluster, heap_mb=HEAP_MB, is_short_lived=True,
                 properties={"node.id": str(number), "controller.quorum.voters": voters, **_REPLICATED},
             )
             for number, pair in enumerate(pairs, 1)

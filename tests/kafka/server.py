@@ -29,6 +29,7 @@ class KafkaServer:
     A broker process; its data survives ``kill`` and ``restart``, and stays in *workdir* when it ends.
 
     *ports* are those of clients and of controllers, free ones by default; brokers of one *cluster* share its id.
+    One that *is_short_lived* is not compiled as well as it could be: that takes longer than it gives back.
     *users* may log in by SCRAM, each with a password; *client* is how librdkafka asks whether the broker is up.
     """
 
@@ -38,6 +39,7 @@ class KafkaServer:
         *,
         properties: Mapping[str, str] | None = None,
         heap_mb: int = 768,
+        is_short_lived: bool = False,
         ports: tuple[int, int] | None = None,
         cluster: str = "",
         users: Mapping[str, str] | None = None,
@@ -47,6 +49,7 @@ class KafkaServer:
         self.bootstrap = f"127.0.0.1:{port}"
         self.workdir = workdir
         self._heap_mb = heap_mb
+        self._compiler = ["-XX:TieredStopAtLevel=1"] if is_short_lived else []
         self._cluster = cluster or new_cluster_id()
         self._users = users or {}
         self._client = client or {"bootstrap.servers": self.bootstrap}
@@ -156,7 +159,8 @@ class KafkaServer:
 
     def _java(self, *command: str) -> list[str]:
         # A short-lived broker gains more from a quick start than from the best garbage collector.
-        return ["java", f"-Xmx{self._heap_mb}m", "-XX:+UseSerialGC", "-cp", f"{jars()}/*", *command]
+        options = [f"-Xmx{self._heap_mb}m", "-XX:+UseSerialGC", *self._compiler]
+        return ["java", *options, "-cp", f"{jars()}/*", *command]
 
     def wait(self) -> None:
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from tests.torture.ledger import Ledger
 from tests.torture.story import Story, Totals
@@ -63,23 +64,26 @@ def compared(story: Story, calm: Ledger, struck: Ledger, judge_s: Heard, striker
         wrong.append(f"calm: decided {sorted(set(verdicts) ^ kills_told)} otherwise than the story has it")
     if set(again) != set(verdicts):
         wrong.append(f"struck: decided {sorted(set(verdicts) ^ set(again))} otherwise than undisturbed")
-    late_s = [again[verdict] - due(at_s, again[verdict], strikes) for verdict, at_s in verdicts.items() if verdict in again]
-    slow = [f"a verdict {late:.1f} s late" for late in late_s if late > LATE_MOST_S]
+    late_s = {
+        verdict[0]: again[verdict] - due(at_s, again[verdict], strikes) for verdict, at_s in verdicts.items() if verdict in again
+    }
+    slow = [f"the verdict on {flag} {late:.1f} s late" for flag, late in late_s.items() if late > LATE_MOST_S]
     in_store_s = struck.in_store_after_s()
     slow += [f"a kill in the store after {took:.1f} s" for took in in_store_s if took > STORE_MOST_S]
     heard_s = {"observe": struck.heard_s(), "judge": judge_s}
     takeover_s = {worker: takeovers(of, strikes, worker) for worker, of in heard_s.items()}
     slow += [
-        f"{worker} took over after {took:.1f} s"
-        for worker, times in takeover_s.items() for took in times if took > TAKEOVER_MOST_S
+        f"{worker} took over {took:.1f} s after {datetime.fromtimestamp(at_s, UTC):%H:%M:%S}"
+        for worker, times in takeover_s.items() for at_s, took in times.items() if took > TAKEOVER_MOST_S
     ]  # fmt: skip
     everything = {f"{worker} {name}": times for worker, of in heard_s.items() for name, times in of.items()}
     sent = sum(times for (*_, kind), times in story.totals.items() if kind != "errors")
     counted = sum(times for (*_, kind), times in struck.summed().items() if kind != "errors")
     kills, missed = sum(one.fault.is_kill for one in strikes), sum(fault.is_kill for fault in striker.missed)
     return Found(
-        seed, kills, missed, strikes, sent, len(struck.dead()), counted, lost, doubled, len(again), late_s, in_store_s,
-        takeover_s, recoveries(everything, strikes), wrong, slow,
+        seed, kills, missed, strikes, sent, len(struck.dead()), counted, lost, doubled, len(again), [*late_s.values()], in_store_s,
+        {worker: [*times.values()] for worker, times in takeover_s.items()}, recoveries(everything, strikes),
+        wrong, slow,
     )  # fmt: skip
 
 
@@ -99,18 +103,18 @@ def differences(expected: Totals, found: Totals) -> tuple[int, int, list[str]]:
     return less, more, texts
 
 
-def takeovers(heard_s: Heard, strikes: list[Struck], worker: str) -> list[float]:
+def takeovers(heard_s: Heard, strikes: list[Struck], worker: str) -> dict[float, float]:
     """
-    Return for each kill of the worker, or of a host, how long it took until everything it is in charge of was heard of.
+    Return for each kill of the worker, or of a host, by its time, how long everything it is in charge of was not heard of.
 
     A kill that is followed by another one, or by a broker's, before that is left out: it cannot be told whose wait it was.
     """
     others = sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host", "broker", "leave", "sleep"))
-    found = []
+    found = {}
     for at_s in sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host")):
         again_s = heard_again(heard_s, at_s)
         if again_s is not None and not any(at_s < other <= again_s for other in others):
-            found.append(again_s - at_s)
+            found[at_s] = again_s - at_s
     return found
 
 

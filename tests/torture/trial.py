@@ -29,7 +29,7 @@ from tests.torture.striking import Striker
 from tests.torture.watching import Watching
 
 HOSTS, BROKERS = 2, 3
-LIGHT = {"partitions": 2, "observe": {"flush_ms": 200}}
+LIGHT = {"partitions": 2, "observe": {"flush_ms": 500}}
 """Three brokers, three guardians and the events share a machine: hundreds of transactions a second would be all it does."""
 READY_S, SETTLE_S = 120.0, 180.0
 BROKER_S = 8.0
@@ -115,7 +115,7 @@ class Trial:
             time.sleep(0.2)
 
     def _tell(self) -> None:
-        options = {"linger.ms": 5, "enable.idempotence": True, "delivery.timeout.ms": 600_000, "log_level": 0}
+        options = {"linger.ms": 100, "enable.idempotence": True, "delivery.timeout.ms": 600_000, "log_level": 0}
         producer = Producer({"bootstrap.servers": self._brokers.bootstrap, **options})
         topics = self.calm.topics.exposures[0], self.calm.topics.outcomes[0]
         began_s, refused = time.time(), []
