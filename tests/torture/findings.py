@@ -81,9 +81,9 @@ def compared(story: Story, calm: Ledger, struck: Ledger, judge_s: Heard, striker
     counted = sum(times for (*_, kind), times in struck.summed().items() if kind != "errors")
     kills, missed = sum(one.fault.is_kill for one in strikes), sum(fault.is_kill for fault in striker.missed)
     return Found(
-        seed, kills, missed, strikes, sent, len(struck.dead()), counted, lost, doubled, len(again), [*late_s.values()], in_store_s,
-        {worker: [*times.values()] for worker, times in takeover_s.items()}, recoveries(everything, strikes),
-        wrong, slow,
+        seed, kills, missed, strikes, sent, len(struck.dead()), counted, lost, doubled, len(again), [*late_s.values()],
+        in_store_s, {worker: [*times.values()] for worker, times in takeover_s.items()}, recoveries(everything, strikes), wrong,
+        slow,
     )  # fmt: skip
 
 
