@@ -1,4 +1,4 @@
-"""When judge was heard of: read as it writes, since compaction forgets what newer snapshots replace."""
+"""When judge was heard of: read as it writes, since compaction forgets what newer snapshots and views replace."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POLL_S = 0.5
 
 
 class Watching:
-    """The times, in seconds by the brokers' clocks, at which the sources of each journal partition were kept."""
+    """The times, in seconds, at which the state of each journal partition was kept, or one of its rollouts shown."""
 
     def __init__(self) -> None:
         self.heard_s: dict[str, list[float]] = {}
@@ -34,17 +34,20 @@ class Watching:
         finally:
             self._is_over.set()
             reading.join()
+            for times in self.heard_s.values():
+                times.sort()
 
     def _read(self, settings: Settings) -> None:
         options = {"group.id": uuid.uuid4().hex, "log_level": 0, "enable.auto.commit": False}
         consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap, **options})
-        topic = changelog_topic(settings)
-        consumer.assign([TopicPartition(topic, number, OFFSET_END) for number in range(settings.partitions)])
+        changelog, views = changelog_topic(settings), settings.topics.rollouts
+        # All three are partitioned by the rollout's key, alike.
+        numbers = range(settings.partitions)
+        consumer.assign([TopicPartition(topic, at, OFFSET_END) for topic in (changelog, views) for at in numbers])
         while not self._is_over.is_set():
             message = consumer.poll(POLL_S)
             if message is None or message.error():
                 continue
-            partition, part = split_table_key(message.key())
-            if part == Bank.SOURCES:
-                self.heard_s.setdefault(str(partition), []).append(message.timestamp()[1] / 1_000)
+            if message.topic() == views or split_table_key(message.key())[1] == Bank.SOURCES:
+                self.heard_s.setdefault(str(message.partition()), []).append(message.timestamp()[1] / 1_000)
         consumer.close()
