@@ -39,7 +39,8 @@ SESSION_TIMEOUT_S = 6.0
 """A killed worker's partitions are read again after this and a rebalance: about 8 s."""
 SESSION_TIMEOUT_EMBEDDED_S = 3.0
 """The embedded broker knows no static members: a worker started again waits for its own former life to time out."""
-HEARTBEAT_S = 1.0
+HEARTBEAT_S = 0.5
+"""So soon a worker hears that another one is gone, and takes its partitions over."""
 REBALANCE_TIMEOUT_S = 10.0
 GROUP_CHECK_S = 0.2
 GROUP_ERRORS_MOST = 5

@@ -71,7 +71,7 @@ def compared(story: Story, calm: Ledger, struck: Ledger, judge_s: Heard, striker
     in_store_s = struck.in_store_after_s()
     slow += [f"a kill in the store after {took:.1f} s" for took in in_store_s if took > STORE_MOST_S]
     heard_s = {"observe": struck.heard_s(), "judge": judge_s}
-    takeover_s = {worker: takeovers(of, strikes, worker) for worker, of in heard_s.items()}
+    takeover_s = {worker: takeovers(of, strikes, worker, len(striker.hosts)) for worker, of in heard_s.items()}
     slow += [
         f"{worker} took over {took:.1f} s after {datetime.fromtimestamp(at_s, UTC):%H:%M:%S}"
         for worker, times in takeover_s.items() for at_s, took in times.items() if took > TAKEOVER_MOST_S
@@ -103,19 +103,27 @@ def differences(expected: Totals, found: Totals) -> tuple[int, int, list[str]]:
     return less, more, texts
 
 
-def takeovers(heard_s: Heard, strikes: list[Struck], worker: str) -> dict[float, float]:
+def takeovers(heard_s: Heard, strikes: list[Struck], worker: str, hosts: int) -> dict[float, float]:
     """
     Return for each kill of the worker, or of a host, by its time, how long everything it is in charge of was not heard of.
 
     A kill that is followed by another one, or by a broker's, before that is left out: it cannot be told whose wait it was.
+    Where none of so many *hosts* is there to take over, the wait begins when one is started again.
     """
     others = sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host", "broker", "leave", "sleep"))
     found = {}
     for at_s in sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host")):
         again_s = heard_again(heard_s, at_s)
         if again_s is not None and not any(at_s < other <= again_s for other in others):
-            found[at_s] = again_s - at_s
+            found[at_s] = again_s - somebody_from(at_s, strikes, hosts)
     return found
+
+
+def somebody_from(at_s: float, strikes: list[Struck], hosts: int) -> float:
+    """Return from when on, at that moment or after it, one of so many *hosts* was there or had been started again."""
+    gone = [one for one in strikes if one.fault.kind in ("host", "leave") and one.at_s <= at_s]
+    back_s = {one.fault.number: one.at_s + one.fault.away_s for one in gone}
+    return max(at_s, min(back_s.get(number, at_s) for number in range(hosts)))
 
 
 def recoveries(heard_s: Heard, strikes: list[Struck]) -> list[float]:

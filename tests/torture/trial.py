@@ -29,8 +29,11 @@ from tests.torture.striking import Striker
 from tests.torture.watching import Watching
 
 HOSTS, BROKERS = 2, 3
-LIGHT = {"partitions": 2, "observe": {"flush_ms": 500}}
-"""Three brokers, three guardians and the events share a machine: hundreds of transactions a second would be all it does."""
+GIVEN = {"partitions": 2, "observe": {"flush_ms": 500}, "judge": {"snapshot_s": 1.0}}
+"""
+Three brokers, three guardians and the events share a machine: hundreds of transactions a second would be all it does. And
+judge of a partition in which nothing happens is heard of by its snapshots alone.
+"""
 READY_S, SETTLE_S = 120.0, 180.0
 BROKER_S = 8.0
 """About how long a broker's fault holds up the next one."""
@@ -60,10 +63,10 @@ class Trial:
 
     def __init__(self, folder: Path, brokers: Brokers, story: Story, say: Say) -> None:
         cluster = Cluster(brokers.bootstrap, embedded=False)
-        self.calm = cluster.settings(**LIGHT)
+        self.calm = cluster.settings(**GIVEN)
         names = cluster.settings().topic_names.model_dump()
         inputs = {name: getattr(self.calm.topic_names, name) for name in ("exposures", "outcomes", "feedback")}
-        self.struck = cluster.settings(topics=names | inputs, **LIGHT)
+        self.struck = cluster.settings(topics=names | inputs, **GIVEN)
         self._say, self._story, self._brokers = say, story, brokers
         places = {name: folder / name for name in ("calm", "struck")}
         for place in places.values():
