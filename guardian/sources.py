@@ -38,8 +38,8 @@ class Source(msgspec.Struct, array_like=True):
         return self.at_ms >= floor_ms
 
     def keeps_up(self, floor_ms: Millis) -> bool:
-        """Whether it has been heard of, and has passed what was then."""
-        return self.at_ms >= floor_ms and self.passed_ms >= floor_ms
+        """Whether it has passed that; it has been heard of since then, too, as no source is ahead of its own clock."""
+        return self.passed_ms >= floor_ms
 
 
 class Sources(msgspec.Struct):

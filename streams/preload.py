@@ -14,18 +14,12 @@ import os
 # Before numpy is imported, whose linear algebra would start a thread for each processor, and needs none.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import guardian.bank
-import guardian.decisions
-import guardian.journal
-import streams.faust_app
 import streams.judge
-import streams.outlet
-import streams.telemetry
 import streams.wiring
 
 __all__: list[str] = []
 
-_ = (guardian, streams)
+_ = streams
 # The collector leaves alone what will never be freed, so the pages stay shared.
 gc.collect()
 gc.freeze()

@@ -65,9 +65,9 @@ def compared(story: Story, calm: Ledger, struck: Ledger, judge_s: Heard, striker
     if set(again) != set(verdicts):
         wrong.append(f"struck: decided {sorted(set(verdicts) ^ set(again))} otherwise than undisturbed")
     late_s = {
-        verdict[0]: again[verdict] - due(at_s, again[verdict], strikes) for verdict, at_s in verdicts.items() if verdict in again
+        verdict: again[verdict] - due(at_s, again[verdict], strikes) for verdict, at_s in verdicts.items() if verdict in again
     }
-    slow = [f"the verdict on {flag} {late:.1f} s late" for flag, late in late_s.items() if late > LATE_MOST_S]
+    slow = [f"the verdict on {flag} {late:.1f} s late" for (flag, *_), late in late_s.items() if late > LATE_MOST_S]
     in_store_s = struck.in_store_after_s()
     slow += [f"a kill in the store after {took:.1f} s" for took in in_store_s if took > STORE_MOST_S]
     heard_s = {"observe": struck.heard_s(), "judge": judge_s}
