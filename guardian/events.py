@@ -40,6 +40,7 @@ NOT_EXPOSED = frozenset({"default", "error", "disabled", "stale"})
 
 _SHOWN = 80
 """Characters of a wrong value."""
+_SLICED = (str, list)
 _BITS_COUNTED = 1_000
 _RFC_3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -135,7 +136,7 @@ class _Data(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _take_dotted_names(cls, data: object) -> object:
-        if not isinstance(data, Mapping):
+        if not isinstance(data, Mapping) or cls.aliases.keys().isdisjoint(data):
             return data
         taken = dict(data)
         for dotted, name in cls.aliases.items():
@@ -297,12 +298,12 @@ class _EnvelopeOnly(BaseModel):
 
 def reason(error: ValidationError) -> str:
     """Return one line that names every wrong field, what would be right, and what was there."""
-    return "; ".join(_sentence(dict(detail)) for detail in error.errors(include_url=False)[:5])
+    return "; ".join([_sentence(detail) for detail in error.errors(include_url=False, include_context=False)[:5]])
 
 
-def _sentence(detail: dict[str, Any]) -> str:
+def _sentence(detail: Mapping[str, Any]) -> str:
     message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
-    where = ".".join(str(part) for part in detail["loc"])
+    where = ".".join(map(str, detail["loc"]))
     if detail["type"] == "missing":
         return f"{where}: is required"
     if detail["type"] == "value_error" and isinstance(detail["input"], Mapping) and ": " in message:
@@ -313,7 +314,7 @@ def _sentence(detail: dict[str, Any]) -> str:
 
 def _shown(value: object) -> str:
     """Return how a value begins, without looking at all of it."""
-    if isinstance(value, str | list):
+    if isinstance(value, _SLICED):
         value = value[:_SHOWN]
     elif isinstance(value, dict):
         value = dict(islice(value.items(), _SHOWN))

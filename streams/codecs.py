@@ -12,7 +12,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 from pydantic import ValidationError
@@ -54,6 +54,9 @@ EXPOSURE, OUTCOME, FEEDBACK, SKIPPED, UNKNOWN, REFUSED = range(6)
 _OUTCOME_TYPE = "dev.rolloutguardian.outcome.v1"
 _FRAME_BYTES = 5
 _RATE_DIGITS_MAX = 9
+_MISSED_SPECVERSION = "Object missing required field `specversion`"
+_NO_SPECVERSION = "specversion: is required: neither a CloudEvent, nor is this topic configured as bare"
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 EXPLAINED_BYTES_MAX = 2**18
 """To say what is wrong with more than that could take seconds; most events have a few hundred bytes."""
 _value_of = operator.attrgetter("value")
@@ -91,13 +94,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     scale: list[float] | None = None
 
 
-_UNREAD = "unread"
-_NOTHING: Envelope[Any] = Envelope(specversion="1.0", type=cast("Any", _UNREAD), time="", data=Fields())
-"""Stands where a record could not be decoded."""
+_OF_TYPE = "`$.type`"
+"""What msgspec's errors say where they are of this field."""
 _KINDS = {
     **{kind: number for number, kind in enumerate(MODELS)},
     **{of_type: number for number, of_type in enumerate(TYPES)},
-    _UNREAD: REFUSED,
 }
 
 
@@ -107,6 +108,22 @@ class Refused(Exception):
 
 Row = tuple[int, Any, Any]
 """Kind, envelope and data of one event, in the shapes of the hot path; without the latter two if it does not count."""
+
+
+class Decoded(NamedTuple):
+    """
+    What the fast way made of some records.
+
+    ``envelopes``, ``data`` and ``kinds`` are those of the records at the indices ``at``. ``odd`` says, by index, what
+    the fast way missed in those that ``Codec.resolve`` must read; ``reasons`` why all others are no events in any form.
+    """
+
+    at: Sequence[int]
+    envelopes: list[Any]
+    data: list[Any]
+    kinds: list[int]
+    odd: Mapping[int, str]
+    reasons: Mapping[int, str]
 
 
 class Codec:
@@ -126,33 +143,23 @@ class Codec:
     def _decoders(self) -> Decoders:
         return DETAILED if self.detailed else PLAIN
 
-    def decode(self, records: Sequence[Message]) -> tuple[list[Any], list[Any], list[int], Sequence[int], Mapping[int, str]]:
-        """
-        Return envelopes, data and kinds of some records, the indices of those that ``resolve`` must read, and reasons.
-
-        Those are why some are no events in any form, by index. Never raises for what a record holds.
-        """
+    def decode(self, records: Sequence[Message]) -> Decoded:
+        """Return some records decoded, as far as the fast way takes them. Never raises for what a record holds."""
         decode = self._decoders.flat if self._bare else self._decoders.envelope
-        envelopes, failed, broken = _decoded(records, decode)
+        at, envelopes, odd, reasons = _decoded(records, decode)
         data = envelopes if self._bare else [envelope.data for envelope in envelopes]
         types = [envelope.type for envelope in envelopes]
-        if types.count(_OUTCOME_TYPE) == len(types):
-            return envelopes, data, [OUTCOME] * len(types), (), broken
-        if failed and self._bare:
-            data = list(envelopes)
-        for index in failed:
-            data[index] = _NOTHING.data
-        kinds = [_KINDS[of_type] for of_type in types]
-        odd = [index for index, kind in enumerate(kinds) if kind > FEEDBACK and index not in broken]
-        return envelopes, data, kinds, odd, broken
+        all_outcomes = types.count(_OUTCOME_TYPE) == len(types)
+        kinds = [OUTCOME] * len(types) if all_outcomes else [_KINDS[of_type] for of_type in types]
+        return Decoded(at, envelopes, data, kinds, odd, reasons)
 
-    def resolve(self, record: Message) -> Row:
+    def resolve(self, record: Message, missed: str) -> Row:
         """
-        Return what one record holds, whichever form it has.
+        Return what one odd record holds, whichever form it has; ``missed`` is what ``decode`` said of it.
 
         Raises ``Refused`` with the field and what would be right.
         """
-        row = _quick(record, self._decoders, tried=not self._bare)
+        row = _quick(record, self._decoders, missed, tried=not self._bare)
         return self.resolve_carefully(record) if row is None else row
 
     def resolve_carefully(self, record: Message) -> Row:
@@ -161,17 +168,18 @@ class Codec:
         return row_of(read_record(record.value, record.headers, bare=self._bare))
 
 
-def _quick(record: Message, decoders: Decoders, *, tried: bool) -> Row | None:
+def _quick(record: Message, decoders: Decoders, missed: str, *, tried: bool) -> Row | None:
     """
     Try the usual other forms with the fast decoders: Confluent framing, binary mode, a foreign type.
 
-    ``tried`` says that the plain form was.
+    ``tried`` says that the plain form was, and missed what ``missed`` says.
     """
     whole = record.value or b""
     value = _unframed(whole)
     binary = None if _is_structured(record.headers) else _binary_envelope(record.headers)
     if tried and binary is None and value is whole:
-        return (UNKNOWN, None, None) if _is_foreign(value) else None
+        # Whose type was not looked at, as something before it is wrong, is told to be foreign the careful way.
+        return (UNKNOWN, None, None) if _OF_TYPE in missed and _is_foreign(value) else None
     try:
         if binary is not None:
             data = decoders.fields(value)
@@ -211,7 +219,7 @@ def read_record(value: bytes | None, headers: Headers = (), *, bare: bool = Fals
     elif binary is not None:
         document, bare = {**binary, "data": document}, False
     elif not bare:
-        raise Refused("specversion: is required: neither a CloudEvent, nor is this topic configured as bare")
+        raise Refused(_NO_SPECVERSION)
     try:
         event = read_event(document, bare=bare)
     except ValidationError as error:
@@ -262,33 +270,45 @@ def row_of(event: Event | int) -> Row:
     return event.kind, envelope, data
 
 
-def _decoded(records: Sequence[Message], decode: Callable[[Any], Any]) -> tuple[list[Any], list[int], dict[int, str]]:
+def _decoded(
+    records: Sequence[Message], decode: Callable[[Any], Any]
+) -> tuple[list[int], list[Any], dict[int, str], dict[int, str]]:
     """
-    Return each record decoded, or nothing where that cannot be; the indices of these, and reasons by index.
+    Return the indices of the records that can be decoded, what they are, and of all others, by index, why they cannot.
 
-    Those are why no other way could do it, either. None is decoded twice, however many cannot.
+    That is in two parts: what another way may still read, and what none can. None is decoded twice, however many cannot.
     """
+    at: list[int] = []
     found: list[Any] = []
-    failed: list[int] = []
-    broken: dict[int, str] = {}
+    odd: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     rest = map(_value_of, records)
-    while len(found) < len(records):
+    begin, count = 0, len(records)
+    while begin < count:
         try:
             # What was decoded before one that cannot be stays in the list.
             found.extend(map(decode, rest))
+            end = count
         except UNREADABLE as error:
-            failed.append(len(found))
-            if _is_no_json(error, records[len(found)].value):
-                broken[len(found)] = f"value: should be JSON: {error}"
-            found.append(_NOTHING)
-    return found, failed, broken
+            end = begin + len(found) - len(at)
+            missed = str(error)
+            if reason := _why_never(type(error), missed, records[end]):
+                reasons[end] = reason
+            else:
+                odd[end] = missed
+        at += range(begin, end)
+        begin = end + 1
+    return at, found, odd, reasons
 
 
-def _is_no_json(error: Exception, value: bytes | None) -> bool:
-    """Whether a value that was not decoded is no JSON at all, rather than JSON of another shape, or framed, or too large."""
-    if not value or len(value) > EXPLAINED_BYTES_MAX or type(error) not in (msgspec.DecodeError, RecursionError):
-        return False
-    return _unframed(value) is value
+def _why_never(kind: type[Exception], missed: str, record: Message) -> str:
+    """Return why a record that was not decoded is no event in any form; empty where it may be one of another form."""
+    value = record.value
+    if not value or len(value) > EXPLAINED_BYTES_MAX:
+        return ""
+    if kind in _NO_JSON:
+        return f"value: should be JSON: {missed}" if _unframed(value) is value else ""
+    return _NO_SPECVERSION if missed == _MISSED_SPECVERSION and not record.headers else ""
 
 
 def _check(record: Message) -> None:
@@ -305,7 +325,7 @@ def _unframed(value: bytes) -> bytes:
 
 
 def _is_structured(headers: Headers) -> bool:
-    return any(
+    return bool(headers) and any(
         name.lower() == "content-type" and content.lower().startswith(b"application/cloudevents")
         for name, content in headers
         if content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -26,7 +27,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-class DeadLetter(msgspec.Struct, frozen=True):
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """
     A record that is no valid event.
 
@@ -48,8 +49,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
             *self.headers,
             ("guardian_reason", self.reason[:REASON_MAX].encode("utf-8", "replace")),
             ("guardian_topic", self.origin.topic.encode()),
-            ("guardian_partition", str(self.origin.partition).encode()),
-            ("guardian_offset", str(self.origin.offset).encode()),
+            ("guardian_partition", b"%d" % self.origin.partition),
+            ("guardian_offset", b"%d" % self.origin.offset),
             *([("guardian_truncated", b"true")] if self.was_cut else []),
         ]
 
@@ -60,10 +61,10 @@ class DeadLetter(msgspec.Struct, frozen=True):
         """Return the dead letter of a record, with as much of it as is kept."""
         # A record of neither key nor value is not sent by every client; the empty value is as little of an event as none.
         value = b"" if value is None and key is None else value
-        parts = _cut(value, VALUE_BYTES_MAX), _cut(key, KEY_BYTES_MAX)
+        kept_value, kept_key = _cut(value, VALUE_BYTES_MAX), _cut(key, KEY_BYTES_MAX)
         named = tuple(_first(headers, HEADERS_BYTES_MAX)) if headers else ()
-        was_cut = parts != (value, key) or len(named) < len(headers)
-        return cls(reason[:REASON_MAX], origin, *parts, named, was_cut)
+        was_cut = kept_value is not value or kept_key is not key or len(named) < len(headers)
+        return cls(reason[:REASON_MAX], origin, kept_value, kept_key, named, was_cut)
 
 
 def _cut(content: bytes | None, most: int) -> bytes | None:
@@ -94,8 +95,12 @@ def _number(text: str | None) -> int:
 
 def dead_letter(record: Record, source: str, reason: str) -> DeadLetter:
     """Return the dead letter of a record of ``source``, which is ``topic/partition`` (or a file's name)."""
-    topic, _, partition = source.rpartition("/")
-    is_kafka = bool(topic) and partition.isdecimal()
-    origin = Origin(topic if is_kafka else source, int(partition) if is_kafka else -1, record.offset)
-    letter = DeadLetter.kept(reason, origin, record.value, record.key, record.headers)
+    letter = DeadLetter.kept(reason, Origin(*_named(source), record.offset), record.value, record.key, record.headers)
     return msgspec.structs.replace(letter, was_cut=True) if isinstance(record, Unread) else letter
+
+
+@lru_cache(maxsize=1_000)
+def _named(source: str) -> tuple[str, int]:
+    """Return topic and partition; a file's name, and no partition of it."""
+    topic, _, partition = source.rpartition("/")
+    return (topic, int(partition)) if topic and partition.isdecimal() else (source, -1)

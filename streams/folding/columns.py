@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,37 +99,26 @@ def read(records: Sequence[Message], codec: Codec, settings: Settings, details: 
     """
     table = _Table(len(records), settings, details)
     times: list[Any] = []
-    unread: list[int] = []
+    odd: dict[int, str] = {}
     refused: dict[int, str] = {}
     for start in range(0, len(records), BLOCK):
-        block = records[start : start + BLOCK]
-        envelopes, data, kinds, odd, broken = codec.decode(block)
-        table.fill(start, envelopes, data, kinds)
-        times += [envelope.time for envelope in envelopes]
-        unread += [start + index for index in odd]
-        for index, reason in broken.items():
-            refused[start + index] = reason
-    odd_ones = [*unread, *refused]
-    _fill_up(times, odd_ones)
-    table.time_ms, wrong = parse_times(times)
-    wrong |= table.setting == WRONG
-    wrong[odd_ones] = False
+        block = codec.decode(records[start : start + BLOCK])
+        is_whole = not (block.odd or block.reasons)
+        rows = slice(start, start + len(block.at)) if is_whole else np.array(block.at, dtype=np.int64) + start
+        table.fill(rows, block.envelopes, block.data, block.kinds)
+        times += [envelope.time for envelope in block.envelopes]
+        odd |= {start + index: missed for index, missed in block.odd.items()}
+        refused |= {start + index: reason for index, reason in block.reasons.items()}
+    taken = np.delete(np.arange(len(records)), [*odd, *refused])
+    table.time_ms[taken], wrong = parse_times(times)
+    wrong |= table.setting[taken] == WRONG
     for index, reason in refused.items():
         table.refuse(index, reason)
-    for index in unread:
-        table.resolve(index, records[index], codec.resolve, codec.resolve_carefully)
-    for index in np.flatnonzero(wrong).tolist():
+    for index, missed in odd.items():
+        table.resolve(index, records[index], partial(codec.resolve, missed=missed), codec.resolve_carefully)
+    for index in taken[wrong].tolist():
         table.resolve(index, records[index], codec.resolve_carefully)
     return table.batch()
-
-
-def _fill_up(times: list[Any], odd: Sequence[int]) -> None:
-    """Put the time of another record where there is none to be read here: times of one layout are read all at once."""
-    if odd and len(odd) < len(times):
-        without = set(odd)
-        filler = next(times[index] for index in range(len(times)) if index not in without)
-        for index in odd:
-            times[index] = filler
 
 
 def columns_of(events: Sequence[Event], settings: Settings, details: Details) -> Batch:
@@ -163,14 +153,17 @@ class _Table:
         self.detail = np.full(count, -1, dtype=np.int64)
         self.measures: dict[str, Floats] = {}
 
-    def fill(self, start: int, envelopes: list[Any], data: list[Any], kinds: list[int]) -> None:
-        """Fill the rows from ``start`` on. Few at a time: the objects should not have left the processor's cache."""
-        rows = slice(start, start + len(kinds))
+    def fill(self, rows: Any, envelopes: list[Any], data: list[Any], kinds: list[int]) -> None:
+        """
+        Fill rows, a slice or an array of their numbers.
+
+        Few at a time: the objects should not have left the processor's cache.
+        """
         if kinds.count(OUTCOME) == len(kinds):
             self._fill_outcomes(rows, data)
         else:
             self.kind[rows] = kinds
-            self._fill_mixed(start, data, kinds)
+            self._fill_mixed(np.arange(self.kind.size)[rows], data, kinds)
         self.unit[rows] = _hash_units([d.context_id for d in data])
         weights = [e.sampledrate for e in envelopes]
         if weights.count(1) != len(weights):
@@ -194,18 +187,18 @@ class _Table:
                 self.measures[name] = np.full(self.kind.size, np.nan)
             self.measures[name][rows] = values
 
-    def _fill_mixed(self, start: int, data: list[Any], kinds: list[int]) -> None:
+    def _fill_mixed(self, rows: Int64s, data: list[Any], kinds: list[int]) -> None:
         outcomes = [index for index, kind in enumerate(kinds) if kind == OUTCOME]
         if outcomes:
-            self._fill_outcomes(np.array(outcomes) + start, [data[index] for index in outcomes])
+            self._fill_outcomes(rows[outcomes], [data[index] for index in outcomes])
         exposures = [index for index, kind in enumerate(kinds) if kind == EXPOSURE]
         if exposures:
-            self.setting[np.array(exposures) + start] = _exposure_settings([data[index] for index in exposures], self._settings)
+            self.setting[rows[exposures]] = _exposure_settings([data[index] for index in exposures], self._settings)
         if len(outcomes) + len(exposures) == len(kinds):
             return
-        for index, kind in enumerate(kinds):
+        for row, kind, one in zip(rows.tolist(), kinds, data, strict=True):
             if kind == FEEDBACK:
-                self._put_feedback(start + index, data[index])
+                self._put_feedback(row, one)
 
     def _put_feedback(self, index: int, data: Any) -> None:
         found = said(data)
@@ -218,8 +211,10 @@ class _Table:
     def resolve(self, index: int, record: Message, *ways: Callable[[Message], Row]) -> None:
         """Read one row again, in these ways, until one takes it."""
         try:
-            if not any(self.put(index, way(record)) for way in ways):
-                raise Refused("value: should be an event with names, flags and a time")
+            for way in ways:
+                if self.put(index, way(record)):
+                    return
+            self.refuse(index, "value: should be an event with names, flags and a time")
         except Refused as refused:
             self.refuse(index, str(refused))
         except Exception as error:  # noqa: BLE001
@@ -236,7 +231,7 @@ class _Table:
         self.kind[index], self.setting[index] = kind, self._settings.nothing
         if kind > FEEDBACK:
             return True
-        self._fill_mixed(index, [data], [kind])
+        self._fill_mixed(np.array([index]), [data], [kind])
         times_ms, wrong = parse_times([envelope.time])
         self.time_ms[index] = times_ms[0]
         self.weight[index] = envelope.sampledrate

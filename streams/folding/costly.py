@@ -41,5 +41,8 @@ def _shortened(value: bytes) -> bytes:
             if b"\\" in before or before.count(b'"') % 2:
                 return value
             start = len(before.rstrip(_DIGITS))
-            return value[: start + LONG] + value[start + LONG :].lstrip(_DIGITS)
+            end = at + LONG
+            while value[end : end + LONG].isdigit():
+                end += LONG
+            return value[: start + LONG] + value[end:].lstrip(_DIGITS)
     return value

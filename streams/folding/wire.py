@@ -82,6 +82,8 @@ Bare = Literal[
     "dev.rolloutguardian.feedback.v1",
 ]
 SampledRate = Annotated[int, msgspec.Meta(ge=1, le=SAMPLED_RATE_MAX)]
+Time = str | float
+"""Whole milliseconds are exact as a float; an integer of thousands of digits would be multiplied out first."""
 AttributesT = TypeVar("AttributesT")
 
 
@@ -124,7 +126,7 @@ class Envelope(msgspec.Struct, Generic[AttributesT], gc=False, kw_only=True):
     id: str | None = None
     source: str | None = None
     type: Structured
-    time: str | int | float
+    time: Time
     sampledrate: SampledRate = 1
     data: Fields[AttributesT]
 
@@ -136,7 +138,7 @@ class Flat(Fields[AttributesT], Generic[AttributesT], gc=False, kw_only=True):
     id: str | None = None
     source: str | None = None
     type: Bare
-    time: str | int | float
+    time: Time
     sampledrate: SampledRate = 1
 
 

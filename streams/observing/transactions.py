@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -35,8 +35,7 @@ MAX_REQUEST = 1_000_000
 Headers = Sequence[tuple[str, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A record to be written in the transaction; ``partition`` None: in the order of the source, together with others."""
 
     topic: str
@@ -213,12 +212,11 @@ class Transactions:
         topic = messages[0].topic
         partition = self._source.partition % len(await producer.partitions_for(topic))
         deliveries, batch = [], producer.create_batch()
-        for message in messages:
-            content: dict[str, Any] = {"key": message.key, "value": message.value, "headers": list(message.headers)}
-            if batch.append(timestamp=None, **content) is None:
+        for one in messages:
+            if batch.append(timestamp=None, key=one.key, value=one.value, headers=one.headers) is None:
                 deliveries.append(await producer.send_batch(batch, topic, partition=partition))
                 batch = producer.create_batch()
-                batch.append(timestamp=None, **content)
+                batch.append(timestamp=None, key=one.key, value=one.value, headers=one.headers)
         return [*deliveries, await producer.send_batch(batch, topic, partition=partition)]
 
     def _leave(self, producer: AIOKafkaProducer, task: asyncio.Future[None] | None) -> None:

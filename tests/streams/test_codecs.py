@@ -113,9 +113,9 @@ def test_feedback_is_read_the_fast_way():
     given_events = [feedback("rating", 2, scale=[0, 3]), feedback("nps", 9), feedback("thumb", 0), feedback("report", None)]
     codec = Codec()
 
-    _, _, kinds, odd, _ = codec.decode([line(event) for event in given_events])
+    found = codec.decode([line(event) for event in given_events])
 
-    assert ([FEEDBACK] * 4, []) == (kinds, list(odd))
+    assert ([0, 1, 2, 3], [FEEDBACK] * 4, {}) == (found.at, found.kinds, found.odd)
     assert [careful(line(event)) for event in given_events] == fast([line(event) for event in given_events])
 
 
@@ -195,13 +195,14 @@ def test_a_bare_event_is_refused_where_it_is_not_configured():
 
 def test_foreign_types_are_unknown_not_wrong():
     """
-    An event of another type is counted as unknown, whatever its data is.
+    An event of another type is counted as unknown, whatever its data is, and wherever the type stands.
     """
-    odd_data: tuple[Any, ...] = (1, {})
-    records = [line({"specversion": "1.0", "type": "com.example.sold", "data": data}) for data in odd_data]
+    odd_data: tuple[Any, ...] = (1, {}, {"flags": {}, "latency_ms": "long"})
+    events = [{"specversion": "1.0", "type": "com.example.sold", "data": data} for data in odd_data]
+    records = [line(event) for event in (*events, *(dict(reversed(event.items())) for event in events))]
     batch = read(records, Codec(), Settings(Names()), Details({}))
 
-    assert (2, 0, {}) == (batch.unknown, len(batch), batch.reasons)
+    assert (6, 0, {}) == (batch.unknown, len(batch), batch.reasons)
 
 
 def test_a_careful_event_says_what_it_is():
