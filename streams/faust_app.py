@@ -87,9 +87,15 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
             self._rested_s = clock_s() + FETCH_PAUSE_S
         for at, records in found.items():
             if self.consumer._is_changelog_tp(at):
-                found[at] = self.app.shortened(records)
+                found[at] = self.app.shortened(records, self._end_of(at))
             self.numbered.number(at, found[at])
         return found
+
+    def _end_of(self, at: Any) -> int:
+        """Where a recovery of a changelog ends: at the first record that is not before there, whatever came with it; else -1."""
+        recovery = self.app.tables.recovery
+        found = recovery.active_highwaters.get(at)
+        return int(recovery.standby_highwaters.get(at, -1) if found is None else found)
 
     async def _seek_wait(self, consumer: AIOKafkaConsumer, partitions: Any) -> None:
         """Seek as Faust does, to what of changelogs was read last; numbers begin anew, behind that, in the same moment."""
@@ -266,8 +272,8 @@ class GuardianApp(faust.App):
 
     BootStrategy = _NoWeb
     fetch_wait_ms = FETCH_WAIT_MS
-    shortened: Callable[[Sequence[Any]], list[Any]] = list
-    """What of a changelog's records, as they were fetched together, its table has to be given."""
+    shortened: Callable[[Sequence[Any], int], list[Any]] = staticmethod(lambda records, _: list(records))
+    """What of a changelog's records, as they were fetched together, its table has to be given; it is to be read to an offset."""
 
     def _new_transport(self) -> _Transport:
         return _Transport(self.conf.broker_consumer, self)

@@ -8,7 +8,9 @@ seen the higher journal offset wins, and so no worker needs to be fenced off.
 
 from __future__ import annotations
 
+import operator
 import zlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -29,6 +31,7 @@ __all__ = ["SnapshotStore", "SnapshotTable", "TooLarge", "changelog_topic", "pac
 _PLAIN, _SMALL = b"p", b"z"
 
 OffsetOf = Callable[[bytes], int]
+_OFFSET = operator.attrgetter("offset")
 
 
 class TooLarge(ValueError):
@@ -71,15 +74,18 @@ def unpacked(value: bytes) -> bytes:
     return snapshot
 
 
-def newest(records: Sequence[Any], offset_of: OffsetOf) -> list[Any]:
+def newest(records: Sequence[Any], to: int, offset_of: OffsetOf) -> list[Any]:
     """
     Return of the changelog's records, in their order, those after which a store knows what it would know after all of them.
 
-    Of each key that is the newest snapshot, and what cannot be read. The last one is always there: it says how far was read.
+    Up to the offset *to* that is of each key the newest snapshot, what cannot be read, and the last one: it says how far was
+    read. What lies behind stays as it is: whoever reads to there may go on at any record of it, and has then to know of each
+    key what was the newest until then.
     """
+    count = bisect_right(records, to, key=_OFFSET)
     best: dict[bytes, tuple[int, int]] = {}
-    kept = {len(records) - 1}
-    for at, record in enumerate(records):
+    kept = {count - 1} if count else set()
+    for at, record in enumerate(records[:count]):
         try:
             seen = offset_of(unpacked(record.value))
         except Exception:  # noqa: BLE001 - whatever a bank makes of bytes that it cannot read: the store tells of it
@@ -87,7 +93,7 @@ def newest(records: Sequence[Any], offset_of: OffsetOf) -> list[Any]:
         else:
             if record.key not in best or seen >= best[record.key][0]:
                 best[record.key] = seen, at
-    return [records[at] for at in sorted(kept | {at for _, at in best.values()})]
+    return [*(records[at] for at in sorted(kept | {at for _, at in best.values()})), *records[count:]]
 
 
 def table_key(partition: int, part: str) -> bytes:

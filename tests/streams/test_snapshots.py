@@ -39,17 +39,36 @@ written = st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 
 def test_a_table_knows_the_same_after_less(batches: list[list[tuple[str, int | None]]]):
     """Whatever was written, and however it comes together: the same snapshots, and the same is known not to be readable."""
     given_ = [[record(at, key, seen) for at, (key, seen) in enumerate(batch)] for batch in batches]
-    shorter = [newest(batch, offset_of) for batch in given_]
+    shorter = [newest(batch, len(batch), offset_of) for batch in given_]
 
     assert known(given_) == known(shorter)
     assert [batch[-1] for batch in given_] == [batch[-1] for batch in shorter]
 
 
+@given(written, st.integers(-1, 20), st.integers(0, 20))
+def test_a_recovery_may_end_anywhere_behind_its_end(batch: list[tuple[str, int | None]], to: int, beyond: int):
+    """
+    Whoever reads a changelog to an offset may stop at any record from there on, though more came with it: it knows of each
+    part the newest snapshot of those up to there, and not an older one because a newer one was still to come.
+    """
+    given_ = [record(at, key, seen) for at, (key, seen) in enumerate(batch)]
+    shorter = newest(given_, to, offset_of)
+    until = [one.offset for one in shorter if one.offset >= to][:beyond + 1]
+    end = until[-1] if until else len(batch)
+
+    def read(records: list[Any]) -> list[Any]:
+        return [one for one in records if one.offset <= end]
+
+    assert known([read(given_)]) == known([read(shorter)])
+
+
 def test_one_record_of_a_key_is_enough():
-    """Of a hundred rounds of ten parts ten records are handed on."""
+    """Of a hundred rounds of ten parts ten records are handed on, where all of them are to be read."""
     rounds = [record(10 * turn + part, f"part-{part}", turn) for turn in range(100) for part in range(10)]
 
-    assert rounds[-10:] == newest(rounds, offset_of)
+    assert rounds[-10:] == newest(rounds, 999, offset_of)
+    assert [*rounds[970:980], *rounds[980:]] == newest(rounds, 979, offset_of)
+    assert rounds == newest(rounds, -1, offset_of)
 
 
 def test_what_is_dropped_on_the_way_is_noticed():
