@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.torture.faults import KILLS, Fault, schedule
-from tests.torture.findings import Found, differences, takeovers
+from tests.torture.findings import Found, differences, returns, takeovers
 from tests.torture.story import Story
 from tests.torture.striking import Struck
 from tests.torture.trial import run_trial
@@ -68,10 +68,11 @@ def test_the_ledger_tells_what_is_missing_and_what_is_too_much():
 
 
 def test_a_takeover_is_told_only_where_it_is_clear_whose_it_was():
-    """A kill before another one is left out; where nobody is there, the wait is told from when somebody was started again."""
+    """A kill before another one is left out; where nobody was there, it is told how long somebody took who was started again."""
     first, second = Struck(Fault(1.0, "host", "host", 0, 5.0), 100.0), Struck(Fault(3.0, "host", "host", 1, 9.0), 103.0)
     heard_s = {"0": [99.0, 111.0], "1": [99.0, 100.5, 109.0]}
 
     assert {100.0: 11.0} == takeovers(heard_s, [first], "judge", 2)
-    assert {103.0: 6.0} == takeovers(heard_s, [first, second], "judge", 2)
+    assert ({}, [6.0]) == (takeovers(heard_s, [first, second], "judge", 2), returns(heard_s, [first, second], 2))
+    assert [] == returns(heard_s, [first], 2)
     assert {103.0: 8.0} == takeovers(heard_s, [first, second], "judge", 3)

@@ -39,6 +39,7 @@ class Found:
     in_store_s: list[float]
     takeover_s: dict[str, list[float]]
     recovery_s: list[float]
+    return_s: list[float]
     wrong: list[str] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)
 
@@ -82,8 +83,8 @@ def compared(story: Story, calm: Ledger, struck: Ledger, judge_s: Heard, striker
     kills, missed = sum(one.fault.is_kill for one in strikes), sum(fault.is_kill for fault in striker.missed)
     return Found(
         seed, kills, missed, strikes, sent, len(struck.dead()), counted, lost, doubled, len(again), [*late_s.values()],
-        in_store_s, {worker: [*times.values()] for worker, times in takeover_s.items()}, recoveries(everything, strikes), wrong,
-        slow,
+        in_store_s, {worker: [*times.values()] for worker, times in takeover_s.items()}, recoveries(everything, strikes),
+        returns(everything, strikes, len(striker.hosts)), wrong, slow,
     )  # fmt: skip
 
 
@@ -108,15 +109,27 @@ def takeovers(heard_s: Heard, strikes: list[Struck], worker: str, hosts: int) ->
     Return for each kill of the worker, or of a host, by its time, how long everything it is in charge of was not heard of.
 
     A kill that is followed by another one, or by a broker's, before that is left out: it cannot be told whose wait it was.
-    Where none of so many *hosts* is there to take over, the wait begins when one is started again.
+    So is one after which none of so many *hosts* was there to take anything over; see ``returns``.
     """
     others = sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host", "broker", "leave", "sleep"))
     found = {}
     for at_s in sorted(one.at_s for one in strikes if one.fault.kind in (worker, "host")):
         again_s = heard_again(heard_s, at_s)
-        if again_s is not None and not any(at_s < other <= again_s for other in others):
-            found[at_s] = again_s - somebody_from(at_s, strikes, hosts)
+        if again_s is None or somebody_from(at_s, strikes, hosts) > at_s or any(at_s < other <= again_s for other in others):
+            continue
+        found[at_s] = again_s - at_s
     return found
+
+
+def returns(heard_s: Heard, strikes: list[Struck], hosts: int) -> list[float]:
+    """
+    Return for each time that no host was there how long it took until everything was heard of.
+
+    From when one was started again, with all that runs on it, or from the last fault after that.
+    """
+    gone = [one.at_s for one in strikes if one.fault.kind in ("host", "leave")]
+    began_s = [from_s for at_s in gone if (from_s := somebody_from(at_s, strikes, hosts)) > at_s]
+    return [again_s - due(one, again_s, strikes) for one in began_s if (again_s := heard_again(heard_s, one)) is not None]
 
 
 def somebody_from(at_s: float, strikes: list[Struck], hosts: int) -> float:

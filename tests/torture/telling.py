@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from tests.support.pages import table as markdown
 from tests.torture.findings import LATE_MOST_S, STORE_MOST_S, TAKEOVER_MOST_S, Found
 
+MOST = 5
+"""So many of what was wrong are told one by one."""
 NAME = "torture"
 """What a page calls the place of the table."""
 
@@ -29,10 +31,16 @@ def table(found: Found) -> str:
         ("a kill in the store after its decision", _spread(found.in_store_s), f"{STORE_MOST_S:.0f} s"),
         *((f"{worker} taken over", _spread(times), f"{TAKEOVER_MOST_S:.0f} s") for worker, times in found.takeover_s.items()),
         ("all heard of again after a broker's death, or the last fault after it", _spread(found.recovery_s), ""),
-        ("what was wrong", "; ".join(found.wrong) or "nothing", "nothing"),
-        ("what was slow", "; ".join(found.slow) or "nothing", "nothing"),
+        ("all heard of again after no host was there, from when one was started", _spread(found.return_s), ""),
+        ("what was wrong", _some(found.wrong), "nothing"),
+        ("what was slow", _some(found.slow), "nothing"),
     ]
     return markdown([f"seed {found.seed}", "measured", "limit"], rows)
+
+
+def _some(texts: Sequence[str]) -> str:
+    more = [f"and {len(texts) - MOST} more"] if len(texts) > MOST else []
+    return "; ".join([*texts[:MOST], *more]).replace("|", "/") or "nothing"
 
 
 def _counts(counted: Counter[str]) -> str:
