@@ -31,7 +31,10 @@ def table(found: Found) -> str:
         ("a kill in the store after its decision", _spread(found.in_store_s), f"{STORE_MOST_S:.0f} s"),
         *((f"{worker} taken over", _spread(times), f"{TAKEOVER_MOST_S:.0f} s") for worker, times in found.takeover_s.items()),
         ("all heard of again after a broker's death, or the last fault after it", _spread(found.recovery_s), ""),
-        ("all heard of again after no host was there, from when one was started", _spread(found.return_s), ""),
+        (
+            "all heard of again after no host was there, from when one was started, or the last fault after it",
+            _spread(found.return_s), "",
+        ),
         ("what was wrong", _some(found.wrong), "nothing"),
         ("what was slow", _some(found.slow), "nothing"),
     ]
