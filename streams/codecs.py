@@ -54,7 +54,8 @@ EXPOSURE, OUTCOME, FEEDBACK, SKIPPED, UNKNOWN, REFUSED = range(6)
 _OUTCOME_TYPE = "dev.rolloutguardian.outcome.v1"
 _FRAME_BYTES = 5
 _RATE_DIGITS_MAX = 9
-_MISSED_SPECVERSION = "Object missing required field `specversion`"
+_OF_TYPE, _MISSED_SPECVERSION = "`$.type`", "Object missing required field `specversion`"
+"""How msgspec's errors name the field that is wrong, and one that is not there."""
 _NO_SPECVERSION = "specversion: is required: neither a CloudEvent, nor is this topic configured as bare"
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 EXPLAINED_BYTES_MAX = 2**18
@@ -94,8 +95,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     scale: list[float] | None = None
 
 
-_OF_TYPE = "`$.type`"
-"""What msgspec's errors say where they are of this field."""
 _KINDS = {
     **{kind: number for number, kind in enumerate(MODELS)},
     **{of_type: number for number, of_type in enumerate(TYPES)},

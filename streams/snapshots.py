@@ -79,8 +79,8 @@ def newest(records: Sequence[Any], to: int, offset_of: OffsetOf) -> list[Any]:
     Return of the changelog's records, in their order, those after which a store knows what it would know after all of them.
 
     Up to the offset *to* that is of each key the newest snapshot, what cannot be read, and the last one: it says how far was
-    read. What lies behind stays as it is: whoever reads to there may go on at any record of it, and has then to know of each
-    key what was the newest until then.
+    read. What lies behind stays as it is: whoever reads to there may stop at any record of it, and has to know of each key what
+    was the newest until then.
     """
     count = bisect_right(records, to, key=_OFFSET)
     best: dict[bytes, tuple[int, int]] = {}
