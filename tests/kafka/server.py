@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from demo.ports import free_ports
+from tests.kafka import archive
 from tests.kafka.jars import jars
 
 READY_S = 60.0
@@ -75,6 +77,7 @@ class KafkaServer:
             "group.initial.rebalance.delay.ms": "0",
             **(properties or {}),
         }
+        self._more_options: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -148,6 +151,8 @@ class KafkaServer:
         Raises:
             RuntimeError: that did not work; the text holds what it said.
         """
+        if not self._more_options:
+            archive.make(_run_once)
         self.workdir.mkdir(parents=True, exist_ok=True)
         self._file.write_text("".join(f"{name}={value}\n" for name, value in self._properties.items()))
         users = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in self._users.items()]
@@ -159,8 +164,8 @@ class KafkaServer:
 
     def _java(self, *command: str) -> list[str]:
         # A short-lived broker gains more from a quick start than from the best garbage collector.
-        options = [f"-Xmx{self._heap_mb}m", "-XX:+UseSerialGC", *self._compiler]
-        return ["java", *options, "-cp", f"{jars()}/*", *command]
+        options = [f"-Xmx{self._heap_mb}m", "-XX:+UseSerialGC", *self._compiler, *self._more_options]
+        return ["java", *options, *archive.reading(), "-cp", f"{jars()}/*", *command]
 
     def wait(self) -> None:
         """
@@ -187,6 +192,15 @@ class KafkaServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _run_once(options: list[str]) -> None:
+    """Start a broker with these options of Java, and end it in good order."""
+    with tempfile.TemporaryDirectory() as place:
+        server = KafkaServer(Path(place), is_short_lived=True)
+        server._more_options = options
+        with server:
+            server.begin()
 
 
 def new_cluster_id() -> str:
