@@ -51,8 +51,7 @@ async def resume(one: Rollout) -> None:
 async def test_an_act_that_wakes_up_late_changes_nothing(real_cluster, tmp_path):
     """
     Stopped with a kill in hand, act wakes up when another one has carried it out and a person has undone it: the variation
-    stays as the person wants it, and all that the late one says is that this was done before. (What nobody answers for five
-    seconds is decided again under its id: whoever carries it out may say so, too.)
+    stays as the person wants it, and all that the late one says is that this was done before.
     """
     async with started(real_cluster, tmp_path, "act-sleeps") as guardian, rollout(guardian, "act-sleeps") as one:
         guardian.held.hold(one.flag, changed=False)
@@ -75,6 +74,7 @@ async def test_an_act_that_wakes_up_late_changes_nothing(real_cluster, tmp_path)
         await one.records.to_end()
 
         records = [read_record(value) for value in one.records.of(guardian.settings.topics.flag_state, one.flag)]
+        # What nobody answers for five seconds is decided again under its id: whoever carries it out may say so, too.
         assert ["applied", "applied"] == [one for one in before if one != "already"]
         assert {"already", "superseded"} >= set(one.answers[len(before) :])
         assert [(1, {"treatment": "control"}), (2, {})] == [(one["version"], one["killed"]) for one in records]

@@ -8,10 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.kafka import Brokers, NoKafkaError, can_own, find_way
+from tests.kafka import Brokers, KafkaServer, NoKafkaError, can_own, find_way
 from tests.support.pages import check, write
-from tests.torture.faults import PAUSE_S, Terms
-from tests.torture.telling import NAME, table
+from tests.torture.faults import STEADY_S, STORM_S, Terms
+from tests.torture.telling import STEADY, STORM, table
 from tests.torture.trial import run_trial
 
 
@@ -23,14 +23,17 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where to keep everything that was written (default: nowhere)")
     parser.add_argument("--page", type=Path, help="a page into which the table is put (docs/reliability.md)")
     parser.add_argument("--only", default="", help="these kinds of faults alone, with commas between (judge,observe)")
-    parser.add_argument("--every", type=float, default=0.0, help="seconds from one to the next (default: 1.5 to 6)")
+    parser.add_argument("--storm", action="store_true", help="faults every 1.5 to 6 s, which leave no time (default: 10 to 16)")
+    parser.add_argument("--every", type=float, default=0.0, help="seconds from one to the next")
     given = parser.parse_args()
+    name = STORM if given.storm else STEADY
     if given.page is not None:
         try:
-            check(NAME, given.page)
+            check(name, given.page)
         except (OSError, ValueError) as error:
             parser.error(f"--page: {error}")
-    terms = Terms(tuple(filter(None, given.only.split(","))), (given.every, given.every) if given.every else PAUSE_S)
+    pause_s = (given.every, given.every) if given.every else STORM_S if given.storm else STEADY_S
+    terms = Terms(tuple(filter(None, given.only.split(","))), pause_s)
     try:
         find_way()
     except NoKafkaError as error:
@@ -43,11 +46,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="guardian-torture-") as made:
         folder = given.folder or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
-        with Brokers.start(folder / "kafka") as brokers:
-            found = run_trial(brokers, folder, given.seed, given.kills, lambda text: print(text, flush=True), terms)
+        with Brokers.start(folder / "kafka") as brokers, KafkaServer.start(folder / "calm-kafka") as calm:
+            say = lambda text: print(text, flush=True)  # noqa: E731
+            found = run_trial(brokers, calm.bootstrap, folder, given.seed, given.kills, say, terms)
     print(table(found))
     if given.page is not None:
-        write(NAME, table(found), given.page)
+        write(name, table(found), given.page)
     return 1 if found.wrong or found.slow else 0
 
 

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 CALM_S = 4.0
 """Before the first fault, all has begun."""
-PAUSE_S = (1.5, 6.0)
-"""Between a fault and the next, while others may still last."""
+STEADY_S, STORM_S = (10.0, 16.0), (1.5, 6.0)
+"""Between a fault and the next, at the least and at most: time to take over, or none, while others still last."""
+TIME_S = 10.0
+"""So long anybody may take to take over."""
 KILLS = {"observe": 4, "judge": 4, "act": 2, "host": 2, "broker": 2}
 """How often each is killed, in proportion: a worker under its supervisor, a whole host with all its workers, a broker."""
 OTHERS = {"sleep": 1, "leave": 1}
@@ -38,13 +40,18 @@ class Terms(NamedTuple):
     """Which faults happen (of ``only`` these kinds; all where it is empty), and how long from one to the next."""
 
     only: tuple[str, ...] = ()
-    pause_s: tuple[float, float] = PAUSE_S
+    pause_s: tuple[float, float] = STEADY_S
+
+    @property
+    def leaves_time(self) -> bool:
+        """Whether there is time to take over from each fault to the next: so that it can be told how long that took."""
+        return self.pause_s[0] >= TIME_S
 
 
-USUAL = Terms()
+STEADY, STORM = Terms(), Terms(pause_s=STORM_S)
 
 
-def schedule(seed: int, kills: int, hosts: int, brokers: int, terms: Terms = USUAL) -> Iterator[Fault]:
+def schedule(seed: int, kills: int, hosts: int, brokers: int, terms: Terms = STEADY) -> Iterator[Fault]:
     """
     Yield faults until so many of them were kills.
 

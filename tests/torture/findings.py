@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from tests.torture.faults import TIME_S, Terms
 from tests.torture.ledger import Ledger
 from tests.torture.story import Story, Totals
 from tests.torture.striking import Striker, Struck
@@ -14,7 +15,7 @@ from tests.torture.striking import Striker, Struck
 Heard = Mapping[str, list[float]]
 """When each thing was heard of, seconds by the clock, in order."""
 
-LATE_MOST_S, STORE_MOST_S, TAKEOVER_MOST_S = 10.0, 15.0, 10.0
+LATE_MOST_S, STORE_MOST_S = TIME_S, 15.0
 
 
 @dataclass
@@ -22,10 +23,12 @@ class Found:
     """
     What a trial found; nothing in ``wrong``, and it has passed.
 
-    ``slow`` is what took longer than it may where nothing else keeps the machine busy.
+    ``slow`` is what took longer than it may where nothing else keeps the machine busy, and faults leave time for it.
+    ``late_s`` is how much later than undisturbed each verdict came, ``after_fault_s`` the same, or from the last fault before.
     """
 
     seed: int
+    leaves_time: bool
     kills: int
     missed: int
     struck: list[Struck]
@@ -36,6 +39,7 @@ class Found:
     doubled: int
     verdicts: int
     late_s: list[float]
+    after_fault_s: list[float]
     in_store_s: list[float]
     takeover_s: dict[str, list[float]]
     recovery_s: list[float]
@@ -44,7 +48,9 @@ class Found:
     slow: list[str] = field(default_factory=list)
 
 
-def compared(story: Story, calm: Ledger, struck: Ledger, judge_s: Heard, striker: Striker, seed: int) -> Found:
+def compared(
+    story: Story, calm: Ledger, struck: Ledger, judge_s: Heard, striker: Striker, seed: int, terms: Terms
+) -> Found:
     """Compare what came of the same events with and without faults; *judge_s* is when the struck judge was heard of."""
     wrong: list[str] = []
     strikes = striker.struck
@@ -65,9 +71,8 @@ def compared(story: Story, calm: Ledger, struck: Ledger, judge_s: Heard, striker
         wrong.append(f"calm: decided {sorted(set(verdicts) ^ kills_told)} otherwise than the story has it")
     if set(again) != set(verdicts):
         wrong.append(f"struck: decided {sorted(set(verdicts) ^ set(again))} otherwise than undisturbed")
-    late_s = {
-        verdict: again[verdict] - due(at_s, again[verdict], strikes) for verdict, at_s in verdicts.items() if verdict in again
-    }
+    both_s = {verdict: (at_s, again[verdict]) for verdict, at_s in verdicts.items() if verdict in again}
+    late_s = {verdict: came_s - at_s for verdict, (at_s, came_s) in both_s.items()}
     slow = [f"the verdict on {flag} {late:.1f} s late" for (flag, *_), late in late_s.items() if late > LATE_MOST_S]
     in_store_s = struck.in_store_after_s()
     slow += [f"a kill in the store after {took:.1f} s" for took in in_store_s if took > STORE_MOST_S]
@@ -75,16 +80,17 @@ def compared(story: Story, calm: Ledger, struck: Ledger, judge_s: Heard, striker
     takeover_s = {worker: takeovers(of, strikes, worker, len(striker.hosts)) for worker, of in heard_s.items()}
     slow += [
         f"{worker} took over {took:.1f} s after {datetime.fromtimestamp(at_s, UTC):%H:%M:%S}"
-        for worker, times in takeover_s.items() for at_s, took in times.items() if took > TAKEOVER_MOST_S
+        for worker, times in takeover_s.items() for at_s, took in times.items() if took > TIME_S
     ]  # fmt: skip
     everything = {f"{worker} {name}": times for worker, of in heard_s.items() for name, times in of.items()}
     sent = sum(times for (*_, kind), times in story.totals.items() if kind != "errors")
     counted = sum(times for (*_, kind), times in struck.summed().items() if kind != "errors")
     kills, missed = sum(one.fault.is_kill for one in strikes), sum(fault.is_kill for fault in striker.missed)
     return Found(
-        seed, kills, missed, strikes, sent, len(struck.dead()), counted, lost, doubled, len(again), [*late_s.values()],
-        in_store_s, {worker: [*times.values()] for worker, times in takeover_s.items()}, recoveries(everything, strikes),
-        returns(everything, strikes, len(striker.hosts)), wrong, slow,
+        seed, terms.leaves_time, kills, missed, strikes, sent, len(struck.dead()), counted, lost, doubled, len(again),
+        [*late_s.values()], [came_s - due(at_s, came_s, strikes) for at_s, came_s in both_s.values()], in_store_s,
+        {worker: [*times.values()] for worker, times in takeover_s.items()}, recoveries(everything, strikes),
+        returns(everything, strikes, len(striker.hosts)), wrong, slow if terms.leaves_time else [],
     )  # fmt: skip
 
 
@@ -123,13 +129,14 @@ def takeovers(heard_s: Heard, strikes: list[Struck], worker: str, hosts: int) ->
 
 def returns(heard_s: Heard, strikes: list[Struck], hosts: int) -> list[float]:
     """
-    Return for each time that no host was there how long it took until everything was heard of.
+    Return for each time that no host was there how long it took, from when one was started again, until all was heard of.
 
-    From when one was started again, with all that runs on it, or from the last fault after that.
+    Where another fault came meanwhile, it is left out.
     """
     gone = [one.at_s for one in strikes if one.fault.kind in ("host", "leave")]
-    began_s = [from_s for at_s in gone if (from_s := somebody_from(at_s, strikes, hosts)) > at_s]
-    return [again_s - due(one, again_s, strikes) for one in began_s if (again_s := heard_again(heard_s, one)) is not None]
+    began_s = {from_s for at_s in gone if (from_s := somebody_from(at_s, strikes, hosts)) > at_s}
+    again_s = {one: heard_again(heard_s, one) for one in sorted(began_s)}
+    return [at_s - one for one, at_s in again_s.items() if at_s is not None and due(one, at_s, strikes) == one]
 
 
 def somebody_from(at_s: float, strikes: list[Struck], hosts: int) -> float:

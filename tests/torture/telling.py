@@ -7,16 +7,18 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tests.support.pages import table as markdown
-from tests.torture.findings import LATE_MOST_S, STORE_MOST_S, TAKEOVER_MOST_S, Found
+from tests.torture.faults import TIME_S
+from tests.torture.findings import LATE_MOST_S, STORE_MOST_S, Found
 
 MOST = 5
 """So many of what was wrong are told one by one."""
-NAME = "torture"
-"""What a page calls the place of the table."""
+STEADY, STORM = "torture", "storm"
+"""What a page calls the place of the table: of faults that leave time to take over, and of those that do not."""
 
 
 def table(found: Found) -> str:
-    """Return the findings as Markdown."""
+    """Return the findings as Markdown; times have limits where faults leave time for what they are about."""
+    late_most, store_most, most = ((f"{one:.0f} s" if found.leaves_time else "") for one in (LATE_MOST_S, STORE_MOST_S, TIME_S))
     killed = Counter(one.fault.who for one in found.struck if one.fault.is_kill)
     beside = Counter(one.fault.kind for one in found.struck if not one.fault.is_kill)
     rows = [
@@ -27,16 +29,14 @@ def table(found: Found) -> str:
         ("lost, doubled", f"{found.lost}, {found.doubled}", "0, 0"),
         ("unreadable records, each once among the dead letters", f"{found.dead:,}", "as many"),
         ("verdicts", str(found.verdicts), "those of the undisturbed run"),
-        ("a verdict later than undisturbed, or than the last fault before it", _spread(found.late_s), f"{LATE_MOST_S:.0f} s"),
-        ("a kill in the store after its decision", _spread(found.in_store_s), f"{STORE_MOST_S:.0f} s"),
-        *((f"{worker} taken over", _spread(times), f"{TAKEOVER_MOST_S:.0f} s") for worker, times in found.takeover_s.items()),
+        ("a verdict later than undisturbed", _spread(found.late_s), late_most),
+        ("a verdict later than undisturbed, or than the last fault before it", _spread(found.after_fault_s), ""),
+        ("a kill in the store after its decision", _spread(found.in_store_s), store_most),
+        *((f"{worker} taken over", _spread(times), most) for worker, times in found.takeover_s.items()),
         ("all heard of again after a broker's death, or the last fault after it", _spread(found.recovery_s), ""),
-        (
-            "all heard of again after no host was there, from when one was started, or the last fault after it",
-            _spread(found.return_s), "",
-        ),
+        ("all heard of again after no host was there, from when one was started", _spread(found.return_s), ""),
         ("what was wrong", _some(found.wrong), "nothing"),
-        ("what was slow", _some(found.slow), "nothing"),
+        *([("what was slow", _some(found.slow), "nothing")] if found.leaves_time else []),
     ]
     return markdown([f"seed {found.seed}", "measured", "limit"], rows)
 

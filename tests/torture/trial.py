@@ -20,7 +20,7 @@ from streams.settings import Settings
 from streams.snapshots import split_table_key, unpacked
 from tests.kafka.brokers import Brokers
 from tests.support.cluster import Cluster
-from tests.torture.faults import USUAL, Fault, Terms, schedule
+from tests.torture.faults import STEADY, Fault, Terms, schedule
 from tests.torture.findings import Found, compared
 from tests.torture.hosts import Host
 from tests.torture.ledger import Ledger
@@ -38,22 +38,28 @@ READY_S, SETTLE_S = 120.0, 180.0
 BROKER_S = 8.0
 """About how long a broker's fault holds up the next one."""
 REST_S = 6.0
+TURN_S = 20.0
+"""About so long after one flag the next one begins to do harm."""
 Say = Callable[[str], None]
 
 
 def run_trial(
-    brokers: Brokers, folder: Path, seed: int, kills: int, say: Say = print, terms: Terms = USUAL
+    brokers: Brokers, calm: str, folder: Path, seed: int, kills: int, say: Say = print, terms: Terms = STEADY
 ) -> Found:
-    """Strike until so many kills, and count; takes about six seconds a kill, and a minute more."""
+    """
+    Strike until so many kills, and count; takes about 16 s a kill, or six in a storm, and a minute more.
+
+    Whoever is not disturbed reads the same events from the broker at *calm*, which nobody kills.
+    """
     faults = list(schedule(seed, kills, HOSTS, BROKERS, terms))
     seconds = sum(f.after_s + (BROKER_S if f.kind == "broker" else 0.0) for f in faults) + REST_S
-    story = Story(seed, seconds, flags=2 * max(round(seconds / 12.0), 2))
+    story = Story(seed, seconds, flags=2 * max(round(seconds / TURN_S), 2))
     say(f"{len(faults)} faults over {seconds:.0f} s, {story.flags} flags, on {brokers.bootstrap}")
-    trial = Trial(folder, brokers, story, say)
+    trial = Trial(folder, brokers, calm, story, say)
     try:
         trial.begin()
         trial.go(faults)
-        return trial.end(seed)
+        return trial.end(seed, terms)
     finally:
         trial.stop()
 
@@ -61,12 +67,8 @@ def run_trial(
 class Trial:
     """The two installations, and what happens to them."""
 
-    def __init__(self, folder: Path, brokers: Brokers, story: Story, say: Say) -> None:
-        cluster = Cluster(brokers.bootstrap, embedded=False)
-        self.calm = cluster.settings(**GIVEN)
-        names = cluster.settings().topic_names.model_dump()
-        inputs = {name: getattr(self.calm.topic_names, name) for name in ("exposures", "outcomes", "feedback")}
-        self.struck = cluster.settings(topics=names | inputs, **GIVEN)
+    def __init__(self, folder: Path, brokers: Brokers, calm: str, story: Story, say: Say) -> None:
+        self.calm, self.struck = (Cluster(at, embedded=False).settings(**GIVEN) for at in (calm, brokers.bootstrap))
         self._say, self._story, self._brokers = say, story, brokers
         places = {name: folder / name for name in ("calm", "struck")}
         for place in places.values():
@@ -103,11 +105,11 @@ class Trial:
             self._striker.mend()
             self._wait(SETTLE_S)
 
-    def end(self, seed: int) -> Found:
+    def end(self, seed: int, terms: Terms) -> Found:
         """Wait until everything written was read and judged; count."""
         asyncio.run(self._settled())
         calm, struck = (asyncio.run(Ledger.read(settings)) for settings in (self.calm, self.struck))
-        return compared(self._story, calm, struck, self._watching.heard_s, self._striker, seed)
+        return compared(self._story, calm, struck, self._watching.heard_s, self._striker, seed, terms)
 
     def _wait(self, within_s: float) -> None:
         deadline_s = time.monotonic() + within_s
@@ -119,8 +121,7 @@ class Trial:
 
     def _tell(self) -> None:
         options = {"linger.ms": 100, "enable.idempotence": True, "delivery.timeout.ms": 600_000, "log_level": 0}
-        producer = Producer({"bootstrap.servers": self._brokers.bootstrap, **options})
-        topics = self.calm.topics.exposures[0], self.calm.topics.outcomes[0]
+        both = [(Producer({"bootstrap.servers": to.kafka.bootstrap, **options}), to.topics) for to in (self.calm, self.struck)]
         began_s, refused = time.time(), []
 
         def told(error: object, _: object) -> None:
@@ -129,9 +130,14 @@ class Trial:
 
         for record in self._story.tell():
             while (wait_s := began_s + record.at_s - time.time()) > 0:
-                producer.poll(min(wait_s, 0.02))
-            producer.produce(topics[record.is_outcome], _at(record), record.key, on_delivery=told)
-        producer.flush()
+                time.sleep(min(wait_s, 0.02))
+            value = _at(record)
+            for producer, topics in both:
+                [topic] = topics.outcomes if record.is_outcome else topics.exposures
+                producer.produce(topic, value, record.key, on_delivery=told)
+                producer.poll(0)
+        for producer, _ in both:
+            producer.flush()
         assert not refused, f"the brokers refused events: {refused[:3]}"
         self._say(f"the story is told: {sum(self._story.totals.values())} events and failures")
 
