@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 from tests.clients.installed import why_none
 from tests.kafka import NoKafkaError, can_own, find_way
+from tests.kafka.server import prepare
 from tests.support.alerts.installed import NoAlertmanagerError, alertmanager
 from tests.support.stores import togglz, unleash
 
@@ -63,7 +65,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Get Unleash before the first test begins: that takes longer than a test may."""
+    """Get Unleash and Kafka before the first test begins: that takes longer than a test may."""
+    if can_own() and any(item.get_closest_marker("kafka") for item in session.items):
+        with contextlib.suppress(RuntimeError):  # the tests say why
+            prepare()
     if any(item.get_closest_marker("unleash") for item in session.items) and not unleash.why_not():
         unleash.installed()
 

@@ -152,7 +152,7 @@ class KafkaServer:
             RuntimeError: that did not work; the text holds what it said.
         """
         if not self._more_options:
-            archive.make(_run_once)
+            prepare()
         self.workdir.mkdir(parents=True, exist_ok=True)
         self._file.write_text("".join(f"{name}={value}\n" for name, value in self._properties.items()))
         users = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in self._users.items()]
@@ -192,6 +192,16 @@ class KafkaServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def prepare() -> None:
+    """
+    Get what every broker needs, if it is not there: Kafka's jars, and its classes as Java has them once they are loaded.
+
+    Raises:
+        RuntimeError: it cannot be had; the text holds what was said.
+    """
+    archive.make(_run_once)
 
 
 def _run_once(options: list[str]) -> None:
