@@ -6,7 +6,8 @@ loops say nothing, and aiokafka counts on that. It does not expect the error, so
 cluster up to date ended by it, silently. From then on the client knew no new leader and found no coordinator: after a
 broker's crash a worker read nothing any more, and waited for ever.
 
-And aiokafka as such: a coordinator that cannot say now what is committed has not said that nothing is.
+And aiokafka as such: a coordinator that cannot say now what is committed has not said that nothing is; and a consumer that is
+stopped while a broker is away is closed to the end.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import aiokafka.conn
 import structlog
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
@@ -81,8 +83,24 @@ async def _send_to_coordinator(coordinator: GroupCoordinator, request: Any) -> A
 _send_req = GroupCoordinator._send_req
 
 
+async def _fetch(fetcher: Fetcher, *request: Any) -> Any:
+    """
+    Fetch as aiokafka does; what is cancelled while it waits after an error has brought nothing, as at any other moment.
+
+    A consumer that closes waits for the fetches that it has cancelled, and ended by such a one with all else left open.
+    """
+    try:
+        return await _proc_fetch_request(fetcher, *request)
+    except asyncio.CancelledError:
+        return False
+
+
+_proc_fetch_request = Fetcher._proc_fetch_request
+
+
 def mend() -> None:
     """Let every client of this process that is made from now on be so."""
     aiokafka.conn.AIOKafkaConnection = _Connection
     AIOKafkaClient._md_synchronizer = _synchronize
     GroupCoordinator._send_req = _send_to_coordinator
+    Fetcher._proc_fetch_request = _fetch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, NodeNotReadyError
+from aiokafka.protocol.fetch import FetchRequest
 from faust.exceptions import ConsumerNotStarted
 
 from streams.admin import ensure_topics
@@ -191,6 +193,27 @@ async def test_without_commits_a_group_begins_again(settings):
         await app.consumer.perform_seek()
 
         await until(lambda: read[1:] == [b"one"], within_s=20, what="the record is read again")
+
+
+async def test_stopping_while_a_broker_is_away_is_no_crash(settings, monkeypatch):
+    """Fetches that fail when a worker is stopped do not end its thread with an error, nor the log with a traceback."""
+    crashed: list[threading.ExceptHookArgs] = []
+    refused: list[int] = []
+    monkeypatch.setattr(threading, "excepthook", crashed.append)
+    async with running(settings) as (app, _, _):
+        client = app.consumer._thread._consumer._client
+        send = client.send
+
+        async def sending(node: int, request: Any, **options: Any) -> Any:
+            if isinstance(request, FetchRequest):
+                refused.append(node)
+                raise NodeNotReadyError
+            return await send(node, request, **options)
+
+        monkeypatch.setattr(client, "send", sending)
+        await until(lambda: refused, within_s=20, what="a fetch has failed")
+
+    assert [] == crashed
 
 
 async def test_failing_to_join_again_and_again_ends_the_app(settings, refuse_joins):
