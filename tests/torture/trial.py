@@ -31,7 +31,7 @@ from tests.torture.watching import Watching
 HOSTS, BROKERS = 2, 3
 GIVEN = {"partitions": 2, "observe": {"flush_ms": 500}, "judge": {"snapshot_s": 1.0}}
 """
-Three brokers, three guardians and the events share a machine: hundreds of transactions a second would be all it does. And
+Brokers, three guardians and the events share a machine: hundreds of transactions a second would be all it does. And
 judge of a partition in which nothing happens is heard of by its snapshots alone.
 """
 READY_S, SETTLE_S = 120.0, 180.0
