@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.kafka import Brokers, KafkaServer, NoKafkaError, can_own, find_way
 from tests.support.pages import check, write
 from tests.torture.faults import STEADY_S, STORM_S, Terms
-from tests.torture.telling import STEADY, STORM, table
+from tests.torture.telling import STEADY_TABLE, STORM_TABLE, table
 from tests.torture.trial import run_trial
 
 
@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--storm", action="store_true", help="faults every 1.5 to 6 s, which leave no time (default: 10 to 16)")
     parser.add_argument("--every", type=float, default=0.0, help="seconds from one to the next")
     given = parser.parse_args()
-    name = STORM if given.storm else STEADY
+    name = STORM_TABLE if given.storm else STEADY_TABLE
     if given.page is not None:
         try:
             check(name, given.page)

@@ -12,7 +12,7 @@ from tests.torture.findings import LATE_MOST_S, STORE_MOST_S, Found
 
 MOST = 5
 """So many of what was wrong are told one by one."""
-STEADY, STORM = "torture", "storm"
+STEADY_TABLE, STORM_TABLE = "torture", "storm"
 """What a page calls the place of the table: of faults that leave time to take over, and of those that do not."""
 
 
