@@ -236,7 +236,8 @@ async def _end(producer: AIOKafkaProducer, task: asyncio.Future[None] | None) ->
         await producer.stop()
     except KafkaError as error:
         log.debug("abandoned_producer", reason=repr(error))
-    # aiokafka tells itself, too, why a transaction has failed; unseen, asyncio would warn of that with a traceback.
-    waiter = getattr(getattr(producer, "_txn_manager", None), "_transaction_waiter", None)
-    if waiter is not None and waiter.done() and not waiter.cancelled():
-        waiter.exception()
+    finally:
+        # aiokafka tells itself, too, why a transaction has failed; unseen, asyncio would warn of that with a traceback.
+        waiter = getattr(getattr(producer, "_txn_manager", None), "_transaction_waiter", None)
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()
