@@ -69,7 +69,7 @@ class Trial:
 
     def __init__(self, folder: Path, brokers: Brokers, calm: str, story: Story, say: Say) -> None:
         self.calm, self.struck = (Cluster(at, embedded=False).settings(**GIVEN) for at in (calm, brokers.bootstrap))
-        self._say, self._story, self._brokers = say, story, brokers
+        self._say, self._story = say, story
         places = {name: folder / name for name in ("calm", "struck")}
         for place in places.values():
             place.mkdir()
