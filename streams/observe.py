@@ -30,7 +30,7 @@ from streams.observing.plans import Plans
 from streams.observing.source import Committed, Source
 from streams.observing.unpacking import bound
 from streams.reading import fetch_wait_ms
-from streams.scaling import BEHIND_S
+from streams.scaling import BEHIND_S, Busy
 from streams.settings import Settings
 from streams.standstill import ends_by, until_standstill
 from streams.status import Status
@@ -111,6 +111,7 @@ class Observer(ConsumerRebalanceListener):
         self._sources: dict[TopicPartition, Source] = {}
         self._kept: dict[TopicPartition, Committed] = {}
         self._call = 0
+        self._busy = Busy()
 
     @property
     def is_reading(self) -> bool:
@@ -239,6 +240,7 @@ class Observer(ConsumerRebalanceListener):
             "partitions": len(sources),
             "lag": sum(lags.values()),
             "behind_s": round(latest_s, 1),
+            "busy": round(self._busy.share(), 2),
             "mode": "behind" if latest_s > BEHIND_S else "keeping up",
             "open_transactions": len(ages_s),
             "oldest_transaction_s": round(max(ages_s, default=0.0), 3),

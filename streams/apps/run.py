@@ -115,7 +115,7 @@ async def run(settings: Settings, policies: Sequence[Policy], names: Sequence[st
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    supervisor = Supervisor(names, config, Scaling("observe", min(settings.observe.workers, os.cpu_count() or 1)))
+    supervisor = Supervisor(names, config, Scaling("observe", workers_at_most(settings)))
     reload = Reload(map(Path, settings.policies), policies)
     health = Health(
         lambda: supervisor.readiness() | {"policies": reload.state()},
@@ -140,6 +140,11 @@ async def run(settings: Settings, policies: Sequence[Policy], names: Sequence[st
         await health.stop()
     if working.done() and not working.cancelled():
         working.result()
+
+
+def workers_at_most(settings: Settings) -> int:
+    """Return how many workers of observe this host may have; the embedded broker lets in one process a group."""
+    return 1 if settings.kafka.embedded else min(settings.observe.workers, os.cpu_count() or 1)
 
 
 async def _work(supervisor: Supervisor, settings: Settings, policies: Sequence[Policy], reload: Reload) -> None:

@@ -8,11 +8,16 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
 log = structlog.get_logger()
 
 PATIENCE_S = 10.0
 """So long a committed offset is not believed that lies before what we have committed."""
+
+
+Place = tuple[int, str]
+"""A committed offset and the note beside it."""
 
 
 class Offsets:
@@ -23,7 +28,7 @@ class Offsets:
         self._at = at
         self._behind_from_s: float | None = None
 
-    async def committed(self, ours: int | None) -> tuple[int | None, str]:
+    async def committed(self, ours: Place | None) -> tuple[int | None, str]:
         """
         Return the committed offset and the note beside it; None where nothing was ever committed.
 
@@ -41,14 +46,14 @@ class Offsets:
             raise KafkaError(repr(error)) from error
         found = answer.get(self._at)
         offset, note = (None, "") if found is None or found.offset < 0 else (found.offset, found.metadata or "")
-        if ours is None or (offset is not None and offset >= ours):
+        if ours is None or (offset is not None and offset >= ours[0]):
             self._behind_from_s = None
             return offset, note
         now_s = time.monotonic()
         self._behind_from_s = self._behind_from_s or now_s
         if now_s - self._behind_from_s < PATIENCE_S:
-            raise KafkaError(f"offset {offset} is said to be committed, but we have committed {ours}")
-        log.error("commit_lost", topic=self._at.topic, partition=self._at.partition, ours=ours, committed=offset)
+            raise KafkaError(f"offset {offset} is said to be committed, but we have committed {ours[0]}")
+        log.error("commit_lost", topic=self._at.topic, partition=self._at.partition, ours=ours[0], committed=offset)
         self._behind_from_s = None
         return offset, note
 
@@ -56,3 +61,31 @@ class Offsets:
         """Return the first offset that there is."""
         first: dict[TopicPartition, int] = await self._consumer.beginning_offsets([self._at])
         return first[self._at]
+
+    async def confirm(self, place: Place) -> None:
+        """Take note of what a transaction has committed: nothing more is needed, Kafka has it."""
+
+
+class EmbeddedOffsets(Offsets):
+    """
+    The same of the embedded broker, which forgets the offsets that come in transactions.
+
+    Each is committed once more, without one. That may be refused in a rebalance; but whoever reads there is alone
+    (decision 4), so what we have committed is never what the group says, where the two differ.
+    """
+
+    async def committed(self, ours: Place | None) -> tuple[int | None, str]:
+        """
+        Return what we have committed; if we have nothing, what is said to be.
+
+        Raises:
+            KafkaError: the broker cannot be reached.
+        """
+        return ours or await super().committed(None)
+
+    async def confirm(self, place: Place) -> None:
+        """Commit the offset once more, for whoever is started after us."""
+        try:
+            await self._consumer.commit({self._at: OffsetAndMetadata(*place)})
+        except KafkaError as error:
+            log.warning("offset_not_committed", topic=self._at.topic, partition=self._at.partition, reason=repr(error))

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.structs import OffsetAndMetadata
 
 from guardian.journal import Beat, encode
 from streams.clock import now_ms
@@ -26,7 +25,7 @@ from streams.observing.complaints import Complaints
 from streams.observing.entries import Journalist, dead_letters
 from streams.observing.excess import Excess
 from streams.observing.metrics import count_events
-from streams.observing.offsets import Offsets
+from streams.observing.offsets import EmbeddedOffsets, Offsets, Place
 from streams.observing.plans import Plans
 from streams.observing.reading import Reading
 from streams.observing.transactions import Message, TransactionFailed, Transactions
@@ -62,6 +61,11 @@ class Committed:
     point: Savepoint
     offset: int | None
 
+    @property
+    def place(self) -> Place | None:
+        """The committed offset and the note beside it, None as long as there is none."""
+        return None if self.offset is None else (self.offset, self.point.note)
+
 
 class Source:
     """
@@ -87,7 +91,7 @@ class Source:
         self.why = f"{self.name}: not started"
         self.reading = Reading(consumer, at, plans, settings.observe.max_flush_records, call)
         self.transactions = Transactions(settings, group, at)
-        self._offsets = Offsets(consumer, at)
+        self._offsets = (EmbeddedOffsets if settings.kafka.embedded else Offsets)(consumer, at)
         self._settings = settings
         self._consumer = consumer
         self._base = kept
@@ -169,7 +173,7 @@ class Source:
         if not self._settings.kafka.embedded:
             nothing = encode(Beat(source=self.name, at_ms=0, passed_ms=0))
             await self.transactions.settle([Message(topic, nothing, number) for number in range(partitions)])
-        offset, note = await self._offsets.committed(self._base.offset if self._base is not None else None)
+        offset, note = await self._offsets.committed(self._base.place if self._base is not None else None)
         if not self._continues(offset, note):
             first = await self._offsets.beginning()
             position = first if offset is None else offset
@@ -245,18 +249,10 @@ class Source:
             return
         self._on_its_way = point, taken.end
         await self.transactions.commit(messages, taken.end, point.note)
-        if self._settings.kafka.embedded:
-            await self._commit_plainly(taken.end, point.note)
+        await self._offsets.confirm((taken.end, point.note))
         self._on_its_way, self._journalist = None, journalist
         self._confirm(base, point, taken.end)
         self._complaints.tell(taken.letters)
-
-    async def _commit_plainly(self, end: int, note: str) -> None:
-        """Commit the offset once more: the embedded broker forgets those that come in transactions."""
-        try:
-            await self._consumer.commit({self.at: OffsetAndMetadata(end, note)})
-        except KafkaError as error:
-            log.warning("offset_not_committed", source=self.name, reason=repr(error))
 
     def _confirm(self, base: Committed, point: Savepoint, end: int) -> None:
         base.fold.confirm(point)

@@ -15,6 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 STEP = re.compile(r"^ *\d+\.\d\d s  (\w+) +(.*)$")
 RUN_S = 150
+LOGGED = 60
+"""Lines of the guardian's log that are shown of a demo that went wrong."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,14 @@ async def demo(directory: Path, *arguments: str, seconds: str = "", interrupt_at
         process.kill()
         pytest.fail(f"the demo did not end within {RUN_S} s; it had said:\n{text}")
     print(text)
+    print(left_by(directory))
     return Seen(code, text, marked(mark))
+
+
+def left_by(directory: Path) -> str:
+    """Return the end of the guardian's log, which only a demo that went wrong leaves."""
+    logs = directory.glob("rollout-guardian-demo-*/guardian.log")
+    return "\n".join(line for log in logs for line in log.read_text(errors="replace").splitlines()[-LOGGED:])
 
 
 def marked(mark: str) -> list[int]:

@@ -24,10 +24,11 @@ from guardian.effects import Decide
 from guardian.journal import PolicyEntry, encode
 from guardian.policy import parse_policy, policy_hash
 from streams.admin import ensure_topics
+from streams.apps.run import workers_at_most
 from streams.observe import run_observe
 from streams.observing.behind import REMEMBERED, Behind
 from streams.partitioning import partition_of
-from streams.scaling import BEHIND_S, Scaling
+from streams.scaling import BEHIND_S, BUSY, Busy, Scaling
 from streams.settings import Settings
 from streams.status import Status
 from tests.support.cluster import Cluster
@@ -96,7 +97,8 @@ class Workers:
     async def look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            said = {name: status.numbers for name, status in self.status.items()}
+            # The reader's rest stands for a processor that is taken.
+            said = {name: {**status.numbers, "busy": 1.0} for name, status in self.status.items()}
             self.behind_s.append(max(numbers.get("behind_s", 0.0) for numbers in said.values()))
             for name in self._scaling.due(said):
                 self.add(name)
@@ -253,11 +255,38 @@ def test_how_late_reading_is():
 
 
 def test_when_workers_are_added():
-    """All that may be, after some looks in a row at which the one is behind; others than of this processor do not count."""
+    """All that may be, after some looks in a row at which the one is behind and busy; other processors do not count."""
     scaling = Scaling("observe", 3)
-    late, early = {"behind_s": BEHIND_S + 1.0}, {"behind_s": 0.5}
+    late, early = {"behind_s": BEHIND_S + 1.0, "busy": 0.9}, {"behind_s": 0.5, "busy": 0.9}
 
     assert [] == [name for _ in range(10) for name in scaling.due({"judge": late, "observe": early})]
     assert [] == [name for said in (late, late, early, late, late) for name in scaling.due({"observe": said})]
     assert ["observe-2", "observe-3"] == scaling.due({"observe": late})
     assert [] == [name for _ in range(10) for name in scaling.due(dict.fromkeys(("observe", "observe-2", "observe-3"), late))]
+
+
+def test_who_waits_for_others_is_given_no_workers():
+    """A worker that is behind and does little waits for Kafka or for a crowded host: a rebalance would make that worse."""
+    scaling = Scaling("observe", 3)
+    starved = {"behind_s": BEHIND_S + 10.0, "busy": BUSY - 0.1}
+
+    assert [] == [name for _ in range(10) for name in scaling.due({"observe": starved})]
+
+
+def test_how_busy_a_process_is():
+    """Who computes all the time takes a processor, as far as others leave it; who waits takes next to nothing."""
+    busy = Busy()
+    time.sleep(0.3)
+    waiting = busy.share()
+    until_s = time.process_time() + 0.2
+    while time.process_time() < until_s:
+        pass
+
+    assert waiting < BUSY / 2
+    assert waiting < busy.share() <= 1.5
+
+
+@pytest.mark.parametrize(("embedded", "most"), [(True, 1), (False, min(4, os.cpu_count() or 1))])
+def test_how_many_workers_a_host_may_have(*, embedded, most):
+    """As many as it has processors, and as are asked for; with the embedded broker one, which lets in one process a group."""
+    assert most == workers_at_most(Settings.model_validate({"kafka": {"embedded": embedded}, "observe": {"workers": 4}}))
