@@ -67,6 +67,7 @@ class Transactions:
         self._source = source
         self._producer: AIOKafkaProducer | None = None
         self._began_s: float | None = None
+        self._got_on_s = 0.0
         self._leaving: set[asyncio.Future[None]] = set()
 
     @property
@@ -148,24 +149,24 @@ class Transactions:
         Write the messages and commit the offset with the note beside it: all or nothing.
 
         Raises:
-            TransactionFailed: it was refused, or is not done within ``observe.stuck_after_s``.
+            TransactionFailed: it was refused, or did not get on for ``observe.stuck_after_s``.
         """
         producer = self._producer
         if producer is None:
             raise TransactionFailed("there is no producer")
-        self._began_s = time.monotonic()
+        self._began_s = self._got_on_s = time.monotonic()
         transaction = asyncio.ensure_future(self._commit(producer, messages, OffsetAndMetadata(offset, note)))
         try:
-            # Not wait_for: its exit would wait for the transaction to be aborted, which may hang just as long.
-            done, _ = await asyncio.wait({transaction}, timeout=self._settings.observe.stuck_after_s)
+            await self._done_or_stuck(transaction)
         finally:
             if not transaction.done() or transaction.exception() is not None:
                 self._producer = None
                 self._leave(producer, transaction)
             took_s, self._began_s = time.monotonic() - self._began_s, None
-        if not done:
+        if not transaction.done():
             TRANSACTIONS.labels("stuck").inc()
-            raise TransactionFailed(f"not committed within {self._settings.observe.stuck_after_s:g} s")
+            stuck_s = self._settings.observe.stuck_after_s
+            raise TransactionFailed(f"not committed in {took_s:.1f} s, nothing was answered in the last {stuck_s:g} of them")
         if error := transaction.exception():
             TRANSACTIONS.labels("failed").inc()
             raise TransactionFailed(repr(error), fenced=isinstance(error, ProducerFenced)) from error
@@ -184,12 +185,30 @@ class Transactions:
         if self._leaving:
             await asyncio.wait(self._leaving, timeout=timeout_s)
 
+    async def _done_or_stuck(self, transaction: asyncio.Future[None]) -> None:
+        """
+        Wait for the transaction for as long as it gets on.
+
+        A limit of all of it would be too short for a broker that is slow, again and again; and what hangs shows sooner so.
+        """
+        while not transaction.done():
+            left_s = self._got_on_s + self._settings.observe.stuck_after_s - time.monotonic()
+            if left_s <= 0:
+                return
+            # Not wait_for: its exit would wait for the transaction to be aborted, which may hang just as long.
+            await asyncio.wait({transaction}, timeout=left_s)
+
+    def _gets_on(self, _: object = None) -> None:
+        """Kafka has answered a part of the open transaction."""
+        self._got_on_s = time.monotonic()
+
     async def _commit(
         self, producer: AIOKafkaProducer, messages: Sequence[Message], offset: OffsetAndMetadata
     ) -> None:
         await producer.begin_transaction()
         # The offsets first: readers of the journal wait from its first record to the end of the transaction.
         await producer.send_offsets_to_transaction({self._source: offset}, self._group)
+        self._gets_on()
         deliveries = [
             await producer.send(
                 message.topic, message.value, partition=message.partition, key=message.key,
@@ -198,6 +217,8 @@ class Transactions:
             for message in messages if message.partition is not None
         ]  # fmt: skip
         deliveries += await self._send_together(producer, [message for message in messages if message.partition is None])
+        for delivery in deliveries:
+            delivery.add_done_callback(self._gets_on)
         results = await asyncio.gather(*deliveries, return_exceptions=True)
         if failed := [result for result in results if isinstance(result, BaseException)]:
             raise failed[0]

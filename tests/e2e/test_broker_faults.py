@@ -16,6 +16,7 @@ import pytest
 from demo.ports import free_ports
 from streams.admin import ensure_topics
 from tests.kafka import KafkaServer
+from tests.streams.stores.support import treated
 from tests.support.cluster import Cluster
 from tests.support.installation import Installation
 from tests.support.movers import until
@@ -50,7 +51,7 @@ def faulty(own_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         server.begin()
         settings = Cluster(f"127.0.0.1:{between}", embedded=False).settings(partitions=2)
         asyncio.run(ensure_topics(settings, inputs=True))
-        flags = [f"{fault}-{lasts}" for fault in FAULTS for lasts in ("short", "long")]
+        flags = [f"{fault}-{lasts}" for fault in FAULTS for lasts in ("short", "long")] + ["slow-on"]
         with Installation(settings, tmp_path_factory.mktemp("guardian"), flags) as installation:
             try:
                 asyncio.run(until_ready(installation, *WORKERS))
@@ -74,6 +75,22 @@ async def test_a_kill_comes_through(faulty, fault):
 async def test_a_kill_comes_through_after_minutes(faulty, fault):
     """The same where nothing gets through for five minutes."""
     await comes_through(faulty, fault, f"{fault}-long", LONG_S)
+
+
+async def test_a_kill_comes_through_while_answers_are_slow(faulty):
+    """Where every answer of Kafka takes 0.6 s a treatment that breaks is killed all the same, without waiting for better times."""
+    guardian = faulty.guardian
+    async with rollout(guardian, "slow-on") as one:
+        await one.records.until(one.is_watched, "the rollout is watched")
+        faulty.proxy.set("slow")
+        try:
+            one.users.is_broken = True
+            began_s = time.monotonic()
+            await until(lambda: not treated(one.client, one.flag), within_s=60, what="everybody gets control")
+            print(f"control was served {time.monotonic() - began_s:.1f} s after the treatment had broken")
+        finally:
+            faulty.proxy.set("none")
+        await one.assert_survived()
 
 
 async def comes_through(faulty: Faulty, fault: Fault, flag: str, lasts_s: float) -> None:
