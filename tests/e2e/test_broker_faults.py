@@ -78,7 +78,7 @@ async def test_a_kill_comes_through_after_minutes(faulty, fault):
 
 
 async def test_a_kill_comes_through_while_answers_are_slow(faulty):
-    """Where every answer of Kafka takes 0.6 s a treatment that breaks is killed all the same, without waiting for better times."""
+    """Where each answer of Kafka takes 0.6 s a treatment that breaks is killed all the same, not only in better times."""
     guardian = faulty.guardian
     async with rollout(guardian, "slow-on") as one:
         await one.records.until(one.is_watched, "the rollout is watched")
