@@ -47,13 +47,14 @@ def _take_done(state: RolloutState, entry: ReceiptEntry, decisions: list[Decisio
     applied(state, entry, bound_ms)
     # Where it was so before, what was told of it still is.
     order = sequence_of(entry.decision_id) if entry.status == "applied" else 0
+    served = served_now(state.served, order, {sequence_of(pending.decision_id) for pending in state.outbox})
     for decision in decisions:
         action = decision.action
         if action in ("advance", "step_back", "resume"):
-            known_change(state, state.policy, entry.at_ms, action, decision.variant, order)
+            known_change(state, state.policy, entry.at_ms, action, decision.variant, served)
             if action == "resume":
                 await_again(state, decision.variant, entry.at_ms)
         elif action in ("kill", "kill_flag"):
-            state.population.open(entry.at_ms, action, served=served_now(state.served, order))
+            state.population.open(entry.at_ms, action, served=served)
     if not decisions and (variation := take_late(state, entry)):
-        known_change(state, state.policy, entry.at_ms, "advance", variation, order)
+        known_change(state, state.policy, entry.at_ms, "advance", variation, served)

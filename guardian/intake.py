@@ -10,7 +10,7 @@ from guardian.moved import look
 from guardian.names import Millis
 from guardian.policy import FalseKills, Policy
 from guardian.population import Cell, Epoch, cell_of
-from guardian.served import served_now
+from guardian.served import Shares, served_now
 from guardian.showing import add_late_failures
 from guardian.silence import hear
 from guardian.state import RolloutState
@@ -57,15 +57,16 @@ def offer(state: RolloutState, amount: float, variations: list[str]) -> None:
 
 
 def known_change(
-    state: RolloutState, policy: Policy, at_ms: Millis, why: str, variation: str = "", order: int = 0
+    state: RolloutState, policy: Policy, at_ms: Millis, why: str, variation: str = "", served: list[Shares] | None = None
 ) -> None:
     """
     A change of shares that was told: open an epoch, and offer the budget of a step; whoever has spoken begins anew.
 
     Where it is that of one *variation*, the others have nothing to begin anew, and its part of the budget is offered.
-    *order* is the number of the decision that was carried out, 0 where none changed the shares.
+    *served* is what stores serve since then; None where that is what they told last.
     """
-    state.population.open(at_ms, why, stage_share(state, policy), served_now(state.served, order))
+    told = served_now(state.served) if served is None else served
+    state.population.open(at_ms, why, stage_share(state, policy), told)
     alive = state.alive()
     changed = [name for name in alive if variation in ("", name)]
     for name in changed:

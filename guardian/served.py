@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Annotated
 
 import msgspec
@@ -22,7 +22,7 @@ class Serves(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
 
     All by variation, in [0, 1]; ``shares`` and ``written`` name every variation of the flag, and are empty where the answer is
     computed. ``apart`` says that it is not known what part of all traffic a variation gets: some are served something else.
-    ``order`` is the number of the newest decision in it, 0 for none.
+    ``order`` is the number of the decision that was carried out last, 0 for none: of two variations the older may come later.
     """
 
     shares: Shares = {}
@@ -70,13 +70,16 @@ def agreed(known: Mapping[str, Known]) -> Shares:
     return first if all(one == first for one in others) else {}
 
 
-def served_now(known: Mapping[str, Known], order: int = 0) -> list[Shares]:
+def served_now(known: Mapping[str, Known], order: int = 0, unanswered: Container[int] = ()) -> list[Shares]:
     """
     Return what an epoch that begins now is served (``Epoch.served``).
 
-    Nothing where no store tells, or where one has not told yet what it serves since the decision of number *order*.
+    Nothing where no store tells, or where one has not told yet what it serves since the decision of number *order*. One that
+    tells of a later decision does, if that is still *unanswered*; else it was carried out before this one.
     """
-    return [agreed(known)] if known and all(one.serves.order >= order for one in known.values()) else []
+    tells = (one.serves.order for one in known.values())
+    is_told = all(last == order or (last > order and (not order or last in unanswered)) for last in tells)
+    return [agreed(known)] if known and is_told else []
 
 
 def part_of(shares: Mapping[str, float], variation: str, control: str) -> float | None:

@@ -22,8 +22,8 @@ def take_serves(state: RolloutState, entry: ReceiptEntry, serves: Serves, now_ms
     """
     Take what a store serves from now on; what it said before, come late, says nothing.
 
-    A change without a new decision in it is people's: an epoch begins, with the budget of a step. Our own has an epoch of
-    its own, from the receipt on; until then either may be in force.
+    A change without another decision in it is people's: an epoch begins, with the budget of a step. Our own has an epoch of
+    its own, from the receipt on; until then either may be in force. An older decision may be carried out after a newer one.
     """
     held = state.served.get(entry.store)
     known = Known(entry.at_ms, serves, entry.propagation_ms)
@@ -35,7 +35,7 @@ def take_serves(state: RolloutState, entry: ReceiptEntry, serves: Serves, now_ms
     epoch, now = state.population.now, agreed(state.served)
     if epoch is None:
         return
-    if held is not None and serves.order > held.serves.order:
+    if held is not None and serves.order not in (0, held.serves.order):
         _take_own(state, now, now_ms)
     elif held is None:
         state.population.open(now_ms, LEARNED, served=[now])

@@ -12,6 +12,7 @@ from guardian.bank import Bank, JudgeConfig
 from guardian.decisions import Decision
 from guardian.journal import Entry, ReceiptEntry, decode, encode
 from guardian.sources import FOUND_MAX
+from guardian.told import THEIRS
 from tests.support.courses import Course, between, serves, told, wish
 from tests.support.sums import World
 from tests.support.traffic import KEY, T0_MS, policy
@@ -132,6 +133,24 @@ def test_an_advance_of_our_own_is_no_mismatch(told_s: float | None, late_s: floa
     assert 20.0 < made.when("advance") < 20.6
     assert [("advance", 0.5)] == made.actions[:1]
     assert [] == harm(made)
+
+
+@pytest.mark.parametrize("told_s", [20.7, 21.1, 30.0, None])
+def test_an_advance_that_is_carried_out_after_a_newer_decision_is_our_own(told_s: float | None):
+    """
+    The store had carried out decision 2, of another variation, before it got to 1, the advance: no change of people's, to whom
+    no budget is offered, and no mismatch.
+    """
+    written = {"control": 0.9, "treatment": 0.1}
+    own = [] if told_s is None else [serves(told_s, 0.5, written=written, order=1)]
+    world = traffic(lambda s: 0.1 if s < 20.7 else 0.5)
+    made = played(world, serves(0.0, 0.1), serves(5.0, 0.1, written=written, order=2), answered(21.0), *own, stages=STAGES, answer="")
+    kills = made.state.policy.false_kills
+
+    assert [("advance", 0.5)] == made.actions[:1]
+    assert [] == harm(made)
+    assert THEIRS not in [epoch.why for epoch in made.state.population.epochs]
+    assert made.state.variations["treatment"].offered < kills.per_rollout + kills.per_step + kills.per_day / 1_000
 
 
 def test_an_advance_that_does_not_arrive_is_found():
