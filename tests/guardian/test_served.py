@@ -144,7 +144,8 @@ def test_an_advance_that_is_carried_out_after_a_newer_decision_is_our_own(told_s
     written = {"control": 0.9, "treatment": 0.1}
     own = [] if told_s is None else [serves(told_s, 0.5, written=written, order=1)]
     world = traffic(lambda s: 0.1 if s < 20.7 else 0.5)
-    made = played(world, serves(0.0, 0.1), serves(5.0, 0.1, written=written, order=2), answered(21.0), *own, stages=STAGES, answer="")
+    newer = serves(5.0, 0.1, written=written, order=2)
+    made = played(world, serves(0.0, 0.1), newer, answered(21.0), *own, stages=STAGES, answer="")
     kills = made.state.policy.false_kills
 
     assert [("advance", 0.5)] == made.actions[:1]
