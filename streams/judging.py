@@ -42,11 +42,13 @@ import structlog
 from aiokafka import TopicPartition
 
 from guardian.bank import Bank
+from guardian.dating import dated
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, ROLLOUT_TYPE, Decision, RolloutView
 from guardian.effects import Confirm, Decide, Effect, Show
 from guardian.errors import GuardianError
 from guardian.journal import Entry, decode
 from guardian.names import RolloutKey, rollout_key
+from streams.clocks import Clocks
 from streams.cloudevents import CONTENT_TYPE, to_event
 from streams.in_sequence import Place
 from streams.keeper import Owed, Partition
@@ -54,6 +56,7 @@ from streams.keys import UNSIGNED, Keys
 from streams.lessons import teach
 from streams.outlet import Outlet, dead_letter_of
 from streams.restoring import Adopted, Restoring, StartRebuild
+from streams.stamps import message_kept_ms
 from streams.telemetry import DECISIONS, JOURNAL_ENTRIES, JOURNAL_SECONDS, LAST_EVALUATION
 from streams.topics import Topics
 
@@ -110,6 +113,7 @@ class Judge:
         self._left = asyncio.Event()
         self._why_left = ""
         self._behind = asyncio.Event()
+        self._clocks = Clocks()
 
     @property
     def partitions(self) -> list[Partition]:
@@ -237,10 +241,12 @@ class Judge:
         held.entries.append(event)
         held.seen = message.offset
         try:
-            entry = decode(message.value or b"")
+            read = decode(message.value or b"")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             await self._bury(held, message, str(error))
             return
+        entry = dated(read, message_kept_ms(message))
+        self._clocks.hear(read, entry)
         try:
             effects = held.bank.apply(message.offset, entry)
         except Exception as error:
@@ -343,6 +349,7 @@ class Judge:
             "outbox": sum(len(one.bank.outbox()) for one in held),
             "not_applied": self._not_applied,
             "not_watched": self._not_watched(),
+            "clock_ahead_s": self._clocks.ahead_s(one.bank.sources.now_ms for one in held),
             **self._restoring.numbers(),
         }
         if age_s > STALE_S:

@@ -17,12 +17,14 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from guardian.bank import Bank
+from guardian.dating import dated
 from guardian.effects import Confirm, Effect
 from guardian.journal import Entry, decode
 from guardian.names import rollout_key
 from guardian.rebuilding import Rebuilding
 from streams.reading import open_consumer
 from streams.settings import Settings
+from streams.stamps import kept_ms
 
 SLICE_S = 0.005
 """So long it works at a time, and then leaves as much to the judging of others."""
@@ -151,7 +153,7 @@ async def _next(consumer: AIOKafkaConsumer, at: TopicPartition) -> list[Consumer
 
 def _entry(record: ConsumerRecord) -> Entry | None:
     try:
-        return decode(record.value or b"")
+        return dated(decode(record.value or b""), kept_ms(record))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 

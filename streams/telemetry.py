@@ -48,6 +48,11 @@ LAST_EVALUATION = Gauge(
     "When judge last took an entry of the journal into account, in seconds since 1970.",
     multiprocess_mode="max",
 )
+CLOCK_AHEAD = Gauge(
+    "guardian_clock_ahead_seconds",
+    "How far a clock is ahead that dates entries of the journal; 0 where none is by more than ten seconds.",
+    multiprocess_mode="livemax",
+)
 COMMANDS = Counter("guardian_act_commands", "Decisions answered, by what the store said.", ["action", "status"])
 COMMAND_SECONDS = Histogram(
     "guardian_act_command_seconds", "From a decision read to its receipt written.", buckets=_LATENCY_BUCKETS_S

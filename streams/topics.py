@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DAY_MS = 86_400_000
+STAMPS, BROKERS = "message.timestamp.type", "LogAppendTime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Topics:
     def own(self) -> dict[str, dict[str, str]]:
         """The guardian's topics and how each is kept (Kafka topic settings)."""
         return {
-            self.journal: {"retention.ms": str(30 * DAY_MS)},
+            # Stamped by brokers, an entry cannot be dated later than it was kept (`guardian.dating`).
+            self.journal: {"retention.ms": str(30 * DAY_MS), STAMPS: BROKERS},
             self.rollouts: {"cleanup.policy": "compact"},
             self.decisions: {"retention.ms": str(90 * DAY_MS)},
             self.receipts: {"retention.ms": str(90 * DAY_MS)},

@@ -13,11 +13,13 @@ from pydantic import BaseModel
 from guardian.bank import Bank, decisions_of
 from guardian.chain import Break, Chain, Place, millis
 from guardian.config import JudgeConfig
+from guardian.dating import dated
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt
 from guardian.errors import EventError
 from guardian.journal import decode
 from streams.cloudevents import from_event
 from streams.keys import Keys, SignatureError
+from streams.stamps import kept_ms
 from streams.topics import Topics
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -38,6 +40,8 @@ class Record(Protocol):
     def offset(self) -> int: ...  # noqa: D102
     @property
     def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def timestamp_type(self) -> int: ...  # noqa: D102
     @property
     def key(self) -> bytes | None: ...  # noqa: D102
     @property
@@ -86,7 +90,7 @@ class Audit:
         place = Place(record.topic, record.partition, record.offset, record.timestamp)
         part = self._part(record.partition)
         if record.topic == self._topics.journal:
-            self._take_entry(part, place, record.value or b"")
+            self._take_entry(part, place, record)
         elif record.topic == self._topics.decisions:
             key = (record.key or b"").decode(errors="replace")
             if (decision := self._read(part, place, record.value, Decision, DECISION_TYPE)) is not None:
@@ -126,10 +130,10 @@ class Audit:
             self._parts[number] = Part(bank=bank)
         return self._parts[number]
 
-    def _take_entry(self, part: Part, place: Place, value: bytes) -> None:
+    def _take_entry(self, part: Part, place: Place, record: Record) -> None:
         part.last = place
         try:
-            entry = decode(value)
+            entry = dated(decode(record.value or b""), kept_ms(record))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._found.append(Break(place, f"is no entry: {error}"))
             return

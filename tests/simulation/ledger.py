@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from guardian.bank import Bank
+from guardian.dating import AHEAD_MS
 from guardian.decisions import Decision, Evidence
 from guardian.effects import Decide, Effect
 from guardian.gates import CALM_NATS
@@ -270,8 +271,8 @@ class Ledger:
 
     def budget(self, key: str) -> float:
         """The expected false kills that a rollout may have had so far."""
-        # The journal's clock is the furthest one of all: it may have run ahead of true time.
-        seconds = self._world.scene.seconds + max(self._world.scene.skews_ms.values()) / 1_000
+        # The journal's clock is the furthest one of all: it may have run ahead of true time, by no more than clocks may.
+        seconds = self._world.scene.seconds + min(max(self._world.scene.skews_ms.values()), AHEAD_MS) / 1_000
         return PER_ROLLOUT + PER_STEP * self.rollouts[key].steps + PER_DAY * seconds / 86_400.0
 
     def whole(self, key: str) -> Totals:

@@ -9,9 +9,11 @@ from typing import Any
 
 from guardian.chain import Break
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt
+from guardian.names import Millis
 from streams.apps.audit import Audit
 from streams.cloudevents import from_event, to_event
 from streams.keys import UNSIGNED, Keys
+from streams.stamps import BY_BROKERS
 from tests.simulation.scene import scene
 from tests.simulation.workers import TOPICS
 from tests.simulation.world import World
@@ -25,6 +27,7 @@ class Record:
     value: bytes
     partition: int = 0
     timestamp: int = 0
+    timestamp_type: int = BY_BROKERS
 
 
 class _Noting(World):
@@ -44,7 +47,8 @@ class _Noting(World):
 class Left:
     """The records of the three topics, and the settings of the judge that wrote them."""
 
-    journal: list[bytes]
+    journal: list[tuple[bytes, Millis]]
+    """Each entry, and when it was kept."""
     decisions: list[tuple[str, Decision]]
     receipts: list[Receipt]
     config: Any
@@ -67,8 +71,8 @@ class Left:
             by = signer(topic, offset) if signer else UNSIGNED
             return to_event(of_type, data, id=named, time=time, source="/test", keys=by)
 
-        for at, value in enumerate(self.journal):
-            found.take(Record(TOPICS.journal, at, b"", value))
+        for at, (value, kept_ms) in enumerate(self.journal):
+            found.take(Record(TOPICS.journal, at, b"", value, timestamp=kept_ms))
         for at, (key, made) in enumerate(self.decisions):
             value = event(TOPICS.decisions, at, DECISION_TYPE, made, made.decision_id, made.decided_at)
             found.take(Record(TOPICS.decisions, at, key.encode(), value))
@@ -89,4 +93,5 @@ def left_by(seed: int) -> Left:
     world.play()
     decisions = [(key.decode(), from_event(value, Decision)) for key, value in world.written[TOPICS.decisions]]
     receipts = [from_event(value, Receipt) for _, value in world.written[TOPICS.receipts]]
-    return Left(world.journal.records, decisions, receipts, world.config)
+    journal = list(zip(world.journal.records, world.journal.kept_ms, strict=True))
+    return Left(journal, decisions, receipts, world.config)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from guardian.bank import Bank
+from guardian.dating import dated
 from guardian.decisions import Decision
 from guardian.effects import Decide
 from guardian.journal import decode
@@ -16,7 +17,7 @@ from guardian.progress import Progress
 from guardian.rollout import Status
 from guardian.state import RolloutState
 from tests.simulation.ledger import KILLS, given_by, is_calm, is_killed
-from tests.simulation.scene import CONTROL, LATEST_S, TREATMENT, USERS_REST_S, Rollout
+from tests.simulation.scene import CONTROL, LAG_MAX_S, LATEST_S, TREATMENT, USERS_REST_S, Rollout
 from tests.support.traffic import T0_MS
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def judged_anew(world: World) -> Bank:
     """A bank that reads the whole journal in one go; it decides what was decided, at the same entries."""
     bank = Bank(world.config)
     found: dict[str, tuple[int, Decision]] = {}
-    for offset, raw in enumerate(world.journal.records):
-        for effect in bank.apply(offset, decode(raw)):
+    for offset, (raw, kept_ms) in enumerate(zip(world.journal.records, world.journal.kept_ms, strict=True)):
+        for effect in bank.apply(offset, dated(decode(raw), kept_ms)):
             if isinstance(effect, Decide):
                 found.setdefault(effect.decision.decision_id, (offset, effect.decision))
     world.check(found == world.ledger.decided, "read anew, the journal leads to other decisions")
@@ -65,7 +66,7 @@ def _settled(world: World, state: RolloutState) -> None:
     # A lag is learned in steps, and of what came late for any reason, or for several.
     faults = world.scene.faults
     late_s = max(LATEST_S, faults.longest_outage_s + (LATEST_S if faults.late else 0.0))
-    late_s = DELAY_GAMMA * (late_s + SKEW_S) + FLUSH_S
+    late_s = DELAY_GAMMA * (late_s + SKEW_S) + FLUSH_S + (LAG_MAX_S if world.scene.is_far_ahead else 0.0)
     world.check(behind_s < late_s, f"{state.key}: read to {behind_s:.1f} s before the last request")
     flag, waiting = state.key.partition("|")[2], [pending.decision_id for pending in state.outbox]
     world.check(not waiting, f"never answered: {waiting}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from guardian.names import Millis
 from streams.outlet import NotDelivered
 from tests.simulation.loop import Process
 
@@ -15,20 +16,22 @@ from tests.simulation.loop import Process
 @dataclass(slots=True)
 class Log:
     """
-    One partition: records by their offset, and how far its readers have committed.
+    One partition: records by their offset, when each was kept, and how far its readers have committed.
 
     What is acknowledged is committed now and then, as Faust does it: whoever dies before is followed by one that reads
     it again.
     """
 
     records: list[bytes] = field(default_factory=list)
+    kept_ms: list[Millis] = field(default_factory=list)
     acknowledged: int = 0
     committed: int = 0
     _grown: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def append(self, value: bytes) -> int:
+    def append(self, value: bytes, kept_ms: Millis = 0) -> int:
         """Add a record; return its offset."""
         self.records.append(value)
+        self.kept_ms.append(kept_ms)
         self._grown.set()
         return len(self.records) - 1
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from streams import acting, judge, judging, keeper, sending, sources
+from streams import acting, clocks, judge, judging, keeper, sending, sources
 from tests.support.traffic import T0_MS
 
 _owner: contextvars.ContextVar[Process] = contextvars.ContextVar("owner")
@@ -104,7 +104,8 @@ def made_up_time(loop: VirtualLoop, act_skew_ms: int) -> Iterator[None]:
         for module in (acting, sending, judging, keeper):
             replaced.enter_context(patch.object(module, "time", clock))
             replaced.enter_context(patch.object(module, "log", _Mute()))
-        replaced.enter_context(patch.object(sources, "log", _Mute()))
+        for module in (sources, clocks):
+            replaced.enter_context(patch.object(module, "log", _Mute()))
         # How long showing took decides when it goes on: that must not be how busy the machine is.
         replaced.enter_context(patch.object(judge, "time", clock))
         yield

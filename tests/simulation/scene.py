@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from guardian.dating import AHEAD_MS
+
 ENVIRONMENT, CONTROL, TREATMENT, OTHER = "production", "control", "treatment", "other"
 RING = "staff"
 RING_EVERY = 4
@@ -43,6 +45,10 @@ LATEST_S = 6.0
 """What comes late comes so much later at most."""
 USERS_REST_S = 2.0
 """So long before the end the last request is made."""
+SOURCES = {"source 0", "source 1"}
+LAG_MAX_S = 15.0
+WORKERS, WRONG = (*sorted(SOURCES), "act", "people"), 0.1
+"""Whose clocks may be far ahead, and in how many of all seeds one of them is."""
 PER_ROLLOUT, PER_STEP, PER_DAY = 0.002, 0.001, 0.001
 
 
@@ -129,6 +135,11 @@ class Scene:
     """Whether the store tells what it serves."""
 
     @property
+    def is_far_ahead(self) -> bool:
+        """Whether the clock of a source is."""
+        return max(self.skews_ms[source] for source in SOURCES) > AHEAD_MS
+
+    @property
     def has_ratings(self) -> bool:
         """Whether users are asked."""
         return any("csat" in str(rollout.document["guardrails"]) for rollout in self.rollouts)
@@ -142,9 +153,11 @@ def scene(seed: int) -> Scene:
     many = dice.choice((1, 1, 1, 2, 3))
     skewed = dice.random() < 0.5
     names = ("service 0", "service 1", "source 0", "source 1", "act", "people")
+    wrong = _wrong(random.Random(f"clock {seed}"))
     return Scene(
         seed=seed,
-        seconds=quiet_from_s + 15.0,
+        # Whose clock is far ahead finds all outcomes late: for those it is waited as long as for any.
+        seconds=quiet_from_s + 15.0 + (LAG_MAX_S if wrong.keys() & SOURCES else 0.0),
         quiet_from_s=quiet_from_s,
         # One of them harms at most: two would hide each other, as each raises the other's control.
         rollouts=tuple(
@@ -155,11 +168,16 @@ def scene(seed: int) -> Scene:
         requests_a_second=dice.uniform(40.0, 70.0),
         errors=dice.choice((0.0, 0.01, 0.03)),
         by_topic=dice.random() < 0.5,
-        skews_ms={name: dice.randrange(-800, 800) if skewed else 0 for name in names},
+        skews_ms={name: dice.randrange(-800, 800) if skewed else 0 for name in names} | wrong,
         # Of the times in which the store is away some are longer than that.
         deadline_s=dice.choice((2.0, 60.0)),
         tells=random.Random(f"tells {seed}").random() < 0.4,
     )
+
+
+def _wrong(dice: random.Random) -> dict[str, int]:
+    """Once in a while a clock that is ahead by more than clocks may be; it has dice of its own, as it came later."""
+    return {dice.choice(WORKERS): dice.randrange(20_000, 7_200_000)} if dice.random() < WRONG else {}
 
 
 def _rollout(dice: random.Random, kind: random.Random, flag: str, *, may_harm: bool) -> Rollout:

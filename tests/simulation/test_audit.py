@@ -41,12 +41,12 @@ def test_what_an_honest_guardian_leaves_behind_holds(seed: int) -> None:
 def rewritten(left: Left, change: Callable[[dict[str, Any]], object], of_type: str) -> Left:
     """With each journal entry of a type changed, or taken away where *change* returns False."""
     kept = []
-    for value in left.journal:
+    for value, kept_ms in left.journal:
         entry = json.loads(value)
         if entry["type"] != of_type:
-            kept.append(value)
+            kept.append((value, kept_ms))
         elif change(entry) is not False:
-            kept.append(json.dumps(entry).encode())
+            kept.append((json.dumps(entry).encode(), kept_ms))
     return replace(left, journal=kept)
 
 
@@ -166,9 +166,9 @@ def test_what_fits_together_and_is_not_true_is_found_by_judging_again(change: Ca
     """
     # Entries go on for long enough that nothing can still be under way.
     left = change(example()[0])
-    last = json.loads(left.journal[-1])
+    last, kept_ms = json.loads(left.journal[-1][0]), left.journal[-1][1] + 120_000
     beat = {"type": "beat", "source": "x/0", "at_ms": last["at_ms"] + 120_000, "passed_ms": last["at_ms"] + 120_000}
-    left = replace(left, journal=[*left.journal, json.dumps(beat).encode()])
+    left = replace(left, journal=[*left.journal, (json.dumps(beat).encode(), kept_ms)])
 
     found = left.breaks(recompute=True)
 

@@ -21,6 +21,7 @@ from streams.keeper import Keeper
 from streams.observing.entries import Journalist
 from streams.snapshots import split_table_key, table_key, unpacked
 from streams.sources import Source
+from streams.stamps import BY_BROKERS
 from streams.topics import Topics
 from tests.simulation.logs import Log, Snapshots
 from tests.simulation.loop import Process
@@ -90,7 +91,8 @@ class Event:
     """Mirrors a Faust event; its acknowledgement counts unless the group has given the partition to others."""
 
     def __init__(self, topic: str, offset: int, value: bytes, log: Log, worker: Any) -> None:
-        self.message = Message(topic, 0, offset, value)
+        # As a topic that is stamped by its brokers.
+        self.message = Message(topic, 0, offset, value, timestamp=log.kept_ms[offset] / 1_000, timestamp_type=BY_BROKERS)
         self._log, self._worker = log, worker
 
     def ack(self) -> None:

@@ -243,7 +243,7 @@ class World:
 
     def append(self, value: bytes) -> None:
         """Write an entry of the journal."""
-        offset = self.journal.append(value)
+        offset = self.journal.append(value, self.loop.now_ms)
         entry = self.ledger.entry(offset, value)
         if not isinstance(entry, Summary):
             self.note(f"journal {offset}: {type(entry).__name__} {getattr(entry, 'action', getattr(entry, 'status', ''))}")

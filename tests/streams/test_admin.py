@@ -13,6 +13,7 @@ from demo.ports import free_ports
 from streams.admin import TopicsError, ensure_topics
 from streams.broker.embedded import EmbeddedBroker
 from streams.changelog import KEPT, changelog_topic
+from streams.topics import STAMPS
 from tests.support.cluster import Cluster
 
 DEADLINE_S = 30.0
@@ -104,7 +105,7 @@ async def test_topics_are_kept_as_the_table_says(real_cluster):
     await ensure_topics(settings)
 
     own = settings.topics.own | {changelog_topic(settings): KEPT}
-    for name in ("cleanup.policy", "retention.ms", "min.compaction.lag.ms"):
+    for name in ("cleanup.policy", "retention.ms", "min.compaction.lag.ms", STAMPS):
         expected = {topic: kept[name] for topic, kept in own.items() if name in kept}
         assert expected == await settings_of(real_cluster.bootstrap, list(expected), name)
 

@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from guardian.bank import Bank, JudgeConfig
 from guardian.decisions import DECISION_TYPE, RECEIPT_TYPE, Decision, Receipt, RolloutView
 from guardian.journal import Beat, Override, ReceiptEntry, encode
+from streams.clock import now_ms
 from streams.cloudevents import from_event
 from streams.judging import FOUND_SHOWN, STALE_S, Judge
 from streams.keeper import Keeper
@@ -72,6 +74,42 @@ async def bench():
     made = Bench()
     yield made
     made.judge.revoked()
+
+
+@pytest.fixture
+async def judge():
+    """A judge of partition 0 with the real bank."""
+    made = Judge(lambda: Bank(JudgeConfig()), MemoryOutlet(), TOPICS)  # type: ignore[arg-type]
+    made.recovered({0}, lambda _: 0)
+    yield made
+    made.revoked()
+
+
+async def test_who_writes_ahead_of_time_is_dated_back_and_told(judge):
+    """
+    An entry that is dated an hour after its broker kept it counts at the broker's time; by how much the clock is ahead is told
+    once, and for a while as a number.
+    """
+    kept_ms = now_ms()
+    with capture_logs() as said:
+        for at, ahead_ms in enumerate((0, 3_600_000, 3_600_000)):
+            beat = encode(Beat(source="orders/0", at_ms=kept_ms + ahead_ms, passed_ms=kept_ms))
+            [event] = events(TOPICS.journal, [beat], first=at)
+            event.message.timestamp, event.message.timestamp_type = kept_ms / 1_000, 1
+            await judge.take(event)
+
+    assert kept_ms == judge.partitions[0].bank.sources.now_ms
+    told = [(one["event"], one["writer"], one["ahead_s"]) for one in said]
+    assert [("clock_ahead", "orders/0", 3_600.0)] == told
+    assert 3_600.0 == judge.readiness()[2]["clock_ahead_s"]
+
+
+async def test_a_journal_that_is_ahead_of_us_is_told(judge):
+    """Where brokers do not stamp entries, one that is an hour ahead takes the journal's clock along: that is told as well."""
+    [event] = events(TOPICS.journal, [encode(Beat(source="orders/0", at_ms=now_ms() + 3_600_000, passed_ms=0))])
+    await judge.take(event)
+
+    assert 3_590.0 < judge.readiness()[2]["clock_ahead_s"] < 3_610.0
 
 
 async def test_decision_is_published_before_any_snapshot(bench):

@@ -215,7 +215,7 @@ async def test_somebody_is_woken_once_an_hour_by_what_is_not_signed():
     began_s = 1_795_000_000.0 // 3600 * 3600
     for number, event in enumerate(events(TOPICS.decisions, [forged] * 1_001)):
         event.value = event.message.value  # type: ignore[attr-defined]
-        event.message.timestamp = began_s + number + (3_600 if number == 1_000 else 0)  # type: ignore[attr-defined]
+        event.message.timestamp = began_s + number + (3_600 if number == 1_000 else 0)
         await read(event, Decision, DECISION_TYPE, reporter.handle_decision, reporter, OURS)
 
     assert [0, 1_000] == [notice.data.offset for notice in channel.told]

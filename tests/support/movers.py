@@ -226,6 +226,8 @@ class Message:
     value: bytes | None
     key: bytes | None = None
     headers: Any = None
+    timestamp: float = 0.0
+    timestamp_type: int = 0
 
 
 @dataclass

@@ -18,6 +18,7 @@ from streams.changelog import KEPT, changelog_topic
 from streams.findings import Finding
 from streams.rights import rights_of
 from streams.settings import Settings
+from streams.topics import STAMPS
 
 ASK_S = CHECK_S - 1.0
 """What Kafka may take for one answer: less than the check, so that its own words are heard."""
@@ -107,7 +108,8 @@ async def _kept(settings: Settings, client: AdminClient, topics: Topics, *, is_m
             cure = f"grant DescribeConfigs on topic {name}: `guardian acls`"
             found.append(Finding("warning", f"topic {name}", f"its settings cannot be read: {error.args[0].str()}", cure))
         else:
-            found += _unfit(name, wanted[name], {key: entry.value for key, entry in has.items()})
+            is_set = {key: entry.value for key, entry in has.items()}
+            found += [*_unfit(name, wanted[name], is_set), *_unstamped(name, wanted[name], is_set)]
     return found or [Finding("ok", "topics", "each is kept as it must be")]
 
 
@@ -130,6 +132,13 @@ def _unfit(name: str, wanted: Mapping[str, str], has: Mapping[str, str]) -> Iter
     if lag_ms < meant_ms:
         said = f"is compacted after {duration(lag_ms)}; {duration(meant_ms)} are meant, so that late records are seen"
         yield Finding("warning", about, said, _set(name, f"min.compaction.lag.ms={meant_ms}"))
+
+
+def _unstamped(name: str, wanted: Mapping[str, str], has: Mapping[str, str]) -> Iterator[Finding]:
+    """A clock that is ahead goes unnoticed where nobody else says when a record came."""
+    if STAMPS in wanted and has.get(STAMPS) != wanted[STAMPS]:
+        said = "carries its writers' times, so that one worker whose clock is ahead holds up verdicts until that time has come"
+        yield Finding("warning", f"topic {name}", said, _set(name, f"{STAMPS}={wanted[STAMPS]}"))
 
 
 def _set(name: str, to: str) -> str:

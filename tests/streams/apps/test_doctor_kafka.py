@@ -70,13 +70,17 @@ async def test_topics_that_are_not_kept_as_they_must_be_are_found(real_cluster: 
         NewTopic(topics.journal, 4, 1, topic_configs={"retention.ms": str(DAY_MS)}),
         NewTopic(topics.flag_state, 4, 1, topic_configs={"cleanup.policy": "compact"}),
     )
-    found = {(one.about, one.level): f"{one.found} -> {one.cure}" for one in await looked(settings)}
+    reported = await looked(settings)
+    found = {(one.about, one.level): f"{one.found} -> {one.cure}" for one in reported}
 
     def of(topic: str, level: Level) -> str:
         return found[f"topic {topic}", level]
 
-    assert "keeps records for 24.0 h; 720.0 h are meant" in of(topics.journal, "warning")
-    assert "--add-config retention.ms=2592000000" in of(topics.journal, "warning")
+    journal = "; ".join(f"{one.found} -> {one.cure}" for one in reported if one.about == f"topic {topics.journal}")
+    assert "keeps records for 24.0 h; 720.0 h are meant" in journal
+    assert "--add-config retention.ms=2592000000" in journal
+    assert "carries its writers' times" in journal
+    assert "--add-config message.timestamp.type=LogAppendTime" in journal
     assert "--add-config cleanup.policy=compact" in of(topics.rollouts, "error")
     assert "min.compaction.lag.ms=86400000" in of(topics.flag_state, "warning")
     assert "cleanup.policy=delete" in of(topics.decisions, "error")
