@@ -230,7 +230,8 @@ class Bank:
         state = self.rollouts[key]
         note = self.notes.get(key, "")
         learned = self.sources.propagation.rows(state.store)
-        return view(state, state.policy, self.sources.now_ms, self.passed_ms(), lag_of(state, self.config), learned, note)
+        lags = lag_of(state, self.config), self.config.lag_max_ms
+        return view(state, state.policy, self.sources.now_ms, self.passed_ms(), *lags, learned, note)
 
     def outbox(self) -> list[Decision]:
         """Return the decisions that no receipt has answered yet, oldest first."""

@@ -68,6 +68,16 @@ class Lag(msgspec.Struct, gc=False):
         """Return the lag in force: the largest of the variations' 99 % delays, clamped."""
         return min(max(self.learned_ms, lag_min_ms), lag_max_ms)
 
+    def late_part(self, most_ms: Millis) -> float:
+        """Return which part of what has come of late was later than ``most_ms``, in [0, 1]; 0 where too little is known."""
+        came: dict[int, float] = {}
+        for buckets in self.counts.values():
+            for bucket, count in buckets.items():
+                came[bucket] = came.get(bucket, 0.0) + count
+        total = sum(came.values())
+        late = sum(count for bucket, count in came.items() if DELAY_GAMMA**bucket > most_ms)
+        return late / total if total >= LEARNED_AT else 0.0
+
     def _fade(self, factor: float) -> None:
         for variation, buckets in self.counts.items():
             self.counts[variation] = {k: c * factor for k, c in buckets.items() if c * factor > 0.01}

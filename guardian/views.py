@@ -13,6 +13,7 @@ from guardian.line_reading import configured_share, part_of_budget
 from guardian.lines import is_literal
 from guardian.listening import unheard
 from guardian.names import Millis, iso, split_rollout_key
+from guardian.numerals import duration, percent
 from guardian.policy import Policy
 from guardian.population import Cell, Cells
 from guardian.progress import FRESH_MS
@@ -27,6 +28,8 @@ from guardian.verify import proofs
 STALE_MS = FRESH_MS
 SEGMENTS_SHOWN = 5
 """Segments of a variation that are shown, those nearest to doing something."""
+MOSTLY = 0.5
+"""So many outcomes come too late before somebody is told."""
 SILENT = {
     EXPOSURES: "nobody has been exposed",
     OUTCOMES: "no outcome has come",
@@ -35,7 +38,7 @@ SILENT = {
 
 
 def view(
-    state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis, lag_ms: Millis,
+    state: RolloutState, policy: Policy, now_ms: Millis, passed_ms: Millis, lag_ms: Millis, lag_max_ms: Millis,
     learned: tuple[PropagationView, ...] = (), note: str = "",
 ) -> RolloutView:  # fmt: skip
     """
@@ -50,6 +53,11 @@ def view(
         notes.append(f"it has too many variations; left out are {', '.join(map(clean, state.strangers))} and maybe more")
     if ignored := unheard(state, policy):
         notes.append(f"what {', '.join(map(clean, ignored))} says of it does not count, as its policy names the topics that do")
+    if (late := state.lag.late_part(lag_max_ms)) > MOSTLY:
+        notes.append(
+            f"{percent(late)} of its outcomes come later than the {duration(lag_max_ms)} that are waited for, so that little "
+            "more than their failures is tested; is a clock wrong, or a topic late?"
+        )
     environment, flag_key = split_rollout_key(state.key)
     tested = {*policy.variations, *state.variations, *state.courses} - {policy.control}
     names = [policy.control, *sorted(tested)]

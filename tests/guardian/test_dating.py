@@ -11,7 +11,7 @@ from guardian.dating import AHEAD_MS, dated
 from guardian.journal import Beat, Entry, Override, Summary
 from tests.support.courses import Course, told
 from tests.support.sums import World
-from tests.support.traffic import KEY, T0_MS, policy
+from tests.support.traffic import KEY, T0_MS, Traffic, entries, policy
 
 SLOW = [{"when": "latency_p95 > 1.2x control", "then": "kill"}]
 HOUR_S = 3_600.0
@@ -46,6 +46,20 @@ def test_unstamped_it_takes_an_hour():
     course = Course().play(dated(entry, None) for entry, _ in kept(slow_since_20s(), 10.0, 12.0, HOUR_S))
 
     assert [] == course.made
+
+
+def late(seconds: float) -> list[Entry]:
+    """Traffic whose requests take so long before they are heard of."""
+    latency_ms = lambda rng, variation, failed: 1_000.0 * seconds  # noqa: E731
+    return [told(policy()), *entries(Traffic(seconds=20.0, latency_ms=latency_ms).requests(), exposures=True)]
+
+
+def test_what_comes_too_late_to_be_waited_for_is_told():
+    """Where outcomes come later than the lag may be, the rollout says so; where they come within it, it has nothing to say."""
+    note = Course().play(late(16.0)).bank.view(KEY).note
+
+    assert note.startswith("100 % of its outcomes come later than the 15 s that are waited for")
+    assert "" == Course().play(late(12.0)).bank.view(KEY).note
 
 
 def test_what_is_told_is_dated_back_and_no_more():
