@@ -7,8 +7,8 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -20,10 +20,11 @@ from guardian.flagdoc.rules import arguments
 from guardian.policy import Action
 from guardian.state import RolloutState
 from guardian.units import FailedUnits
-from streams import acting
+from streams import acting, judging
 from streams.fold import Fold
 from streams.keeper import Keeper
 from streams.stores import base
+from tests.simulation import liveness
 from tests.simulation.world import Broken, play
 
 Mutant = Callable[[], AbstractContextManager[Any]]
@@ -220,6 +221,17 @@ def our_own_shares_are_taken_for_peoples() -> AbstractContextManager[Any]:
     return patch.object(told, "_take_own", lambda state, _now, now_ms: told._take_theirs(state, "", {}, now_ms))
 
 
+@contextmanager
+def every_clock_is_believed() -> Iterator[None]:
+    """An entry counts at the time of whoever wrote it, whenever it was kept."""
+    with patch.object(judging, "dated", _as_it_is), patch.object(liveness, "dated", _as_it_is):
+        yield
+
+
+def _as_it_is(entry: Any, _: Any) -> Any:
+    return entry
+
+
 MUTANTS: tuple[Mutant, ...] = (
     outbox_forgets_when_it_sends_again, a_restart_pays_again, a_policy_change_revives, sources_are_kept_first,
     entries_count_again_after_a_restart, late_outcomes_are_dropped, advance_ignores_calm, nothing_advances,
@@ -227,7 +239,7 @@ MUTANTS: tuple[Mutant, ...] = (
     kills_are_given_up, edits_are_overwritten, snapshots_skip_failed_units, min_units_is_ignored,
     evidence_is_rounded_up, nothing_is_read, a_broken_pipeline_kills, nobody_is_missed, stepping_back_keeps_the_stage,
     aborted_events_are_lost, each_gets_the_whole_share, a_kill_spares_rings,
-    our_own_shares_are_taken_for_peoples,
+    our_own_shares_are_taken_for_peoples, every_clock_is_believed,
 )  # fmt: skip
 
 
