@@ -50,6 +50,8 @@ async def open_consumer(settings: Settings, *topics: str, **options: Any) -> Asy
     )
     try:
         await consumer.start()
+        # Stopped before its own tasks have begun, aiokafka's consumer raises that *we* are cancelled.
+        await asyncio.sleep(0)
         yield consumer
     finally:
         await consumer.stop()

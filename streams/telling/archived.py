@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from guardian.incidents import Incident, seconds_of
-from guardian.names import rollout_key
+from guardian.names import Millis, rollout_key
 from streams.reading import open_consumer
 from streams.settings import Settings
 from streams.telling.book import Book
@@ -52,10 +52,14 @@ class Archived:
             await asyncio.sleep(LOOK_S)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        followed = frozenset(partition for partition, _ in self._open())
+        opened = self._open()
+        if not opened:
+            return  # it has ended while the consumer was on its way
+        followed = frozenset(partition for partition, _ in opened)
+        since_ms = int(min(seconds_of(one.opened_at) for _, one in opened) * 1_000)
         at = [TopicPartition(self._settings.topics.rollouts, number) for number in sorted(followed)]
         consumer.assign(at)
-        for one, offset in (await self._since(consumer, at)).items():
+        for one, offset in (await self._since(consumer, at, since_ms)).items():
             consumer.seek(one, offset)
         while self._open() and frozenset(partition for partition, _ in self._open()) <= followed:
             for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
@@ -63,14 +67,15 @@ class Archived:
                     if record.value is None:
                         self._gone(record)
 
-    async def _since(self, consumer: AIOKafkaConsumer, at: list[TopicPartition]) -> dict[TopicPartition, int]:
+    async def _since(
+        self, consumer: AIOKafkaConsumer, at: list[TopicPartition], since_ms: Millis
+    ) -> dict[TopicPartition, int]:
         """From where to read each partition: from when the oldest open incident was opened."""
         if self._settings.kafka.embedded:  # which finds nothing by its time, and holds little
             found: dict[TopicPartition, int] = await consumer.beginning_offsets(at)
             return found
         # The ends first: what is written after this is read, whatever the search by time finds.
         ends: dict[TopicPartition, int] = await consumer.end_offsets(at)
-        since_ms = int(min(seconds_of(one.opened_at) for _, one in self._open()) * 1_000)
         places = await consumer.offsets_for_times(dict.fromkeys(at, since_ms))
         return ends | {one: place.offset for one, place in places.items() if place is not None}
 

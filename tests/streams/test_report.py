@@ -322,8 +322,11 @@ async def reporting(given: Settings) -> AsyncIterator[Status]:
         await until(lambda: status.is_ready or running.done(), "report is ready")
         yield status
     finally:
+        ended = running.done()
         running.cancel()
         await asyncio.wait({running})
+        if ended:
+            running.result()  # whoever waits in vain is told why
 
 
 async def test_from_kafka_to_the_pager(kafka: Cluster):
