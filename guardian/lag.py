@@ -70,12 +70,9 @@ class Lag(msgspec.Struct, gc=False):
 
     def late_part(self, most_ms: Millis) -> float:
         """Return which part of what has come of late was later than ``most_ms``, in [0, 1]; 0 where too little is known."""
-        came: dict[int, float] = {}
-        for buckets in self.counts.values():
-            for bucket, count in buckets.items():
-                came[bucket] = came.get(bucket, 0.0) + count
-        total = sum(came.values())
-        late = sum(count for bucket, count in came.items() if DELAY_GAMMA**bucket > most_ms)
+        came = [one for buckets in self.counts.values() for one in buckets.items()]
+        total = sum(count for _, count in came)
+        late = sum(count for bucket, count in came if DELAY_GAMMA**bucket > most_ms)
         return late / total if total >= LEARNED_AT else 0.0
 
     def _fade(self, factor: float) -> None:

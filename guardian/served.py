@@ -78,7 +78,7 @@ def served_now(known: Mapping[str, Known], order: int = 0, unanswered: Container
     tells of a later decision does, if that is still *unanswered*; else it was carried out before this one.
     """
     tells = (one.serves.order for one in known.values())
-    is_told = all(last == order or (last > order and (not order or last in unanswered)) for last in tells)
+    is_told = not order or all(last == order or (last > order and last in unanswered) for last in tells)
     return [agreed(known)] if known and is_told else []
 
 

@@ -16,7 +16,9 @@ from streams.telemetry import CLOCK_AHEAD
 log = structlog.get_logger()
 
 TOLD_EVERY_S = 60.0
-"""Of one writer; and for so long it counts."""
+"""Of one writer."""
+COUNTS_S = 2.0 * TOLD_EVERY_S
+"""So long the number stands: whoever is ahead all the time is told of again within it."""
 WRITERS_MAX = 100
 
 
@@ -44,12 +46,12 @@ class Clocks:
 
     def ahead_s(self, journals_ms: Iterable[Millis]) -> float:
         """
-        Return how far ahead the furthest clock is, of those told of within a minute or that the journal's follow; else 0.
+        Return how far ahead the furthest clock is, of those told of in ``COUNTS_S`` and those of the journal; else 0.
 
         ``journals_ms`` are the clocks of partitions: where brokers do not stamp them, one worker pulls them ahead of ours.
         """
         now_s = time.monotonic()
-        told = [ahead_s for said_s, ahead_s in self._told.values() if now_s - said_s < 2.0 * TOLD_EVERY_S]
+        told = [ahead_s for said_s, ahead_s in self._told.values() if now_s - said_s < COUNTS_S]
         own_ms = now_ms()
         pulled = [(at_ms - own_ms) / 1_000 for at_ms in journals_ms if at_ms - own_ms > AHEAD_MS]
         furthest_s = max([*told, *pulled], default=0.0)

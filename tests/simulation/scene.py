@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from guardian.config import JudgeConfig
 from guardian.dating import AHEAD_MS
 
 ENVIRONMENT, CONTROL, TREATMENT, OTHER = "production", "control", "treatment", "other"
@@ -46,7 +47,7 @@ LATEST_S = 6.0
 USERS_REST_S = 2.0
 """So long before the end the last request is made."""
 SOURCES = {"source 0", "source 1"}
-LAG_MAX_S = 15.0
+LAG_MAX_S = JudgeConfig().lag_max_ms / 1_000
 WORKERS, WRONG = (*sorted(SOURCES), "act", "people"), 0.1
 """Whose clocks may be far ahead, and in how many of all seeds one of them is."""
 PER_ROLLOUT, PER_STEP, PER_DAY = 0.002, 0.001, 0.001

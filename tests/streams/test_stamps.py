@@ -17,8 +17,8 @@ from tests.support.movers import until
 from tests.support.processes import Killable, producer
 
 HOUR_MS = 3_600_000
-NOW_MS = 10_000
-"""Within so much of each other are two looks at a clock in one test."""
+TEST_MS = 60_000
+"""Two looks at a clock in one test are no further apart."""
 
 
 async def judging(status: Status, settings: Settings) -> None:
@@ -47,9 +47,9 @@ async def test_a_journal_tells_when_it_was_written_and_judge_whose_clock_is_ahea
 
     kept = kept_ms(record)
     assert kept is not None
-    assert abs(now_ms() - kept) < 6 * NOW_MS
+    assert abs(now_ms() - kept) < TEST_MS
     assert "writer=orders/0" in said
-    assert HOUR_MS - 6 * NOW_MS < 1_000 * numbers["clock_ahead_s"] <= HOUR_MS
+    assert HOUR_MS - TEST_MS < 1_000 * numbers["clock_ahead_s"] <= HOUR_MS
 
 
 @pytest.mark.kafka
