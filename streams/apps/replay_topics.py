@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from guardian.errors import GuardianError
 from guardian.names import Millis
 from streams.apps.recordings import Recorded, in_order, stamp_of
+from streams.reading import open_consumer
 from streams.settings import Settings, load_settings
 
 POLL_MS = 1_000
@@ -59,27 +60,17 @@ async def read_topics(settings: Settings, topics: Sequence[str], from_ms: Millis
     Raises:
         TopicNotRead: with the topic or the broker, and why.
     """
-    # Without a group, a consumer of topics has all their partitions from the start.
-    consumer = AIOKafkaConsumer(
-        *topics,
-        **settings.kafka.client_options(),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
     try:
-        await consumer.start()
-        partitions = sorted(consumer.assignment())
-        missing = sorted(set(topics) - {partition.topic for partition in partitions})
-        if missing:
-            raise TopicNotRead(f"{', '.join(missing)}: no such topic at {settings.kafka.bootstrap}")
-        await _seek(consumer, partitions, from_ms)
-        return list(in_order(await _read(consumer, partitions, to_ms)))
+        async with open_consumer(settings, *topics) as consumer:
+            # Without a group, a consumer of topics has all their partitions from the start.
+            partitions = sorted(consumer.assignment())
+            missing = sorted(set(topics) - {partition.topic for partition in partitions})
+            if missing:
+                raise TopicNotRead(f"{', '.join(missing)}: no such topic at {settings.kafka.bootstrap}")
+            await _seek(consumer, partitions, from_ms)
+            return list(in_order(await _read(consumer, partitions, to_ms)))
     except KafkaError as error:
         raise TopicNotRead(f"{', '.join(topics)} at {settings.kafka.bootstrap}: {error!r}") from None
-    finally:
-        await consumer.stop()
 
 
 async def _seek(consumer: AIOKafkaConsumer, partitions: list[TopicPartition], from_ms: Millis) -> None:
